@@ -1,0 +1,153 @@
+package privsep
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// payload is what every payload struct is.
+type payload interface {
+	Append(dst []byte) []byte
+	Parse(b []byte) error
+}
+
+// samples has one filled payload of each kind that has one.
+func samples() map[Kind]payload {
+	text := strings.Repeat("s", MaxSettingsText)
+	values := make([]uint64, MaxStats)
+	for i := range values {
+		values[i] = ^uint64(i)
+	}
+	return map[Kind]payload{
+		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101},
+		KindConfig: &Settings{
+			MaxPayload: 1, MaxControlLine: 2, MaxConnections: 3, MaxPending: 4, MaxSubscriptions: 5, CMs: 6,
+			Arena: 1 << 30, Ring: 8, AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
+			StallTimeout: time.Hour, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError,
+			Environment: text, Broker: text, Version: "", ServerID: text,
+		},
+		KindSegment:     &Segment{Kind: SegConnColumns, Index: 5, Size: 1 << 40, Writable: true},
+		KindListener:    &Listener{Number: 7, Network: NetTLS, Address: strings.Repeat("a", MaxAddressText)},
+		KindPeer:        &Peer{ID: ID{RoleDispatcher, 0}, Key: Key{2}, Generation: 1 << 50},
+		KindDoorbell:    &DoorbellEnd{CM: 63, Fresh: true},
+		KindSetupDone:   &SetupDone{Version: Version},
+		KindStatsGet:    &StatsGet{ID: 1 << 60},
+		KindStats:       &Stats{ID: 3, Values: values},
+		KindCMGone:      &CMGone{CM: 2},
+		KindConnHandoff: &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, Ticket: [32]byte{6}},
+		KindShutdown:    &Shutdown{Drain: 30 * time.Second},
+	}
+}
+
+// fresh gives a zero payload of p's type.
+func fresh(p payload) payload {
+	return reflect.New(reflect.TypeOf(p).Elem()).Interface().(payload)
+}
+
+func TestPayloads(t *testing.T) {
+	for k, p := range samples() {
+		b := p.Append([]byte("x"))[1:]
+		size := 0
+		for i := range rules {
+			if rules[i].kind == k {
+				size = rules[i].max
+			}
+		}
+		if len(b) > size {
+			t.Errorf("%v: the fullest takes %d bytes, its rule allows %d", k, len(b), size)
+		}
+		got := fresh(p)
+		if err := got.Parse(b); err != nil || !reflect.DeepEqual(got, p) {
+			t.Errorf("%v: %+v became %+v, %v", k, p, got, err)
+		}
+		// No part of it and nothing longer is another valid one.
+		for n := range len(b) {
+			checkRefused(t, k, got, b[:n])
+		}
+		checkRefused(t, k, got, append(bytes.Clone(b), 0))
+	}
+}
+
+// checkRefused parses into a filled struct, which must come out zero. A shorter
+// Stats is valid at whole words.
+func checkRefused(t *testing.T, k Kind, into payload, b []byte) {
+	t.Helper()
+	if k == KindStats && len(b) >= 8 && len(b)%8 == 0 && len(b) <= 8+8*MaxStats {
+		return
+	}
+	err := into.Parse(b)
+	if !errors.Is(err, ErrShape) || !reflect.ValueOf(into).Elem().IsZero() {
+		t.Errorf("%v with %d bytes: %v, left %+v", k, len(b), err, into)
+	}
+}
+
+// What a type could hold and a message must not.
+func TestPayloadsOutOfRange(t *testing.T) {
+	for name, p := range map[string]payload{
+		"negative size":    &Settings{MaxPayload: -1},
+		"negative time":    &Settings{AuthTimeout: -1},
+		"unknown level":    &Settings{LogLevel: numLevels},
+		"long text":        &Settings{Broker: strings.Repeat("x", MaxSettingsText+1)},
+		"very long text":   &Settings{Broker: strings.Repeat("x", 1<<17)},
+		"long address":     &Listener{Network: NetTCP, Address: strings.Repeat("x", MaxAddressText+1)},
+		"no network":       &Listener{},
+		"unknown network":  &Listener{Network: numNetworks},
+		"no segment":       &Segment{},
+		"unknown segment":  &Segment{Kind: numSegmentKinds},
+		"index too high":   &Segment{Kind: SegArena, Index: maxIndex + 1},
+		"peer parent":      &Peer{ID: ID{RoleParent, 0}},
+		"peer of no role":  &Peer{ID: ID{numRoles, 0}},
+		"indexed router":   &Peer{ID: ID{RoleRouter, 1}},
+		"cm too high":      &CMGone{CM: maxIndex + 1},
+		"negative cm":      &CMGone{CM: -1},
+		"negative drain":   &Shutdown{Drain: -time.Second},
+		"too many figures": &Stats{Values: make([]uint64, MaxStats+1)},
+	} {
+		if err := fresh(p).Parse(p.Append(nil)); !errors.Is(err, ErrShape) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for n := NetNone; n < numNetworks; n++ {
+		if n.String() == "" || (n+numNetworks).String() != "network" {
+			t.Errorf("network %d has no name", n)
+		}
+	}
+	for k := SegNone; k < numSegmentKinds; k++ {
+		if k.String() == "" || (k+numSegmentKinds).String() != "segment" {
+			t.Errorf("segment %d has no name", k)
+		}
+	}
+}
+
+// Law: for every payload, what Parse accepts Append gives back byte for byte;
+// on error the struct is zero.
+func FuzzPayload(f *testing.F) {
+	mustCorpus(f, 4)
+	all := samples()
+	for k, p := range all {
+		f.Add(uint16(k), p.Append(nil))
+	}
+	f.Fuzz(func(t *testing.T, kind uint16, b []byte) {
+		sample := all[Kind(kind)%numKinds]
+		if sample == nil {
+			return
+		}
+		p := fresh(sample)
+		if err := p.Parse(b); err != nil {
+			if !reflect.ValueOf(p).Elem().IsZero() {
+				t.Fatalf("%v left %+v", err, p)
+			}
+			return
+		}
+		if again := p.Append(nil); !bytes.Equal(again, b) {
+			t.Fatalf("%T: parsed %x, encoded %x", p, b, again)
+		}
+	})
+}

@@ -1,0 +1,57 @@
+// Package privsep is all that lies between the processes of Gatehouse: how a
+// role is started, how it gives up what it does not need, who may say what to
+// whom, and how that is said.
+//
+//	                +--------------------------------+
+//	key, registry   | parent                    root |
+//	segments        +--+----------+----------+----+--+
+//	                   |          |          |    |
+//	                   | channels, one for each child: settings, segments,
+//	                   | sockets, peers go down; logs, counters go up
+//	                   |          |          |    |
+//	clients   +--------+---+  +---+----+  +--+-----+  +------------+
+//	--------> | dispatcher |->|  cm/N  |  | router |  | auth, tlsd |
+//	 accept   |  no files  |  | sockets|  | no net |  | console    |
+//	          +------------+  +---+----+  +---+----+  +------------+
+//	              handoff         |           |
+//	                              +-----------+
+//	                          rings and doorbells
+//	                          (package store), no channel
+//
+// Who holds what:
+//
+//	parent      listeners (never accepts), every segment, every channel's key
+//	dispatcher  copies of the listeners, a channel to each cm
+//	cm          connections handed to it, its rings, a doorbell to the router
+//	router      its side of every ring, a doorbell to each cm
+//
+// What an operator sees, as root; without it every uid is the same:
+//
+//	$ ps -eo user,pid,args | grep gatehouse:
+//	root    812 gatehouse: parent
+//	61100   815 gatehouse: dispatcher -x dispatcher
+//	61101   816 gatehouse: router -x router
+//	61102   817 gatehouse: cm/0 -x cm/0
+//	61103   818 gatehouse: cm/1 -x cm/1
+//
+// A child's life: Inherit takes the channel at fd 3 and BOOT; CONFIG, SEGMENT
+// and the rest until SETUP_END; EmptyRoot; Drop; SETUP_DONE; from here on it
+// has no files, no capability and no way back.
+//
+// The laws:
+//
+//   - rules is the whole role protocol. The gate (Permit) holds every message
+//     against it, sent or received, before anything is decoded; what has no row
+//     closes the channel. from is the channel that the bytes came in on.
+//   - Each message carries a rising number and a MAC under a key of its channel
+//     and direction. Replayed, reordered, reflected, forged: closed.
+//   - Decoders are total: exact length, one encoding for each value, the zero
+//     value on error, no allocation that the peer sizes.
+//   - Every received fd has one owner: who got the Message, or nobody, and then
+//     it is closed before Recv returns.
+//   - A promise is kept on every thread and proved there, or it is an error.
+//
+// This package never reads a client's bytes or a segment's contents, never
+// decides what to do with a message, and holds no policy but the rules. System
+// calls are in the files for Linux alone, unsafe in raw_linux.go alone.
+package privsep

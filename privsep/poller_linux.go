@@ -1,0 +1,132 @@
+package privsep
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// shortWait is how long Wait holds its processor before it lets the Go
+// scheduler know that it sleeps, in milliseconds. Within that time a wake-up
+// costs no scheduling at all.
+const shortWait = 2
+
+// Poller tells which fds are ready: epoll for a role's one loop. One goroutine
+// only.
+type Poller struct {
+	fd     int
+	short  int // shortWait, but for measurements; 0: none
+	events []unix.EpollEvent
+	ready  []Ready
+}
+
+// NewPoller makes a Poller that watches nothing.
+func NewPoller() (*Poller, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll_create: %w", err)
+	}
+	const batch = 256 // the kernel takes turns when more are ready
+	return &Poller{
+		fd:     fd,
+		short:  shortWait,
+		events: make([]unix.EpollEvent, batch),
+		ready:  make([]Ready, 0, batch),
+	}, nil
+}
+
+// Close ends the Poller; the fds it watched stay open.
+func (p *Poller) Close() {
+	closeFD(p.fd)
+	p.fd = -1
+}
+
+// Add watches fd; Ready.Token will be token. An fd that is closed leaves by
+// itself, unless a copy of it is open elsewhere: then Del it before.
+func (p *Poller) Add(fd int, token uint64, mode Mode) error {
+	return p.control(unix.EPOLL_CTL_ADD, fd, token, mode)
+}
+
+// Mod changes token and mode of a watched fd.
+func (p *Poller) Mod(fd int, token uint64, mode Mode) error {
+	return p.control(unix.EPOLL_CTL_MOD, fd, token, mode)
+}
+
+// Del stops watching fd.
+func (p *Poller) Del(fd int) error {
+	return p.control(unix.EPOLL_CTL_DEL, fd, 0, 0)
+}
+
+func (p *Poller) control(op, fd int, token uint64, mode Mode) error {
+	ev := unix.EpollEvent{Events: unix.EPOLLRDHUP, Fd: int32(token), Pad: int32(token >> 32)}
+	if mode&In != 0 {
+		ev.Events |= unix.EPOLLIN
+	}
+	if mode&Out != 0 {
+		ev.Events |= unix.EPOLLOUT
+	}
+	if mode&Edge != 0 {
+		ev.Events |= unix.EPOLLET
+	}
+	if err := unix.EpollCtl(p.fd, op, fd, &ev); err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	return nil
+}
+
+// Wait waits until something is ready or timeout has passed, for ever when it
+// is negative. The result is valid until the next Wait and empty when time is
+// up or a signal came.
+//
+// Law: the first shortWait milliseconds are a raw system call, which hides the
+// wait from the Go scheduler, because telling it costs more than the wake-up
+// itself; the rest is an honest blocking call, so that an idle process sleeps
+// and holds up nobody's garbage collection.
+func (p *Poller) Wait(timeout time.Duration) ([]Ready, error) {
+	p.ready = p.ready[:0]
+	ms := milliseconds(timeout)
+	short := p.short
+	if ms >= 0 {
+		short = min(short, ms)
+	}
+	n, err := p.waitRaw(short, ms)
+	if n == 0 && err == nil && ms != short {
+		if ms > 0 {
+			ms -= short
+		}
+		n, err = unix.EpollWait(p.fd, p.events, ms)
+	}
+	if err == syscall.EINTR {
+		return p.ready, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("epoll_wait: %w", err)
+	}
+	for i := range p.events[:n] {
+		p.ready = append(p.ready, ready(&p.events[i]))
+	}
+	return p.ready, nil
+}
+
+// waitRaw does the raw part of a Wait of ms milliseconds.
+func (p *Poller) waitRaw(short, ms int) (int, error) {
+	if short == 0 && ms != 0 {
+		return 0, nil
+	}
+	n, errno := rawEpollWait(p.fd, p.events, short)
+	if errno != 0 {
+		return 0, errno
+	}
+	return n, nil
+}
+
+func ready(ev *unix.EpollEvent) Ready {
+	return Ready{
+		Token: uint64(uint32(ev.Pad))<<32 | uint64(uint32(ev.Fd)),
+		In:    ev.Events&unix.EPOLLIN != 0,
+		Out:   ev.Events&unix.EPOLLOUT != 0,
+		Hup:   ev.Events&(unix.EPOLLHUP|unix.EPOLLRDHUP|unix.EPOLLERR) != 0,
+	}
+}

@@ -1,0 +1,320 @@
+package privsep
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func poller(t testing.TB) *Poller {
+	t.Helper()
+	p, err := NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+func doorbell(t testing.TB) (a, b int) {
+	t.Helper()
+	a, b, err := Doorbell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeFD(a); closeFD(b) })
+	return a, b
+}
+
+// news waits for exactly one fd's.
+func news(t *testing.T, p *Poller) Ready {
+	t.Helper()
+	r, err := p.Wait(5 * time.Second)
+	if err != nil || len(r) != 1 {
+		t.Fatalf("%+v %v", r, err)
+	}
+	return r[0]
+}
+
+func quiet(t *testing.T, p *Poller) {
+	t.Helper()
+	for _, d := range []time.Duration{0, time.Microsecond, time.Millisecond, 5 * time.Millisecond} {
+		if r, err := p.Wait(d); err != nil || len(r) != 0 {
+			t.Fatalf("%v: %+v %v", d, r, err)
+		}
+	}
+}
+
+func TestPoller(t *testing.T) {
+	noLeak(t)
+	p := poller(t)
+	a, b := doorbell(t)
+	const token = 0xfedcba9876543210
+	if err := p.Add(a, token, In); err != nil {
+		t.Fatal(err)
+	}
+	quiet(t, p)
+	ring(t, b)
+	want := Ready{Token: token, In: true}
+	for range 2 { // a level stays
+		if got := news(t, p); got != want {
+			t.Fatalf("%+v", got)
+		}
+	}
+	if err := p.Mod(a, token+1, Out); err != nil {
+		t.Fatal(err)
+	}
+	if got := news(t, p); got != (Ready{Token: token + 1, Out: true}) {
+		t.Fatalf("%+v", got)
+	}
+	if err := p.Mod(a, token, In|Edge); err != nil {
+		t.Fatal(err)
+	}
+	if got := news(t, p); got != want {
+		t.Fatalf("%+v", got)
+	}
+	quiet(t, p) // an edge does not
+	ring(t, b)
+	if got := news(t, p); got != want {
+		t.Fatalf("%+v", got)
+	}
+	if err := unix.Shutdown(b, unix.SHUT_WR); err != nil {
+		t.Fatal(err)
+	}
+	if got := news(t, p); !got.Hup || !got.In || got.Token != token {
+		t.Fatalf("%+v", got)
+	}
+	if err := p.Del(a); err != nil {
+		t.Fatal(err)
+	}
+	quiet(t, p)
+	if err := p.Del(a); !errors.Is(err, unix.ENOENT) {
+		t.Fatalf("%v", err)
+	}
+}
+
+func ring(t testing.TB, fd int) {
+	t.Helper()
+	if n, errno := RawWrite(fd, []byte{1}); n != 1 || errno != 0 {
+		t.Fatal(n, errno)
+	}
+}
+
+// A hang-up is told whatever the mode.
+func TestPollerHangUp(t *testing.T) {
+	p := poller(t)
+	a, b, err := Doorbell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(a)
+	if err := p.Add(a, 7, 0); err != nil {
+		t.Fatal(err)
+	}
+	quiet(t, p)
+	closeFD(b)
+	if got := news(t, p); !got.Hup || got.Token != 7 {
+		t.Fatalf("%+v", got)
+	}
+}
+
+// Wait sleeps as long as it was told to, no less, and returns what comes in
+// any of its stages.
+func TestPollerTimes(t *testing.T) {
+	p := poller(t)
+	a, b := doorbell(t)
+	if err := p.Add(a, 1, In|Edge); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []time.Duration{0, 500 * time.Microsecond, 2 * time.Millisecond, 7 * time.Millisecond} {
+		start := time.Now()
+		if r, err := p.Wait(d); err != nil || len(r) != 0 || time.Since(start) < d {
+			t.Fatalf("%v: %+v %v after %v", d, r, err, time.Since(start))
+		}
+	}
+	for _, after := range []time.Duration{0, time.Millisecond, 10 * time.Millisecond} {
+		time.AfterFunc(after, func() { RawWrite(b, []byte{1}) })
+		if r, err := p.Wait(-1); err != nil || len(r) != 1 {
+			t.Fatalf("%v: %+v %v", after, r, err)
+		}
+	}
+}
+
+// A signal ends a Wait early and empty, not with an error.
+func TestPollerSignal(t *testing.T) {
+	p := poller(t)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		tid := unix.Gettid()
+		stop := time.AfterFunc(20*time.Millisecond, func() { _ = unix.Tgkill(unix.Getpid(), tid, unix.SIGURG) })
+		defer stop.Stop()
+		if r, err := p.Wait(10 * time.Second); err != nil || len(r) != 0 {
+			t.Errorf("%+v %v", r, err)
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(8 * time.Second):
+		t.Fatal("the signal did not end it")
+	}
+}
+
+func TestPollerErrors(t *testing.T) {
+	p := poller(t)
+	if err := p.Add(-1, 0, In); !errors.Is(err, unix.EBADF) {
+		t.Fatal(err)
+	}
+	p.Close()
+	if _, err := p.Wait(0); !errors.Is(err, unix.EBADF) {
+		t.Fatal(err)
+	}
+}
+
+func TestRawReadWrite(t *testing.T) {
+	a, b := doorbell(t)
+	buf := make([]byte, 16)
+	if n, errno := RawRead(a, buf); n != -1 || errno != syscall.EAGAIN {
+		t.Fatal(n, errno)
+	}
+	x, y := []byte("one "), []byte("two")
+	iov := make([]Iovec, 2)
+	iov[0].Base, iov[1].Base = &x[0], &y[0]
+	iov[0].SetLen(len(x))
+	iov[1].SetLen(len(y))
+	if n, errno := RawWritev(b, iov); n != 7 || errno != 0 {
+		t.Fatal(n, errno)
+	}
+	if n, errno := RawRead(a, buf); n != 7 || errno != 0 || string(buf[:n]) != "one two" {
+		t.Fatal(n, errno, string(buf))
+	}
+	if err := unix.Shutdown(b, unix.SHUT_RDWR); err != nil {
+		t.Fatal(err)
+	}
+	if n, errno := RawRead(a, buf); n != 0 || errno != 0 {
+		t.Fatal(n, errno)
+	}
+	if n, errno := RawWrite(a, buf); n != -1 || errno != syscall.EPIPE {
+		t.Fatal(n, errno)
+	}
+}
+
+// childPong answers rings on the doorbell that comes with DOORBELL, until it
+// hangs up. CMs is its Poller's short wait.
+func childPong(_ *Boot, ch *Channel, log *Logger, s *Settings) error {
+	var m Message
+	if err := ch.RecvWait(&m, 5*time.Second); err != nil || m.Kind != KindDoorbell {
+		return fmt.Errorf("no doorbell: %v %w", m.Kind, err)
+	}
+	log.Info("child ready")
+	p, err := NewPoller()
+	if err != nil {
+		return err
+	}
+	p.short = s.CMs
+	runtime.LockOSThread()
+	return pingPong(p, m.FDs[0], 1<<62, false)
+}
+
+// pingPong answers n rings on fd, after a first one of its own if it serves.
+func pingPong(p *Poller, fd, n int, serve bool) error {
+	if err := p.Add(fd, 0, In); err != nil {
+		return err
+	}
+	b := make([]byte, 8)
+	for range n {
+		if serve {
+			if _, errno := RawWrite(fd, b[:1]); errno != 0 {
+				return errno
+			}
+		}
+		for {
+			r, err := p.Wait(-1)
+			if err != nil {
+				return err
+			}
+			if len(r) == 0 {
+				continue
+			}
+			if r[0].Hup {
+				return nil
+			}
+			break
+		}
+		if _, errno := RawRead(fd, b); errno != 0 {
+			return errno
+		}
+		if !serve {
+			if _, errno := RawWrite(fd, b[:1]); errno != 0 {
+				return errno
+			}
+		}
+	}
+	return nil
+}
+
+// BenchmarkPingPong is one round between two processes over a doorbell, with
+// and without Wait's raw stage. cpu-ns is what both spend, user and system.
+func BenchmarkPingPong(b *testing.B) {
+	for name, short := range map[string]int{"raw": shortWait, "scheduler": 0} {
+		b.Run(name, func(b *testing.B) {
+			s := startChild(b, self(b), Boot{ID: ID{RoleCM, 0}}, Settings{Environment: "pong", CMs: short})
+			ours, theirs, err := Doorbell()
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := s.ch.Send(KindDoorbell, (&DoorbellEnd{}).Append(nil), theirs); err != nil {
+				b.Fatal(err)
+			}
+			closeFD(theirs)
+			s.ready(b)
+			p := poller(b)
+			p.short = short
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			own := cpu(b, unix.RUSAGE_SELF)
+			b.ResetTimer()
+			if err := pingPong(p, ours, b.N, true); err != nil {
+				b.Fatal(err)
+			}
+			b.StopTimer()
+			own = cpu(b, unix.RUSAGE_SELF) - own
+			before := cpu(b, unix.RUSAGE_CHILDREN)
+			closeFD(ours)
+			s.end(b)
+			childs := cpu(b, unix.RUSAGE_CHILDREN) - before
+			b.ReportMetric(float64(own+childs)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+func cpu(b *testing.B, who int) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(who, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkRawRead is what one read that finds nothing costs, raw and through
+// the scheduler.
+func BenchmarkRawRead(b *testing.B) {
+	fd, _ := doorbell(b)
+	buf := make([]byte, 8)
+	b.Run("raw", func(b *testing.B) {
+		for b.Loop() {
+			RawRead(fd, buf)
+		}
+	})
+	b.Run("scheduler", func(b *testing.B) {
+		for b.Loop() {
+			_, _ = unix.Read(fd, buf)
+		}
+	})
+}

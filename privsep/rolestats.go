@@ -1,0 +1,54 @@
+package privsep
+
+// RoleStats are the counters that a role shows. Zero where it has none.
+type RoleStats struct {
+	Connections, Subscriptions         uint64
+	InMsgs, OutMsgs, InBytes, OutBytes uint64
+	SlowConsumers, Malformed           uint64
+	ArenaUsed, ArenaBodies             uint64
+	Accepted, RefusedRate, RefusedMax  uint64
+}
+
+// values lists the counters in the order in which they travel; it is only ever
+// appended to.
+func (s *RoleStats) values() []*uint64 {
+	return []*uint64{
+		&s.Connections, &s.Subscriptions, &s.InMsgs, &s.OutMsgs, &s.InBytes, &s.OutBytes,
+		&s.SlowConsumers, &s.Malformed, &s.ArenaUsed, &s.ArenaBodies,
+		&s.Accepted, &s.RefusedRate, &s.RefusedMax,
+	}
+}
+
+// AnswerStats answers a STATS_GET. A full channel is no error: the parent does
+// without.
+func AnswerStats(ch *Channel, get *Message, s RoleStats) error {
+	var g StatsGet
+	if err := g.Parse(get.Payload); err != nil {
+		return err
+	}
+	answer := Stats{ID: g.ID}
+	for _, v := range s.values() {
+		answer.Values = append(answer.Values, *v)
+	}
+	if err := ch.Send(KindStats, answer.Append(nil)); err != nil && err != ErrAgain {
+		return err
+	}
+	return nil
+}
+
+// ParseRoleStats reads the payload of a STATS: which STATS_GET it answers, and
+// the counters.
+func ParseRoleStats(payload []byte) (id uint64, s RoleStats, err error) {
+	var m Stats
+	if err := m.Parse(payload); err != nil {
+		return 0, RoleStats{}, err
+	}
+	vs := s.values()
+	if len(m.Values) != len(vs) {
+		return 0, RoleStats{}, ErrShape
+	}
+	for i, v := range vs {
+		*v = m.Values[i]
+	}
+	return m.ID, s, nil
+}

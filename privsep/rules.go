@@ -1,0 +1,215 @@
+package privsep
+
+import (
+	"fmt"
+	"math/bits"
+	"strconv"
+	"strings"
+)
+
+// Version of the role protocol: the first thing SETUP_DONE says. Raised
+// whenever testdata/kinds.ok changes.
+const Version = 1
+
+// Kind is a kind of message between roles. Values are frozen by
+// testdata/kinds.ok and only ever appended.
+type Kind uint16
+
+// The kinds. The payload of each is the struct of codec.go with its name.
+const (
+	KindNone Kind = iota
+	KindBoot
+	KindConfig
+	KindSegment
+	KindListener
+	KindPeer
+	KindDoorbell
+	KindSetupEnd
+	KindSetupDone
+	KindLog
+	KindStatsGet
+	KindStats
+	KindCMGone
+	KindConnHandoff
+	KindShutdown
+	KindDrained
+	KindCMFault
+	numKinds
+)
+
+// Phase is a channel's stage of life, one bit each: a rule names a set.
+type Phase uint8
+
+// The phases, in the only order in which a channel passes them.
+const (
+	PhaseBoot  Phase = 1 << iota // nothing has been said yet
+	PhaseSetup                   // the parent hands out what the role may have
+	PhaseRun                     // at work
+	PhaseDrain                   // shutting down
+)
+
+var phaseNames = [...]string{"boot", "setup", "run", "drain"}
+
+// String gives the names of the set's phases with commas.
+func (p Phase) String() string {
+	var s []string
+	for i, name := range phaseNames {
+		if p&(1<<i) != 0 {
+			s = append(s, name)
+		}
+	}
+	if len(s) == 0 || p >= 1<<len(phaseNames) {
+		return "phase(" + strconv.Itoa(int(p)) + ")"
+	}
+	return strings.Join(s, ",")
+}
+
+// roleSet is a set of roles, one bit each.
+type roleSet uint16
+
+const (
+	parent     roleSet = 1 << RoleParent
+	dispatcher roleSet = 1 << RoleDispatcher
+	cm         roleSet = 1 << RoleCM
+	router     roleSet = 1 << RoleRouter
+	auth       roleSet = 1 << RoleAuth
+	tlsd       roleSet = 1 << RoleTLSD
+	console    roleSet = 1 << RoleConsole
+
+	anyChild = dispatcher | cm | router | auth | tlsd | console
+)
+
+func (s roleSet) has(r Role) bool { return r < numRoles && s&(1<<r) != 0 }
+
+func (s roleSet) String() string {
+	var names []string
+	for r := range numRoles {
+		if s.has(r) {
+			names = append(names, r.String())
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// rule permits one kind from each of one set of roles to each of another.
+type rule struct {
+	kind     Kind
+	name     string
+	from, to roleSet
+	phases   Phase
+	fds      int  // exactly
+	max      int  // bytes of payload at most
+	once     bool // once in a channel's life
+}
+
+// rules is the whole protocol between roles. A message that has no row here,
+// or that breaks its row, closes the channel.
+var rules = [...]rule{
+	{KindBoot, "BOOT", parent, anyChild, PhaseBoot, 0, 64, true},
+	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 2048, true},
+	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false},
+	{KindListener, "LISTENER", parent, dispatcher, PhaseSetup, 1, 320, false},
+	{KindPeer, "PEER", parent, dispatcher | cm, PhaseSetup | PhaseRun, 1, 48, false},
+	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false},
+	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true},
+	{KindSetupDone, "SETUP_DONE", anyChild, parent, PhaseSetup, 0, 8, true},
+	{KindLog, "LOG", anyChild, parent, PhaseSetup | PhaseRun | PhaseDrain, 0, 2048, false},
+	{KindStatsGet, "STATS_GET", parent, anyChild, PhaseRun | PhaseDrain, 0, 8, false},
+	{KindStats, "STATS", anyChild, parent, PhaseRun | PhaseDrain, 0, 512, false},
+	{KindCMGone, "CM_GONE", parent, dispatcher | router, PhaseRun, 0, 16, false},
+	{KindCMFault, "CM_FAULT", router, parent, PhaseRun, 0, 8, false},
+	{KindConnHandoff, "CONN_HANDOFF", dispatcher, cm, PhaseRun, 1, 128, false},
+	{KindShutdown, "SHUTDOWN", parent, anyChild, PhaseRun, 0, 8, false},
+	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false},
+}
+
+// String gives the kind's name as logs and the golden have it.
+func (k Kind) String() string {
+	for i := range rules {
+		if rules[i].kind == k {
+			return rules[i].name
+		}
+	}
+	return "kind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// KindsTo lists the kinds that role to may be sent, for a role's test that its
+// handlers are exactly these.
+func KindsTo(to Role) []Kind {
+	var ks []Kind
+	for i := range rules {
+		if rules[i].to.has(to) {
+			ks = append(ks, rules[i].kind)
+		}
+	}
+	return ks
+}
+
+// PermitError says which message broke which part of the rules. From is the
+// channel that it came in on, never a claim of the message.
+type PermitError struct {
+	Kind     Kind
+	From, To Role
+	Phase    Phase
+	Size     int // bytes of payload
+	FDs      int
+	Reason   string // "kind", "direction", "phase", "size", "fds" or "once"
+}
+
+// Error names the message and the broken part.
+func (e *PermitError) Error() string {
+	return fmt.Sprintf("privsep: %v from %v to %v in phase %v, %d bytes, %d fds: not permitted (%s)",
+		e.Kind, e.From, e.To, e.Phase, e.Size, e.FDs, e.Reason)
+}
+
+// Permit is the gate in front of every decoder: it holds one message against
+// the rules and returns nil or a *PermitError. phase is one phase, not a set.
+func Permit(k Kind, from, to Role, phase Phase, size, nfds int) error {
+	_, err := permit(k, from, to, phase, size, nfds)
+	return err
+}
+
+// permit is Permit with the row that was found, for what only a channel knows.
+func permit(k Kind, from, to Role, phase Phase, size, nfds int) (*rule, error) {
+	reason := "kind"
+	for i := range rules {
+		r := &rules[i]
+		if r.kind != k {
+			continue
+		}
+		if !r.from.has(from) || !r.to.has(to) {
+			reason = "direction"
+			continue
+		}
+		if reason = r.breach(phase, size, nfds); reason == "" {
+			return r, nil
+		}
+		break // kind, from and to name at most one row
+	}
+	return nil, &PermitError{k, from, to, phase, size, nfds, reason}
+}
+
+// breach names the first part of r that the message breaks, "" if none.
+func (r *rule) breach(phase Phase, size, nfds int) string {
+	switch {
+	case bits.OnesCount8(uint8(phase)) != 1 || r.phases&phase == 0:
+		return "phase"
+	case size < 0 || size > r.max:
+		return "size"
+	case nfds != r.fds:
+		return "fds"
+	}
+	return ""
+}
+
+// largest gives the biggest payload that from may send to: a receiver needs no
+// more room, and the kernel's MSG_TRUNC tells of anything bigger.
+func largest(from, to Role) int {
+	n := 0
+	for i := range rules {
+		if rules[i].from.has(from) && rules[i].to.has(to) {
+			n = max(n, rules[i].max)
+		}
+	}
+	return n
+}

@@ -1,0 +1,91 @@
+package privsep
+
+import (
+	"fmt"
+	"time"
+)
+
+// setupWait bounds a child's wait for each message of its setup.
+const setupWait = 10 * time.Second
+
+// Setup is all that the parent handed to a child before SETUP_END.
+type Setup struct {
+	Settings  Settings
+	Segments  []SegmentFD
+	Listeners []ListenerFD
+}
+
+// SegmentFD is a segment with the fd to map it by, the receiver's to close.
+type SegmentFD struct {
+	Segment
+	FD int
+}
+
+// ListenerFD is a listener with its listening socket.
+type ListenerFD struct {
+	Listener
+	FD int
+}
+
+// ReadSetup receives a child's setup up to SETUP_END.
+func ReadSetup(ch *Channel) (*Setup, error) {
+	s := new(Setup)
+	var m Message
+	for {
+		if err := ch.RecvWait(&m, setupWait); err != nil {
+			return nil, fmt.Errorf("setup: %w", err)
+		}
+		if m.Kind == KindSetupEnd {
+			return s, nil
+		}
+		if err := s.take(&m); err != nil {
+			m.CloseFDs()
+			return nil, fmt.Errorf("setup: %v: %w", m.Kind, err)
+		}
+	}
+}
+
+func (s *Setup) take(m *Message) error {
+	switch m.Kind {
+	case KindConfig:
+		return s.Settings.Parse(m.Payload)
+	case KindSegment:
+		var g Segment
+		if err := g.Parse(m.Payload); err != nil {
+			return err
+		}
+		s.Segments = append(s.Segments, SegmentFD{g, m.FDs[0]})
+		return nil
+	case KindListener:
+		var l Listener
+		if err := l.Parse(m.Payload); err != nil {
+			return err
+		}
+		s.Listeners = append(s.Listeners, ListenerFD{l, m.FDs[0]})
+		return nil
+	}
+	return ErrShape
+}
+
+// TakeSegment maps one segment of the setup by mapFD and closes its fd.
+func TakeSegment[S any](s *Setup, k SegmentKind, index int, mapFD func(fd, size int, writable bool) (S, error)) (S, error) {
+	for i := range s.Segments {
+		if g := &s.Segments[i]; g.Kind == k && g.Index == index && g.FD >= 0 {
+			defer func() { closeFD(g.FD); g.FD = -1 }()
+			return mapFD(g.FD, int(g.Size), g.Writable)
+		}
+	}
+	var none S
+	return none, fmt.Errorf("setup: no segment %v of cm/%d", k, index)
+}
+
+// Announce says SETUP_DONE and goes over to the run phase: the role is jailed
+// and at work from here on.
+func Announce(ch *Channel) error {
+	done := SetupDone{Version: Version}
+	if err := ch.SendWait(setupWait, KindSetupDone, done.Append(nil)); err != nil {
+		return fmt.Errorf("announce: %w", err)
+	}
+	ch.SetPhase(PhaseRun)
+	return nil
+}

@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"gatehouse/roles/parent"
+)
+
+// Env is what main gives to the command line. Streams left nil are those of
+// the process.
+type Env struct {
+	Version string
+	// Serve runs the broker until it is told to stop. source names where cfg
+	// came from.
+	Serve func(cfg *parent.Config, source string) error
+	// Debug runs one role alone, in the foreground.
+	Debug func(role string) error
+
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// Exit codes of Main.
+const (
+	ExitOK     = 0
+	ExitFailed = 1
+	ExitUsage  = 2
+)
+
+// usageError is a command that was typed wrongly.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+// misuse is a usageError that says where help is.
+func misuse(c *cli.Context, format string, args ...any) error {
+	name := "gatehouse"
+	text := fmt.Sprintf(format, args...)
+	if c.Command != nil && c.Command.Name != "" && c.Command.Name != name {
+		text = c.Command.Name + ": " + text
+		name += " " + c.Command.Name
+	}
+	return &usageError{text + " (see " + name + " --help)"}
+}
+
+// program holds the commands' actions.
+type program struct{ env Env }
+
+// Main runs the command that args (os.Args) name and returns the exit code.
+func Main(args []string, env Env) int {
+	if env.Stdin == nil {
+		env.Stdin = os.Stdin
+	}
+	if env.Stdout == nil {
+		env.Stdout = os.Stdout
+	}
+	if env.Stderr == nil {
+		env.Stderr = os.Stderr
+	}
+	p := &program{env}
+	app := p.app()
+	if len(args) > 1 {
+		if c := app.Command(args[1]); c != nil {
+			args = append([]string{args[0], args[1]}, arrange(c.Flags, args[2:])...)
+		}
+	}
+	err := app.Run(args)
+	if err == nil {
+		return ExitOK
+	}
+	p.complain(err)
+	var usage *usageError
+	var exit cli.ExitCoder // the library's own: help for something that is not there
+	if errors.As(err, &usage) || errors.As(err, &exit) {
+		return ExitUsage
+	}
+	return ExitFailed
+}
+
+// complain writes an error, whatever is in it, on one line.
+func (p *program) complain(err error) {
+	text := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, err.Error())
+	fmt.Fprintf(p.env.Stderr, "gatehouse: %s\n", text)
+}
+
+func (p *program) app() *cli.App {
+	cli.VersionPrinter = func(c *cli.Context) { p.version(c) }
+	app := &cli.App{
+		Name:      "gatehouse",
+		HelpName:  "gatehouse",
+		Usage:     "a NATS-compatible message broker of many small processes",
+		UsageText: "gatehouse COMMAND [options] [arguments]",
+		Description: "gatehouse serve runs a broker; with nothing configured it listens on\n" +
+			"127.0.0.1:4222. The client commands talk to it, or to any NATS server.\n\n" +
+			"Exit codes: 0 it worked, 1 it did not, 2 the command was typed wrongly.",
+		Version:                   p.env.Version,
+		Reader:                    p.env.Stdin,
+		Writer:                    p.env.Stdout,
+		ErrWriter:                 p.env.Stderr,
+		ExitErrHandler:            func(*cli.Context, error) {}, // Main does it
+		DisableSliceFlagSeparator: true,                         // a header may hold commas
+		Action:                    noCommand,
+		Commands: []*cli.Command{
+			p.serveCommand(), p.checkCommand(), p.statusCommand(),
+			p.pubCommand(), p.subCommand(), p.requestCommand(), p.replyCommand(), p.benchCommand(),
+			p.roleCommand("dispatcher", "accepts connections and picks a connection manager"),
+			p.roleCommand("cm", "keeps client connections and speaks the client protocol"),
+			p.roleCommand("router", "keeps sessions and subscriptions and routes every message"),
+			p.versionCommand(),
+		},
+	}
+	usage := func(c *cli.Context, err error, _ bool) error { return misuse(c, "%v", err) }
+	app.OnUsageError = usage
+	for _, c := range app.Commands {
+		c.OnUsageError = usage
+		c.HideHelpCommand = true // "help" is a subject like any other
+		quietBools(c.Flags)
+	}
+	return app
+}
+
+// quietBools keeps "(default: false)" out of the help.
+func quietBools(flags []cli.Flag) {
+	for _, f := range flags {
+		if b, ok := f.(*cli.BoolFlag); ok {
+			b.DisableDefaultText = true
+		}
+	}
+}
+
+func noCommand(c *cli.Context) error {
+	if c.Args().Present() {
+		return misuse(c, "there is no command %q", c.Args().First())
+	}
+	return misuse(c, "no command given")
+}
+
+func (p *program) versionCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "version",
+		Category:  groupBroker,
+		Usage:     "print the version",
+		UsageText: "gatehouse version",
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			p.version(c)
+			return nil
+		},
+	}
+}
+
+func (p *program) version(*cli.Context) {
+	fmt.Fprintf(p.env.Stdout, "gatehouse %s\n", p.env.Version)
+}
+
+// arguments checks how many arguments stand after the flags. names say what is
+// missing.
+func arguments(c *cli.Context, least, most int, names ...string) error {
+	switch n := c.NArg(); {
+	case n < least:
+		return misuse(c, "%s is missing", names[n])
+	case n > most:
+		return misuse(c, "%q is one argument too many", c.Args().Get(most))
+	}
+	return nil
+}
+
+// atLeast checks numbers that have a lower bound.
+func atLeast(c *cli.Context, least int, flags ...string) error {
+	for _, name := range flags {
+		if c.Int(name) < least {
+			return misuse(c, "--%s is %d, the least is %d", name, c.Int(name), least)
+		}
+	}
+	return nil
+}
+
+// arrange puts flags before arguments: the flag package stops at the first
+// argument, people do not.
+func arrange(flags []cli.Flag, args []string) []string {
+	var front, rest []string
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			rest = append(rest, args[i+1:]...)
+			break
+		}
+		if len(a) < 2 || a[0] != '-' {
+			rest = append(rest, a)
+			continue
+		}
+		front = append(front, a)
+		if takesValue(flags, strings.TrimLeft(a, "-")) && i+1 < len(args) {
+			i++
+			front = append(front, args[i])
+		}
+	}
+	return append(append(front, "--"), rest...)
+}
+
+func takesValue(flags []cli.Flag, name string) bool {
+	for _, f := range flags {
+		if _, isBool := f.(*cli.BoolFlag); isBool {
+			continue
+		}
+		for _, n := range f.Names() {
+			if n == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// interruptible ends with the first SIGINT or SIGTERM.
+func interruptible(c *cli.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
+}
+
+// isTerminal tells whether a stream is one.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

@@ -1,0 +1,297 @@
+package cli_test
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files inside the scripts")
+
+// patience bounds every wait in a script.
+const patience = 20 * time.Second
+
+// The scripts run the real binary: serve re-executes it for its roles, which a
+// test binary is not.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	dir, err := os.MkdirTemp("", "gatehouse-cli")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := 1
+	if err := build(filepath.Join(dir, "gatehouse")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	} else {
+		os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func build(out string) error {
+	cmd := exec.Command("go", "build", "-ldflags", "-X main.version=test", "-o", out, "../..")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=runtimesecret", "GOFLAGS=-buildvcs=false")
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build gatehouse: %w\n%s", err, text)
+	}
+	return nil
+}
+
+func TestScripts(t *testing.T) {
+	example, err := filepath.Abs("../../broker.toml.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "../../testdata/scripts",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("EXAMPLE", example)
+			env.Values[running{}] = map[string]*process{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":  cmdExits,
+			"broker": cmdBroker,
+			"start":  cmdStart,
+			"finish": cmdFinish,
+		},
+	})
+}
+
+// running is the key of a script's processes by name.
+type running struct{}
+
+// process is one that a script started. Its output goes to files in $WORK,
+// NAME.out and NAME.err.
+type process struct {
+	cmd    *exec.Cmd
+	ready  chan struct{} // closed when a line of standard error begins as awaited
+	exited chan struct{} // closed when err is set
+	err    error
+}
+
+// spawn starts a process that is ended with the script, by its pid.
+func spawn(ts *testscript.TestScript, name, awaited string, args ...string) *process {
+	p := &process{cmd: exec.Command(args[0], args[1:]...), ready: make(chan struct{}), exited: make(chan struct{})}
+	path, err := exec.LookPath(args[0])
+	ts.Check(err)
+	p.cmd.Path = path
+	p.cmd.Dir = ts.MkAbs(".")
+	for _, key := range []string{"PATH", "HOME", "TMPDIR", "WORK", "GATEHOUSE_URL"} {
+		if v := ts.Getenv(key); v != "" {
+			p.cmd.Env = append(p.cmd.Env, key+"="+v)
+		}
+	}
+	out, err := os.Create(ts.MkAbs(name + ".out"))
+	ts.Check(err)
+	log, err := os.Create(ts.MkAbs(name + ".err"))
+	ts.Check(err)
+	p.cmd.Stdout = out
+	stderr, err := p.cmd.StderrPipe()
+	ts.Check(err)
+	ts.Check(p.cmd.Start())
+	go p.follow(stderr, log, out, awaited)
+	ts.Value(running{}).(map[string]*process)[name] = p
+	ts.Defer(p.kill)
+	return p
+}
+
+// follow copies standard error until it ends, then collects the process.
+func (p *process) follow(stderr io.Reader, log, out *os.File, awaited string) {
+	lines := bufio.NewReader(stderr)
+	for seen := false; ; {
+		line, err := lines.ReadString('\n')
+		log.WriteString(line)
+		if !seen && awaited != "" && strings.HasPrefix(line, awaited) {
+			seen = true
+			close(p.ready)
+		}
+		if err != nil {
+			break
+		}
+	}
+	p.err = p.cmd.Wait()
+	log.Close()
+	out.Close()
+	close(p.exited)
+}
+
+// stop sends a signal and waits for the end.
+func (p *process) stop(sig syscall.Signal) error {
+	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return p.wait()
+}
+
+func (p *process) wait() error {
+	select {
+	case <-p.exited:
+		return p.err
+	case <-time.After(patience):
+		return fmt.Errorf("pid %d still runs after %s", p.cmd.Process.Pid, patience)
+	}
+}
+
+// kill ends a process whatever state a script left it in.
+func (p *process) kill() {
+	select {
+	case <-p.exited:
+		return
+	default:
+	}
+	if p.stop(syscall.SIGTERM) != nil {
+		_ = p.stop(syscall.SIGKILL)
+	}
+}
+
+// logOf is what to show when something went wrong with a process.
+func logOf(ts *testscript.TestScript, name string) string {
+	text, err := os.ReadFile(ts.MkAbs(name + ".err"))
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
+}
+
+// exits CODE PROGRAM ARGS...: runs a program that must end with that code.
+// Its output is there for stdout and stderr as after exec.
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARGS...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got := fmt.Sprint(code); got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+}
+
+// broker start [CONFIG]: runs gatehouse serve on a free port and sets
+// GATEHOUSE_URL. CONFIG is added to what the command writes itself and may not
+// have the sections listen and privsep. broker stop: ends it, which must work.
+func cmdBroker(ts *testscript.TestScript, neg bool, args []string) {
+	switch {
+	case !neg && len(args) >= 1 && len(args) <= 2 && args[0] == "start":
+		startBroker(ts, args[1:])
+	case !neg && len(args) == 1 && args[0] == "stop":
+		p := processOf(ts, "broker")
+		if err := p.stop(syscall.SIGTERM); err != nil {
+			ts.Fatalf("broker: %v\n%s", err, logOf(ts, "broker"))
+		}
+	default:
+		ts.Fatalf("usage: broker start [CONFIG] | broker stop")
+	}
+}
+
+func startBroker(ts *testscript.TestScript, more []string) {
+	addr := freeAddress(ts)
+	config := fmt.Sprintf("[listen]\ntcp = [%q]\nunix = [\"client.sock\"]\n[privsep]\nruntime_dir = \"run\"\n", addr)
+	if len(more) == 1 {
+		config += ts.ReadFile(more[0])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("broker.toml"), []byte(config), 0o600))
+	p := spawn(ts, "broker", "", "gatehouse", "serve", "-c", "broker.toml")
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for !greets(addr) {
+		select {
+		case <-p.exited:
+			ts.Fatalf("broker ended: %v\n%s", p.err, logOf(ts, "broker"))
+		case <-deadline.C:
+			ts.Fatalf("broker does not answer on %s\n%s", addr, logOf(ts, "broker"))
+		case <-again.C:
+		}
+	}
+	ts.Setenv("GATEHOUSE_URL", "nats://"+addr)
+}
+
+func freeAddress(ts *testscript.TestScript) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// greets tells whether a whole broker, not only a listening socket, is there.
+func greets(addr string) bool {
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(time.Second)) != nil {
+		return false
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	return err == nil && strings.HasPrefix(line, "INFO ")
+}
+
+// start NAME PROGRAM ARGS...: runs a sub or reply command in the background and
+// waits until the broker has its subscription.
+func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: start NAME PROGRAM ARGS...")
+	}
+	p := spawn(ts, args[0], "subscribed to ", args[1:]...)
+	select {
+	case <-p.ready:
+	case <-p.exited:
+		ts.Fatalf("%s ended: %v\n%s", args[0], p.err, logOf(ts, args[0]))
+	case <-time.After(patience):
+		ts.Fatalf("%s has no subscription\n%s", args[0], logOf(ts, args[0]))
+	}
+}
+
+// finish [-SIGNAL] NAME: waits for the end of what start began, which must
+// succeed, or fail after !. INT is sent first with -INT.
+func cmdFinish(ts *testscript.TestScript, neg bool, args []string) {
+	var err error
+	switch {
+	case len(args) == 1:
+		err = processOf(ts, args[0]).wait()
+	case len(args) == 2 && args[0] == "-INT":
+		args = args[1:]
+		err = processOf(ts, args[0]).stop(syscall.SIGINT)
+	default:
+		ts.Fatalf("usage: [!] finish [-INT] NAME")
+	}
+	if (err != nil) != neg {
+		ts.Fatalf("%s: %v\n%s", args[0], err, logOf(ts, args[0]))
+	}
+}
+
+func processOf(ts *testscript.TestScript, name string) *process {
+	p := ts.Value(running{}).(map[string]*process)[name]
+	if p == nil {
+		ts.Fatalf("nothing was started as %s", name)
+	}
+	return p
+}

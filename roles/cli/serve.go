@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"gatehouse/roles/parent"
+)
+
+const (
+	groupBroker = "Broker"
+	groupClient = "Client"
+	groupRole   = "Single roles, for debugging"
+)
+
+func configFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "config", Aliases: []string{"c"}, TakesFile: true,
+		Usage: "configuration `FILE`; without it " + parent.DefaultPath + " or, where that is missing, built-in defaults",
+	}
+}
+
+func (p *program) serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "serve",
+		Category:  groupBroker,
+		Usage:     "run a broker in the foreground",
+		UsageText: "gatehouse serve [-c FILE]",
+		Description: "Starts the parent, which starts the dispatcher, the connection managers and the\n" +
+			"router as processes of their own, and runs until SIGTERM or SIGINT. As root every\n" +
+			"process gets its own uid; without root all of it works except that.\n" +
+			"broker.toml.example explains every option.",
+		Flags: []cli.Flag{configFlag()},
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			cfg, source, err := parent.Find(c.String("config"))
+			if err != nil {
+				return err
+			}
+			return p.env.Serve(cfg, source)
+		},
+	}
+}
+
+func (p *program) checkCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "check",
+		Category:  groupBroker,
+		Usage:     "check a configuration without starting anything",
+		UsageText: "gatehouse check [-c FILE] [--print]",
+		Description: "Reads the configuration as serve would and says what would be listened on. A\n" +
+			"mistake is one line with file, line and option, and exit code 1.",
+		Flags: []cli.Flag{
+			configFlag(),
+			&cli.BoolFlag{Name: "print", Usage: "print the configuration that results, defaults filled in, as TOML"},
+		},
+		Action: p.check,
+	}
+}
+
+func (p *program) check(c *cli.Context) error {
+	if err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	cfg, source, err := parent.Find(c.String("config"))
+	if err != nil {
+		return err
+	}
+	e := cfg.Effective()
+	if c.Bool("print") {
+		text, err := e.TOML()
+		if err != nil {
+			return err
+		}
+		_, err = p.env.Stdout.Write(text)
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "OK %s\n", source)
+	fmt.Fprintf(&b, "broker %s in environment %s, %d x cm, runtime directory %s\n",
+		e.Environment.Broker, e.Environment.Name, e.CM.Count, e.Privsep.RuntimeDir)
+	for _, addr := range e.Listen.TCP {
+		fmt.Fprintf(&b, "listen tcp %s\n", addr)
+	}
+	for _, path := range e.Listen.Unix {
+		fmt.Fprintf(&b, "listen unix %s\n", path)
+	}
+	_, err = fmt.Fprint(p.env.Stdout, b.String())
+	return err
+}
+
+func (p *program) roleCommand(name, usage string) *cli.Command {
+	return &cli.Command{
+		Name:      name,
+		Category:  groupRole,
+		Usage:     usage,
+		UsageText: "gatehouse " + name + " --debug",
+		Description: "A broker's " + name + " is started by gatehouse serve. With --debug it runs alone in the\n" +
+			"foreground; standard input and output stand in for the other processes, one JSON\n" +
+			"object per line.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "debug", Usage: "run this role alone against stand-ins"},
+		},
+		Action: func(c *cli.Context) error {
+			if err := arguments(c, 0, 0); err != nil {
+				return err
+			}
+			if !c.Bool("debug") {
+				return misuse(c, "this role is started by gatehouse serve and has inherited no channel from it; --debug runs it alone")
+			}
+			return p.env.Debug(name)
+		},
+	}
+}

@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"gatehouse/roles/parent"
+)
+
+// The control socket: one request frame, then JSON until the end.
+//
+//	0        8        12       16
+//	+--------+--------+--------+
+//	| magic  | verb   | 0      |   u32 little endian
+//	+--------+--------+--------+
+const (
+	controlSocket  = "control"
+	controlMagic   = "GHCTL1\x00\x00"
+	verbStatus     = 1
+	controlTimeout = 10 * time.Second
+	maxStatus      = 16 << 20 // bytes
+)
+
+func (p *program) statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "status",
+		Category:  groupBroker,
+		Usage:     "show a running broker's processes",
+		UsageText: "gatehouse status [-c FILE | --runtime-dir DIR] [--json]",
+		Description: "Asks the parent over its control socket, which is for root or for the user that runs\n" +
+			"the broker. SANDBOX names what each process cannot get back: nnp (no new privileges),\n" +
+			"nocaps (no capability in any set), seccomp (a system call filter), on every thread.\n" +
+			"MEMORY is the proportional set size: shared pages are divided among their users.",
+		Flags: []cli.Flag{
+			configFlag(),
+			&cli.StringFlag{Name: "runtime-dir", Usage: "the broker's runtime `DIR`, in place of the one in the configuration"},
+			&cli.BoolFlag{Name: "json", Usage: "print everything as JSON"},
+		},
+		Action: p.status,
+	}
+}
+
+func (p *program) status(c *cli.Context) error {
+	if err := arguments(c, 0, 0); err != nil {
+		return err
+	}
+	dir := c.String("runtime-dir")
+	if dir == "" {
+		cfg, _, err := parent.Find(c.String("config"))
+		if err != nil {
+			return err
+		}
+		dir = cfg.Effective().Privsep.RuntimeDir
+	}
+	text, err := askStatus(dir)
+	if err != nil {
+		return err
+	}
+	var st parent.Status
+	if err := json.Unmarshal(text, &st); err != nil {
+		return fmt.Errorf("answer of the broker in %s: %w", dir, err)
+	}
+	if c.Bool("json") { // as it came: a newer broker may tell more than we know
+		var b bytes.Buffer
+		if err := json.Indent(&b, bytes.TrimSpace(text), "", "  "); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(p.env.Stdout, "%s\n", b.Bytes())
+		return err
+	}
+	_, err = io.WriteString(p.env.Stdout, statusText(&st, time.Now()))
+	return err
+}
+
+// askStatus gets the JSON from the parent.
+func askStatus(dir string) ([]byte, error) {
+	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return nil, fmt.Errorf("no broker runs in %s", dir)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("no broker runs in %s any more", dir)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the broker in %s tells its status to root and to its own user only", dir)
+	case err != nil:
+		return nil, fmt.Errorf("broker in %s: %w", dir, plain(err))
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {
+		return nil, err
+	}
+	frame := binary.LittleEndian.AppendUint32([]byte(controlMagic), verbStatus)
+	frame = binary.LittleEndian.AppendUint32(frame, 0)
+	if _, err := conn.Write(frame); err != nil {
+		return nil, fmt.Errorf("ask the broker in %s: %w", dir, plain(err))
+	}
+	text, err := io.ReadAll(io.LimitReader(conn, maxStatus))
+	if err != nil {
+		return nil, fmt.Errorf("answer of the broker in %s: %w", dir, plain(err))
+	}
+	if len(text) == 0 {
+		return nil, fmt.Errorf("the broker in %s gave no answer", dir)
+	}
+	return text, nil
+}
+
+// statusText is the page for people. now is given so that a test can hold it
+// against a golden file.
+func statusText(st *parent.Status, now time.Time) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "broker %s in environment %s, version %s, up %s, pid %d%s\n",
+		st.Broker, st.Environment, st.Version, age(now.Sub(st.Started)), st.PID, root(st.Root))
+	for _, l := range st.Listeners {
+		fmt.Fprintf(&b, "listen %s\n", l)
+	}
+	for _, w := range st.Warnings {
+		fmt.Fprintf(&b, "warning: %s\n", w)
+	}
+	t := newTable("ROLE", "PID", "UID", "STATE", "UP", "RESTARTS", "CONNS", "SUBS",
+		"MSGS IN", "MSGS OUT", "IN", "OUT", "SLOW", "MEMORY", "THREADS", "SANDBOX")
+	t.left(0, 3, 15)
+	for i := range st.Processes {
+		pr := &st.Processes[i]
+		t.row(branch(st.Processes, i)+pr.Role, pr.PID, pr.UID, pr.State, age(now.Sub(pr.Started)), pr.Restarts,
+			count(pr.Connections), count(pr.Subscriptions), count(pr.InMsgs), count(pr.OutMsgs),
+			size(pr.InBytes), size(pr.OutBytes), count(pr.SlowConsumers), size(pr.Memory), pr.Threads, sandbox(pr))
+	}
+	b.WriteString("\n" + t.String())
+	if len(st.Arenas) > 0 {
+		t = newTable("ARENA", "SIZE", "USED", "BODIES")
+		t.left(0)
+		for _, a := range st.Arenas {
+			t.row(fmt.Sprintf("cm/%d", a.CM), size(a.Size), size(a.Used), count(a.Bodies))
+		}
+		b.WriteString("\n" + t.String())
+	}
+	return b.String()
+}
+
+func root(yes bool) string {
+	if yes {
+		return ", as root"
+	}
+	return ", without root"
+}
+
+// branch draws the tree: the parent, and everything else below it.
+func branch(all []parent.Process, i int) string {
+	switch {
+	case all[i].Role == "parent":
+		return ""
+	case i == len(all)-1:
+		return "└─ "
+	default:
+		return "├─ "
+	}
+}
+
+func sandbox(p *parent.Process) string {
+	var parts []string
+	if p.NoNewPrivs {
+		parts = append(parts, "nnp")
+	}
+	if p.NoCaps {
+		parts = append(parts, "nocaps")
+	}
+	switch p.Seccomp {
+	case 0:
+	case 2:
+		parts = append(parts, "seccomp")
+	case -1:
+		parts = append(parts, "seccomp on some threads only")
+	default:
+		parts = append(parts, fmt.Sprintf("seccomp mode %d", p.Seccomp))
+	}
+	if len(parts) == 0 {
+		return "-"
+	}
+	return strings.Join(parts, " ")
+}

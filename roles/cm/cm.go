@@ -1,0 +1,286 @@
+package cm
+
+import (
+	"io"
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+	"gatehouse/wire"
+)
+
+type cm struct {
+	index  int
+	cfg    *privsep.Settings
+	limits wire.Limits
+	parent *privsep.Channel
+	disp   *privsep.Channel // nil before the dispatcher is known
+	log    *privsep.Logger
+	poll   *privsep.Poller
+
+	// The rings to and from the router, and the doorbell both ways.
+	out   *store.Producer
+	in    *store.Consumer
+	bell  int
+	wakes int
+
+	arena   *store.Arena
+	views   []*store.ArenaView // of every cm's arena, by index
+	returns *store.Returns
+	columns *store.ConnColumns
+
+	conns   []*conn // by slot
+	live    int
+	ready   []*conn // to be read from
+	spare   []*conn
+	dirty   []*conn // to be written to
+	waiting []*conn // with a deadline
+	behind  []*conn // readers whose senders wait
+
+	full    bool   // ring or arena: no reading
+	backlog []kept // records that had no room
+	stalls  [fullArena + 1]uint64
+
+	now                int64 // ns, taken once per round
+	lastShown          int64
+	nextFast, nextSlow int64
+	slowEvery          time.Duration
+	stopping           bool
+	stopBy             int64
+
+	inMsgs, inBytes, outMsgs, outBytes, slow, malformed uint64
+
+	// Scratch space of the message path.
+	rbuf  []byte
+	head  []byte
+	frame wire.Frame
+	pub   store.RecPub
+	ins   store.InsDeliver
+	msg   privsep.Message
+
+	chunks  [][]byte
+	outputs []*output
+	bodies  []*pendingBody
+}
+
+const (
+	tokenParent = iota
+	tokenDispatcher
+	tokenBell
+	tokenConn // + slot
+)
+
+var clock = time.Now()
+
+func (m *cm) readClock() { m.now = int64(time.Since(clock)) }
+
+// run is the cm's life: instructions, output, input, and sleep when there is
+// nothing of it.
+func (m *cm) run() error {
+	for round := 0; ; round++ {
+		m.readClock()
+		worked, err := m.instructions()
+		if err != nil {
+			return err
+		}
+		m.flushDirty()
+		if m.full {
+			m.arena.Reclaim()
+			m.resume()
+		}
+		if !m.full && len(m.ready) > 0 && !m.stopping {
+			worked = m.readReady() || worked
+		}
+		m.publish()
+		m.tick()
+		if m.stopping && m.finish() {
+			return nil
+		}
+		if worked && round%8 != 0 {
+			continue
+		}
+		if err := m.wait(worked); err != nil {
+			return err
+		}
+	}
+}
+
+// publish makes the round visible to the router.
+func (m *cm) publish() {
+	m.showTotals()
+	ring := m.out.Pending() && m.out.Publish()
+	if m.in.Release() || ring {
+		m.ring()
+	}
+}
+
+func (m *cm) ring() {
+	if m.bell >= 0 {
+		privsep.Ring(m.bell)
+	}
+}
+
+// wait looks for events; it sleeps only if nothing is left to do.
+func (m *cm) wait(worked bool) error {
+	var timeout time.Duration
+	switch {
+	case worked || (len(m.ready) > 0 && !m.full && !m.stopping):
+	case !m.in.Sleep():
+	case m.full:
+		// Room in the ring is rung for; room in the arena is looked for.
+		timeout = time.Millisecond
+		if len(m.backlog) > 0 && m.out.WantSpace(len(m.backlog[0].rec)) {
+			timeout = 0
+		}
+	case m.stopping:
+		timeout = time.Millisecond
+	default:
+		timeout = m.timeout()
+	}
+	ready, err := m.poll.Wait(timeout)
+	if err != nil {
+		return err
+	}
+	m.in.Awake()
+	m.readClock()
+	for _, e := range ready {
+		if err := m.event1(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *cm) event1(e privsep.Ready) error {
+	switch e.Token {
+	case tokenParent:
+		return m.fromParent()
+	case tokenDispatcher:
+		m.fromDispatcher()
+		return nil
+	case tokenBell:
+		if m.wakes++; m.wakes >= privsep.DrainEvery || e.Hup {
+			m.wakes = 0
+			privsep.DrainBell(m.bell)
+		}
+		return nil
+	}
+	c := m.conns[e.Token-tokenConn]
+	if c == nil {
+		return nil
+	}
+	if e.Hup {
+		c.flags |= flagEOF
+	}
+	if e.In || e.Hup {
+		m.queue(c)
+	}
+	if e.Out && c.has(flagBlocked) {
+		c.flags &^= flagBlocked
+		m.touch(c)
+		m.flushDirty()
+	}
+	return nil
+}
+
+// fromDispatcher takes over connections. A dispatcher that breaks the protocol
+// loses its channel, the connections stay.
+func (m *cm) fromDispatcher() {
+	for m.disp != nil {
+		err := m.disp.Recv(&m.msg)
+		if err == privsep.ErrAgain {
+			return
+		}
+		var h privsep.ConnHandoff
+		if err == nil {
+			err = h.Parse(m.msg.Payload)
+		}
+		if err != nil {
+			if err != io.EOF {
+				m.log.Error("channel closed", privsep.Str(privsep.KeyPeer, "dispatcher"), privsep.Err(err))
+			}
+			m.dropDispatcher()
+			return
+		}
+		m.accept(&h, m.msg.FDs[0])
+	}
+}
+
+func (m *cm) dropDispatcher() {
+	m.poll.Del(m.disp.FD())
+	m.disp.Close()
+	m.disp = nil
+}
+
+func (m *cm) fromParent() error {
+	for {
+		err := m.parent.Recv(&m.msg)
+		switch {
+		case err == privsep.ErrAgain:
+			return nil
+		case err == io.EOF:
+			return privsep.ErrOrphan
+		case err != nil:
+			return err
+		}
+		if err := m.handle(&m.msg); err != nil {
+			return err
+		}
+	}
+}
+
+func (m *cm) handle(msg *privsep.Message) error {
+	switch msg.Kind {
+	case privsep.KindDoorbell:
+		return m.newBell(msg)
+	case privsep.KindPeer:
+		return m.newDispatcher(msg)
+	case privsep.KindStatsGet:
+		bytes, bodies := m.arena.Used()
+		return privsep.AnswerStats(m.parent, msg, privsep.RoleStats{
+			Connections: uint64(m.live), InMsgs: m.inMsgs, OutMsgs: m.outMsgs, InBytes: m.inBytes,
+			OutBytes: m.outBytes, SlowConsumers: m.slow, Malformed: m.malformed, ArenaUsed: bytes, ArenaBodies: bodies,
+		})
+	case privsep.KindShutdown:
+		var s privsep.Shutdown
+		if err := s.Parse(msg.Payload); err != nil {
+			return err
+		}
+		m.stopping, m.stopBy = true, m.now+int64(s.Drain)
+	}
+	return nil
+}
+
+// finish ends the connections once all they sent is delivered, or when time is up.
+func (m *cm) finish() bool {
+	if !m.drained() && m.now < m.stopBy {
+		return false
+	}
+	for _, c := range m.conns {
+		if c != nil {
+			m.close(c, reasonShutdown)
+		}
+	}
+	m.publish()
+	return true
+}
+
+// shown is the least time between two looks at the counters in shared memory.
+const shown = 100 * time.Millisecond
+
+// showTotals copies the counters to where the console and the dispatcher read
+// them.
+func (m *cm) showTotals() {
+	if m.now-m.lastShown < int64(shown) {
+		return
+	}
+	m.lastShown = m.now
+	c := m.columns.Counters()
+	c.Open.Store(uint64(m.live))
+	c.InMsgs.Store(m.inMsgs)
+	c.InBytes.Store(m.inBytes)
+	c.OutMsgs.Store(m.outMsgs)
+	c.OutBytes.Store(m.outBytes)
+	c.SlowConsumers.Store(m.slow)
+	c.Malformed.Store(m.malformed)
+}

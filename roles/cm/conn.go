@@ -1,0 +1,177 @@
+package cm
+
+import (
+	"gatehouse/privsep"
+	"gatehouse/store"
+	"gatehouse/wire"
+)
+
+// conn is one client connection. An idle one holds no buffer.
+type conn struct {
+	fd   int
+	slot uint32
+	gen  uint32
+	uid  uint64
+
+	parser wire.Parser
+	body   *pendingBody // message whose payload is not complete
+	rest   []byte       // read but not parsed when ring or arena were full
+	out    *output      // unsent output, nil when there is none
+
+	flags      connFlags
+	pings      uint8
+	lastIn     int64 // loop time, ns
+	lastOut    int64 // last time the socket took bytes
+	row        *store.ColumnRow
+	in, sent   traffic
+	deadline   int64 // of the first operation or of lingering, 0: none
+	lingerLeft int
+}
+
+type connFlags uint16
+
+const (
+	flagReadable  connFlags = 1 << iota // may have bytes to read
+	flagQueued                          // is in the ready list
+	flagBlocked                         // the socket takes no more for now
+	flagDirty                           // is in the dirty list
+	flagHeld                            // the router asked not to read
+	flagHeaders                         // announced headers in CONNECT
+	flagFailed                          // sent nonsense; no more is parsed
+	flagClosing                         // close when the output is written
+	flagLingering                       // output shut down, waiting for the peer's end
+	flagCongested                       // the router was told
+	flagEOF                             // the peer will send no more
+	flagConnected                       // has sent its first complete operation
+	flagWaiting                         // a complete payload waits for room in the arena
+)
+
+func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
+
+// traffic counts in private memory; showIn and showOut copy it to the connection's row.
+type traffic struct{ msgs, bytes uint64 }
+
+// showIn and showOut write the connection's row, once per batch: its words cost more than
+// counting does.
+func (c *conn) showIn() {
+	c.row.InMsgs.Store(c.in.msgs)
+	c.row.InBytes.Store(c.in.bytes)
+}
+
+func (c *conn) showOut() {
+	c.row.OutMsgs.Store(c.sent.msgs)
+	c.row.OutBytes.Store(c.sent.bytes)
+	pending := 0
+	if c.out != nil {
+		pending = c.out.size
+	}
+	c.row.Pending.Store(uint64(pending))
+}
+
+// pendingBody is a message whose payload arrives in several reads.
+type pendingBody struct {
+	headerLen int32
+	size      int
+	subject   []byte
+	reply     []byte
+	buf       []byte
+}
+
+func (c *conn) ref() store.Conn { return store.Conn{Slot: c.slot, Gen: c.gen} }
+
+// reasons of a connection's end, as they stand in RecClosed and in the log.
+const (
+	reasonEOF uint8 = iota
+	reasonError
+	reasonRouter
+	reasonSlow
+	reasonStale
+	reasonShutdown
+)
+
+var reasonNames = [...]string{"eof", "error", "router", "slow_consumer", "stale", "shutdown"}
+
+// accept takes over a connection that the dispatcher handed to this cm.
+func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
+	if int(h.Slot) >= len(m.conns) || m.conns[h.Slot] != nil {
+		m.log.Error("handoff refused", privsep.Int(privsep.KeyCID, int64(h.UID)), privsep.Str(privsep.KeyReason, "slot in use"))
+		privsep.CloseFD(fd)
+		return
+	}
+	c := &conn{fd: fd, slot: h.Slot, gen: uint32(h.UID), uid: h.UID, lastIn: m.now, lastOut: m.now}
+	if err := m.poll.Add(fd, tokenConn+uint64(h.Slot), privsep.In|privsep.Out|privsep.Edge); err != nil {
+		m.log.Error("handoff refused", privsep.Int(privsep.KeyCID, int64(h.UID)), privsep.Err(err))
+		privsep.CloseFD(fd)
+		m.release(int(h.Slot), h.UID)
+		return
+	}
+	c.row = m.columns.Row(int(h.Slot))
+	c.row.UID.Store(h.UID)
+	c.showIn()
+	c.showOut()
+	m.conns[h.Slot] = c
+	m.live++
+	open := store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix}
+	m.must(&open)
+	m.queue(c)
+}
+
+// lookup returns the connection that an instruction means, nil if it has ended.
+func (m *cm) lookup(slot, gen uint32) *conn {
+	if int(slot) >= len(m.conns) {
+		return nil
+	}
+	if c := m.conns[slot]; c != nil && c.gen == gen {
+		return c
+	}
+	return nil
+}
+
+// fail reports a protocol error. The router answers it in its turn and has the
+// connection closed; until then nothing more is read.
+func (m *cm) fail(c *conn, code wire.Code) {
+	c.flags |= flagFailed
+	m.dropBody(c)
+	c.rest = nil
+	m.malformed++
+	m.must(&store.RecFail{Conn: c.ref(), Code: uint8(code)})
+}
+
+// close ends a connection for good.
+func (m *cm) close(c *conn, reason uint8) {
+	if m.conns[c.slot] != c {
+		return
+	}
+	m.conns[c.slot] = nil
+	m.live--
+	m.dropBody(c)
+	m.dropOutput(c)
+	c.rest = nil
+	c.flags |= flagFailed
+	m.release(int(c.slot), c.uid)
+	privsep.CloseFD(c.fd)
+	m.must(&store.RecClosed{Conn: c.ref(), Reason: reason})
+	if reason == reasonSlow {
+		m.slow++
+	}
+	if reason == reasonSlow || reason == reasonStale {
+		m.log.Info("connection ended", privsep.Int(privsep.KeyCID, int64(c.uid)), privsep.Str(privsep.KeyReason, reasonNames[reason]))
+	}
+}
+
+// release tells the dispatcher that the place of a connection is free.
+func (m *cm) release(slot int, uid uint64) {
+	row := m.columns.Row(slot)
+	row.UID.Store(0)
+	row.ClosedUID.Store(uid)
+	m.columns.Counters().Closed.Add(1)
+}
+
+// queue puts a connection on the list of those to read from.
+func (m *cm) queue(c *conn) {
+	c.flags |= flagReadable
+	if !c.has(flagQueued) {
+		c.flags |= flagQueued
+		m.ready = append(m.ready, c)
+	}
+}

@@ -1,0 +1,137 @@
+package cm
+
+import (
+	"gatehouse/store"
+	"gatehouse/wire"
+)
+
+// instructionBatch bounds the instructions taken before output is written.
+const instructionBatch = 1024
+
+// instructions carries out what the router says and tells whether there was any.
+func (m *cm) instructions() (bool, error) {
+	for n := 0; n < instructionBatch; n++ {
+		rec, err := m.in.Next()
+		if err != nil {
+			return false, err
+		}
+		if rec == nil {
+			return n > 0, nil
+		}
+		if err := m.instruction(rec); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (m *cm) instruction(rec []byte) error {
+	switch store.Kind(rec) {
+	case store.KindDeliver:
+		return m.deliver(rec)
+	case store.KindSend:
+		return m.sendTo(rec)
+	case store.KindHold:
+		return m.hold(rec)
+	case store.KindResume:
+		return m.unhold(rec)
+	}
+	return store.ErrCorrupt
+}
+
+// deliver copies one body to the output of its recipients on this cm, then
+// reports it as finished.
+func (m *cm) deliver(rec []byte) error {
+	ins := &m.ins
+	if err := ins.Parse(rec); err != nil {
+		return err
+	}
+	if int(ins.Arena) >= len(m.views) {
+		return store.ErrCorrupt
+	}
+	if len(ins.Recipients) > 0 {
+		body, err := m.views[ins.Arena].Body(ins.Handle)
+		if err != nil {
+			return err
+		}
+		if int(ins.HeaderLen) > len(body) {
+			return store.ErrCorrupt
+		}
+		if err := m.toRecipients(ins, body); err != nil {
+			return err
+		}
+	}
+	if ins.Flags&store.DeliverMore == 0 {
+		m.returns.Done(int(ins.Arena), ins.Seq, int(ins.Touch))
+	}
+	return nil
+}
+
+func (m *cm) toRecipients(ins *store.InsDeliver, body []byte) error {
+	for rest := ins.Recipients; len(rest) > 0; {
+		slot, gen, sid, tail, ok := store.NextRecipient(rest)
+		if !ok {
+			return store.ErrCorrupt
+		}
+		rest = tail
+		c := m.lookup(slot, gen)
+		if c == nil || c.has(flagClosing) {
+			continue
+		}
+		b, headerLen := body, int(ins.HeaderLen)
+		if headerLen > 0 && !c.has(flagHeaders) {
+			b, headerLen = body[headerLen:], -1
+		}
+		m.head = wire.AppendMsg(m.head[:0], ins.Subject, sid, ins.Reply, headerLen, len(b))
+		m.write3(c, m.head, b, crlf)
+		m.outMsgs++
+		m.outBytes += uint64(len(b))
+		c.sent.msgs++
+		c.sent.bytes += uint64(len(b))
+	}
+	return nil
+}
+
+var crlf = []byte("\r\n")
+
+func (m *cm) sendTo(rec []byte) error {
+	var s store.InsSend
+	if err := s.Parse(rec); err != nil {
+		return err
+	}
+	c := m.lookup(s.Slot, s.Gen)
+	if c == nil || c.has(flagClosing) {
+		return nil
+	}
+	if len(s.Data) > 0 {
+		m.write3(c, s.Data, nil, nil)
+	}
+	if s.Flags&store.FlagClose != 0 {
+		c.flags |= flagClosing | flagFailed
+		m.touch(c) // the flush sees to the rest
+	}
+	return nil
+}
+
+func (m *cm) hold(rec []byte) error {
+	var h store.InsHold
+	if err := h.Parse(rec); err != nil {
+		return err
+	}
+	if c := m.lookup(h.Slot, h.Gen); c != nil {
+		c.flags |= flagHeld
+	}
+	return nil
+}
+
+func (m *cm) unhold(rec []byte) error {
+	var h store.InsResume
+	if err := h.Parse(rec); err != nil {
+		return err
+	}
+	if c := m.lookup(h.Slot, h.Gen); c != nil {
+		c.flags &^= flagHeld
+		m.queue(c)
+	}
+	return nil
+}

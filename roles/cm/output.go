@@ -1,0 +1,218 @@
+package cm
+
+import (
+	"syscall"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+)
+
+// Output memory comes in two sizes: many connections with a message each need
+// little, one with a stream gets large writes. flushAt is the output that is
+// written before the batch is over.
+const (
+	smallChunk = 2 << 10
+	chunkSize  = 64 << 10
+	flushAt    = 4 * chunkSize
+	poolLimit  = 64 // large chunks kept for reuse
+	smallLimit = 32 * poolLimit
+)
+
+// output is what a connection has still to be sent, in chunks from a pool.
+type output struct {
+	chunks [][]byte
+	off    int // sent of the first chunk
+	size   int // unsent bytes in all
+}
+
+// write3 appends up to three pieces to the connection's output.
+func (m *cm) write3(c *conn, a, b, d []byte) {
+	o := c.out
+	if o == nil {
+		o = m.newOutput()
+		c.out = o
+	}
+	n := len(a) + len(b) + len(d)
+	last := len(o.chunks) - 1
+	if ch := o.chunks[last]; n <= cap(ch)-len(ch) {
+		ch = append(ch, a...)
+		ch = append(ch, b...)
+		o.chunks[last] = append(ch, d...)
+	} else {
+		m.widen(o)
+		m.spill(o, a)
+		m.spill(o, b)
+		m.spill(o, d)
+	}
+	o.size += n
+	m.touch(c)
+	if o.size >= flushAt && !c.has(flagBlocked) {
+		m.flush(c)
+	}
+}
+
+// widen exchanges a first small chunk for a large one.
+func (m *cm) widen(o *output) {
+	if ch := o.chunks[0]; len(o.chunks) == 1 && cap(ch) < chunkSize {
+		o.chunks[0] = append(m.newChunk(), ch[o.off:]...)
+		o.off = 0
+		m.freeChunk(ch)
+	}
+}
+
+// spill appends b over as many chunks as it takes.
+func (m *cm) spill(o *output, b []byte) {
+	for len(b) > 0 {
+		last := len(o.chunks) - 1
+		ch := o.chunks[last]
+		n := min(len(b), cap(ch)-len(ch))
+		if n == 0 {
+			o.chunks = append(o.chunks, m.newChunk())
+			continue
+		}
+		o.chunks[last] = append(ch, b[:n]...)
+		b = b[n:]
+	}
+}
+
+func (m *cm) touch(c *conn) {
+	if !c.has(flagDirty) {
+		c.flags |= flagDirty
+		m.dirty = append(m.dirty, c)
+	}
+}
+
+// flushDirty writes each connection's output of this batch, in one write where
+// the socket takes it.
+func (m *cm) flushDirty() {
+	for i := 0; i < len(m.dirty); i++ {
+		c := m.dirty[i]
+		m.dirty[i] = nil
+		c.flags &^= flagDirty
+		if m.conns[c.slot] == c {
+			m.flush(c)
+		}
+	}
+	m.dirty = m.dirty[:0]
+}
+
+// flush writes until the output is gone or the socket is full.
+func (m *cm) flush(c *conn) {
+	o := c.out
+	for o != nil && o.size > 0 && !c.has(flagBlocked) {
+		b := o.chunks[0][o.off:]
+		n, errno := privsep.RawWrite(c.fd, b)
+		switch errno {
+		case 0:
+			m.wrote(c, o, n)
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			c.flags |= flagBlocked
+		default:
+			m.close(c, reasonError)
+			return
+		}
+	}
+	if o == nil || o.size == 0 {
+		m.dropOutput(c)
+		if c.has(flagClosing) && !c.has(flagLingering) {
+			m.linger(c)
+		}
+	}
+	m.pressure(c)
+}
+
+func (m *cm) wrote(c *conn, o *output, n int) {
+	c.lastOut = m.now
+	o.size -= n
+	o.off += n
+	if o.off < len(o.chunks[0]) {
+		return
+	}
+	if len(o.chunks) == 1 {
+		o.chunks[0], o.off = o.chunks[0][:0], 0
+		return
+	}
+	m.freeChunk(o.chunks[0])
+	o.chunks[0] = nil
+	o.chunks, o.off = o.chunks[1:], 0
+}
+
+// pressure looks at a connection that does not take its output: one that still
+// reads makes its senders wait, one that has stopped is cut off.
+func (m *cm) pressure(c *conn) {
+	c.showOut()
+	size := 0
+	if c.out != nil {
+		size = c.out.size
+	}
+	if c.has(flagCongested) {
+		if size <= m.cfg.MaxPending/16 {
+			m.relieve(c)
+		}
+	} else if size > m.cfg.MaxPending/8 && m.progressing(c) {
+		c.flags |= flagCongested
+		m.behind = append(m.behind, c)
+		m.must(&store.RecCongested{Conn: c.ref()})
+	}
+	limit := m.cfg.MaxPending
+	if c.has(flagCongested) {
+		limit += m.cfg.Arena // what was under way when its senders were stopped
+	}
+	if size > limit {
+		m.close(c, reasonSlow)
+	}
+}
+
+// progressing tells whether the socket took bytes lately.
+func (m *cm) progressing(c *conn) bool { return m.now-c.lastOut < int64(stopGrace) }
+
+func (m *cm) relieve(c *conn) {
+	c.flags &^= flagCongested
+	m.must(&store.RecRelieved{Conn: c.ref()})
+}
+
+func (m *cm) newOutput() *output {
+	if n := len(m.outputs); n > 0 {
+		o := m.outputs[n-1]
+		m.outputs = m.outputs[:n-1]
+		return o
+	}
+	return &output{chunks: [][]byte{make([]byte, 0, smallChunk)}}
+}
+
+func (m *cm) newChunk() []byte {
+	if n := len(m.chunks); n > 0 {
+		ch := m.chunks[n-1]
+		m.chunks = m.chunks[:n-1]
+		return ch
+	}
+	return make([]byte, 0, chunkSize)
+}
+
+func (m *cm) freeChunk(ch []byte) {
+	if cap(ch) == chunkSize && len(m.chunks) < poolLimit {
+		m.chunks = append(m.chunks, ch[:0])
+	}
+}
+
+// dropOutput gives a connection's output memory back.
+func (m *cm) dropOutput(c *conn) {
+	o := c.out
+	if o == nil {
+		return
+	}
+	c.out = nil
+	for _, ch := range o.chunks[1:] {
+		m.freeChunk(ch)
+	}
+	first := o.chunks[0]
+	if cap(first) == chunkSize && len(m.chunks) < poolLimit {
+		m.freeChunk(first)
+		first = make([]byte, 0, smallChunk)
+	}
+	if len(m.outputs) < smallLimit && cap(first) == smallChunk {
+		*o = output{chunks: append(o.chunks[:0], first[:0])}
+		m.outputs = append(m.outputs, o)
+	}
+}

@@ -1,0 +1,201 @@
+package cm
+
+import (
+	"runtime"
+	"runtime/debug"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+	"gatehouse/wire"
+)
+
+// Main is a connection manager's life, step by step. It returns nil when it was
+// told to stop and has drained.
+func Main() error {
+	runtime.LockOSThread()
+
+	// Still root: the channel, the settings, the shared memory.
+	boot, parent, err := privsep.Inherit()
+	if err != nil {
+		return err
+	}
+	set, err := privsep.ReadSetup(parent)
+	if err != nil {
+		return err
+	}
+	m, err := newCM(boot, set, parent)
+	if err != nil {
+		return err
+	}
+
+	// Empty root, own uid, no capability, no new privileges; proved.
+	if boot.UID != 0 {
+		if err := privsep.EmptyRoot(set.Settings.Root); err != nil {
+			return err
+		}
+		if err := privsep.Drop(boot.UID, boot.GID); err != nil {
+			return err
+		}
+	} else if err := privsep.NoNewPrivs(); err != nil {
+		return err
+	}
+
+	// From here on: the sockets that are handed over, and nothing else.
+	if err := privsep.Announce(parent); err != nil {
+		return err
+	}
+	return m.run()
+}
+
+// maxConnect bounds a CONNECT line: certificate chains travel in it.
+const maxConnect = 64 << 10
+
+func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm, error) {
+	cfg := &set.Settings
+	m := &cm{
+		index: boot.ID.Index, cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
+		limits: wire.Limits{ControlLine: cfg.MaxControlLine, Connect: maxConnect, Payload: cfg.MaxPayload},
+		bell:   -1, conns: make([]*conn, cfg.MaxConnections), rbuf: make([]byte, readSize),
+		slowEvery: min(slowTick, max(cfg.PingInterval/4, fastTick), max(cfg.WriteDeadline/4, fastTick)),
+	}
+	m.log.SetLevel(cfg.LogLevel)
+	// What is live is small and what is thrown away is smaller: collect late.
+	debug.SetGCPercent(400)
+	var err error
+	if m.poll, err = privsep.NewPoller(); err != nil {
+		return nil, err
+	}
+	if err := m.poll.Add(parent.FD(), tokenParent, privsep.In); err != nil {
+		return nil, err
+	}
+	if err := m.mapRings(set); err != nil {
+		return nil, err
+	}
+	if err := m.mapArenas(set); err != nil {
+		return nil, err
+	}
+	m.takeOver(boot.Generation)
+	return m, nil
+}
+
+// takeOver goes on where an earlier process of this cm stopped: its bodies that
+// never reached the ring are freed, its connections are reported as gone.
+func (m *cm) takeOver(generation uint64) {
+	m.readClock()
+	m.returns.Recover()
+	m.arena.Recover(m.out.Position())
+	c := m.columns.Counters()
+	for i := range m.conns {
+		if row := m.columns.Row(i); row.UID.Load() != 0 {
+			row.ClosedUID.Store(row.UID.Load())
+			row.UID.Store(0)
+			c.Closed.Add(1)
+		}
+	}
+	m.inMsgs, m.inBytes = c.InMsgs.Load(), c.InBytes.Load()
+	m.outMsgs, m.outBytes = c.OutMsgs.Load(), c.OutBytes.Load()
+	m.slow, m.malformed = c.SlowConsumers.Load(), c.Malformed.Load()
+	m.must(&store.RecReset{Generation: generation})
+}
+
+func (m *cm) mapRings(set *privsep.Setup) error {
+	var segs [5]*store.Segment
+	for i, k := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead,
+		privsep.SegRingDownData, privsep.SegRingDownHead, privsep.SegConnColumns} {
+		var err error
+		if segs[i], err = privsep.TakeSegment(set, k, m.index, store.Map); err != nil {
+			return err
+		}
+	}
+	var err error
+	if m.out, err = store.NewProducer(segs[0], segs[1]); err != nil {
+		return err
+	}
+	if m.in, err = store.NewConsumer(segs[2], segs[3]); err != nil {
+		return err
+	}
+	m.columns, err = store.NewConnColumns(segs[4], m.cfg.MaxConnections)
+	return err
+}
+
+func (m *cm) mapArenas(set *privsep.Setup) error {
+	var own *store.Segment
+	var returns []*store.Returns
+	slots := store.Slots(m.cfg.Arena)
+	for i := range m.cfg.CMs {
+		body, err := privsep.TakeSegment(set, privsep.SegArena, i, store.Map)
+		if err != nil {
+			return err
+		}
+		if i == m.index {
+			own = body
+		}
+		words, err := privsep.TakeSegment(set, privsep.SegReturns, i, store.Map)
+		if err != nil {
+			return err
+		}
+		view, err := store.NewArenaView(i, body, m.cfg.Arena)
+		if err != nil {
+			return err
+		}
+		r, err := store.NewReturns(words, m.cfg.CMs, slots)
+		if err != nil {
+			return err
+		}
+		m.views, returns = append(m.views, view), append(returns, r)
+	}
+	m.returns = returns[m.index]
+	var err error
+	m.arena, err = store.NewArena(m.index, own, m.cfg.Arena, returns)
+	return err
+}
+
+// newBell takes the doorbell to a router. One that is new knows none of the
+// connections, so they end; their clients come back by themselves.
+func (m *cm) newBell(msg *privsep.Message) error {
+	var d privsep.DoorbellEnd
+	if err := d.Parse(msg.Payload); err != nil {
+		return err
+	}
+	if m.bell >= 0 {
+		m.poll.Del(m.bell)
+		privsep.CloseFD(m.bell)
+		if d.Fresh {
+			m.endAll()
+		}
+	}
+	m.bell, m.wakes = msg.FDs[0], 0
+	if err := m.poll.Add(m.bell, tokenBell, privsep.In|privsep.Edge); err != nil {
+		return err
+	}
+	m.ring() // what was rung before it was there may be lost
+	return nil
+}
+
+func (m *cm) endAll() {
+	n := 0
+	for _, c := range m.conns {
+		if c != nil {
+			m.close(c, reasonShutdown)
+			n++
+		}
+	}
+	m.log.Warn("connections ended with the router", privsep.Int(privsep.KeyN, int64(n)))
+}
+
+// newDispatcher takes the channel that connections come in on.
+func (m *cm) newDispatcher(msg *privsep.Message) error {
+	var p privsep.Peer
+	if err := p.Parse(msg.Payload); err != nil {
+		return err
+	}
+	if p.ID.Role != privsep.RoleDispatcher {
+		return privsep.ErrShape
+	}
+	if m.disp != nil {
+		m.dropDispatcher()
+	}
+	m.disp = privsep.NewChannel(msg.FDs[0], privsep.RoleCM, privsep.RoleDispatcher, p.Key)
+	m.disp.SetPhase(privsep.PhaseRun)
+	return m.poll.Add(m.disp.FD(), tokenDispatcher, privsep.In)
+}

@@ -1,0 +1,155 @@
+package cm
+
+import (
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/wire"
+)
+
+const (
+	// stopGrace is how long a reader that is behind may take no bytes before it
+	// counts as stopped, and its senders no longer wait for it.
+	stopGrace  = 250 * time.Millisecond
+	lingerTime = time.Second
+	lingerMax  = 1 << 20 // bytes thrown away while lingering
+	fastTick   = 50 * time.Millisecond
+	slowTick   = time.Second
+)
+
+// await gives a connection a deadline; all deadlines are looked at by tick.
+func (m *cm) await(c *conn, d time.Duration) {
+	c.deadline = m.now + int64(d)
+	m.waiting = append(m.waiting, c)
+}
+
+// tick does what time demands: short deadlines often, keepalive once a second.
+func (m *cm) tick() {
+	if m.now < m.nextFast {
+		return
+	}
+	m.nextFast = m.now + int64(fastTick)
+	m.deadlines()
+	m.stopped()
+	if m.now >= m.nextSlow {
+		m.nextSlow = m.now + int64(m.slowEvery)
+		m.keepalive()
+	}
+}
+
+// timeout is how long the loop may sleep: for ever if nothing waits for time.
+func (m *cm) timeout() time.Duration {
+	next := int64(-1)
+	if m.live > 0 {
+		next = m.nextSlow
+	}
+	if len(m.waiting)+len(m.behind) > 0 && (next < 0 || m.nextFast < next) {
+		next = m.nextFast
+	}
+	if next < 0 {
+		return -1
+	}
+	return max(time.Duration(next-m.now), 0)
+}
+
+func (m *cm) deadlines() {
+	keep := m.waiting[:0]
+	for _, c := range m.waiting {
+		switch {
+		case m.conns[c.slot] != c || c.deadline == 0:
+		case m.now < c.deadline:
+			keep = append(keep, c)
+		case c.has(flagLingering):
+			m.close(c, reasonRouter)
+		default:
+			c.deadline = 0
+			m.fail(c, wire.CodeAuthTimeout)
+		}
+	}
+	clear(m.waiting[len(keep):])
+	m.waiting = keep
+}
+
+// stopped lets the senders of a reader go on that has caught up, ended or
+// stopped altogether.
+func (m *cm) stopped() {
+	keep := m.behind[:0]
+	for _, c := range m.behind {
+		if m.conns[c.slot] != c || !c.has(flagCongested) {
+			continue
+		}
+		if m.progressing(c) {
+			keep = append(keep, c)
+			continue
+		}
+		m.relieve(c)
+	}
+	clear(m.behind[len(keep):])
+	m.behind = keep
+}
+
+// keepalive asks the silent for a sign of life, and ends those that gave none
+// or take nothing.
+func (m *cm) keepalive() {
+	silent, stuck := int64(m.cfg.PingInterval), int64(m.cfg.WriteDeadline)
+	for _, c := range m.conns {
+		switch {
+		case c == nil || c.has(flagLingering):
+		case c.has(flagBlocked) && m.now-c.lastOut > stuck:
+			m.close(c, reasonSlow)
+		case m.now-c.lastIn < silent*int64(c.pings+1) || c.has(flagHeld|flagFailed) || len(c.rest) > 0:
+		case int(c.pings) >= m.cfg.PingMax:
+			m.fail(c, wire.CodeStale)
+		default:
+			c.pings++
+			m.write3(c, pingBytes, nil, nil)
+		}
+	}
+}
+
+var pingBytes = []byte(wire.Ping)
+
+// linger ends the output, then waits a moment for the peer to end its own: an
+// immediate close with bytes unread would reset the connection and take the
+// error text with it.
+func (m *cm) linger(c *conn) {
+	if c.has(flagEOF) || !c.has(flagFailed) {
+		m.close(c, reasonRouter)
+		return
+	}
+	c.flags |= flagLingering
+	c.lingerLeft = lingerMax
+	privsep.ShutdownWrite(c.fd)
+	m.await(c, lingerTime)
+	m.queue(c)
+}
+
+func (m *cm) discard(c *conn) {
+	n, errno := privsep.RawRead(c.fd, m.rbuf)
+	c.lingerLeft -= n
+	switch {
+	case errno != 0:
+		m.readError(c, errno)
+	case n == 0 || c.lingerLeft <= 0:
+		m.close(c, reasonRouter)
+	default:
+		m.queue(c)
+	}
+}
+
+// drained tells whether all that clients sent before the broker was told to
+// stop has been routed and written.
+func (m *cm) drained() bool {
+	_, unread := m.out.Lag()
+	return unread == 0 && m.in.Backlog() == 0 && len(m.backlog) == 0 && m.unsent() == 0
+}
+
+func (m *cm) unsent() int {
+	n := 0
+	for _, c := range m.conns {
+		if c != nil && c.out != nil {
+			n += c.out.size
+		}
+	}
+	return n
+}

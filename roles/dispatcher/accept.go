@@ -1,0 +1,157 @@
+package dispatcher
+
+import (
+	"net/netip"
+	"syscall"
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+	"gatehouse/tickets"
+	"gatehouse/wire"
+)
+
+// acceptBatch is how many connections are taken from one listener before the
+// others have their turn.
+const acceptBatch = 64
+
+// pending is an accepted connection that no cm could take yet.
+type pending struct {
+	fd   int
+	addr netip.AddrPort // zero for Unix sockets
+	lst  *listener
+}
+
+// acceptAll takes connections from one listener while the cms take them.
+func (d *dispatcher) acceptAll(l *listener) {
+	for range acceptBatch {
+		if d.waiting != nil || !d.open() {
+			return
+		}
+		fd, addr, errno := privsep.Accept(l.fd)
+		switch errno {
+		case 0:
+			d.admit(pending{fd, addr, l})
+		case syscall.EAGAIN:
+			return
+		case syscall.ECONNABORTED, syscall.EINTR:
+		default:
+			// Out of descriptors or memory: leave the rest in the queue a while.
+			d.pauseUntil = d.now + int64(acceptPause)
+			d.complain("accept", errno.Error())
+			return
+		}
+	}
+}
+
+// admit checks the limits and hands the connection over.
+func (d *dispatcher) admit(p pending) {
+	if !p.lst.unix && !d.rate.allow(p.addr.Addr().As16(), d.now) {
+		privsep.CloseFD(p.fd)
+		d.refusedRate++
+		d.complain("connection refused", "rate", privsep.Str(privsep.KeyAddr, p.addr.Addr().String()))
+		return
+	}
+	if d.slots.total() >= d.cfg.MaxConnections {
+		d.refuse(p)
+		return
+	}
+	if !d.handOver(p) {
+		d.waiting = &p
+	}
+}
+
+// refuse says why, in the words that clients know, and closes. The client
+// expects INFO before anything else.
+func (d *dispatcher) refuse(p pending) {
+	i := wire.Info{ServerID: d.cfg.ServerID, ServerName: d.cfg.Broker, Version: wire.ServerVersion, Proto: 1,
+		Host: d.cfg.Host, Port: int(d.cfg.Port), Headers: true, MaxPayload: d.cfg.MaxPayload}
+	b := wire.AppendErr(wire.AppendInfo(nil, &i), wire.CodeMaxConnections)
+	privsep.RawWrite(p.fd, b) // best effort: an empty socket buffer takes it
+	privsep.ShutdownWrite(p.fd)
+	privsep.CloseFD(p.fd)
+	d.refusedMax++
+	d.complain("connection refused", "max_connections")
+}
+
+// handOver gives the connection to the least loaded cm that takes it; false: none does now.
+func (d *dispatcher) handOver(p pending) bool {
+	for try := 0; try < len(d.cms); try++ {
+		k := d.pick(try)
+		if k < 0 {
+			return false
+		}
+		slot, ok := d.slots.take(k)
+		if !ok {
+			return false
+		}
+		if d.sendTo(k, slot, p) {
+			privsep.CloseFD(p.fd)
+			d.accepted++
+			return true
+		}
+		d.slots.giveBack(k)
+	}
+	return false
+}
+
+// pick returns the try-th least loaded cm that is there, or -1.
+func (d *dispatcher) pick(try int) int {
+	d.order = d.order[:0]
+	for k, c := range d.cms {
+		if c.ch == nil {
+			continue
+		}
+		i, load := len(d.order), d.slots.load(k)
+		d.order = append(d.order, k)
+		for ; i > 0 && d.slots.load(d.order[i-1]) > load; i-- {
+			d.order[i] = d.order[i-1]
+		}
+		d.order[i] = k
+	}
+	if try >= len(d.order) {
+		return -1
+	}
+	return d.order[try]
+}
+
+func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
+	c := &d.cms[k]
+	uid := d.nextUID()
+	h := privsep.ConnHandoff{UID: uid, Slot: slot, Listener: uint16(p.lst.number), Unix: p.lst.unix,
+		Ticket: tickets.Make(d.key, uid, uint32(k), c.generation)}
+	if p.addr.IsValid() {
+		h.Addr, h.Port = p.addr.Addr().As16(), p.addr.Port()
+	}
+	row := d.slots.table.Row(int(slot))
+	row.Set(&store.ConnInfo{UID: uid, CM: uint16(k), Listener: h.Listener, Port: h.Port, Unix: h.Unix, Addr: h.Addr,
+		Accepted: time.Now().UnixNano()})
+	err := c.ch.Send(privsep.KindConnHandoff, h.Append(d.buf[:0]), p.fd)
+	if err == nil {
+		return true
+	}
+	row.Clear()
+	if err != privsep.ErrAgain {
+		d.log.Warn("handoff", privsep.Str(privsep.KeyPeer, privsep.ID{Role: privsep.RoleCM, Index: k}.String()), privsep.Err(err))
+		d.dropCM(k)
+	}
+	return false
+}
+
+// nextUID counts in the table, so that a UID is never used twice, whichever
+// dispatcher gives it.
+func (d *dispatcher) nextUID() uint64 {
+	return d.slots.table.Counters().LastUID.Add(1)
+}
+
+// complain logs a refusal, at most once a second for each event and reason.
+func (d *dispatcher) complain(event, reason string, fields ...privsep.Field) {
+	key := event + reason
+	c := d.complaints[key]
+	c.n++
+	if d.now-c.at >= int64(time.Second) || c.at == 0 {
+		d.log.Warn(event, append(fields, privsep.Str(privsep.KeyReason, reason), privsep.Int(privsep.KeyN, c.n))...)
+		c.at, c.n = d.now, 0
+	}
+	d.complaints[key] = c
+}

@@ -1,0 +1,221 @@
+package dispatcher
+
+import (
+	"io"
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/tickets"
+)
+
+type dispatcher struct {
+	cfg    *privsep.Settings
+	parent *privsep.Channel
+	log    *privsep.Logger
+	poll   *privsep.Poller
+	key    tickets.HandoffKey
+
+	listeners []listener
+	slots     *slots
+	rate      *limiter
+	cms       []cmPeer
+	order     []int
+
+	waiting    *pending // accepted, but no cm takes it now
+	pauseUntil int64
+	listening  bool // the listeners are in the poller
+	stopping   bool
+	now        int64
+
+	accepted, refusedRate, refusedMax uint64
+
+	complaints map[string]complaint
+	buf        []byte
+	msg        privsep.Message
+}
+
+type listener struct {
+	fd     int
+	number int
+	unix   bool
+}
+
+// cmPeer is the way to one connection manager; ch is nil while it is away.
+type cmPeer struct {
+	ch         *privsep.Channel
+	generation uint64
+}
+
+type complaint struct {
+	at int64
+	n  int64
+}
+
+const (
+	tokenParent   = 0
+	tokenListener = 1
+	tokenCM       = 1 << 32
+
+	acceptPause = 100 * time.Millisecond
+	retryPause  = time.Millisecond
+)
+
+var clock = time.Now()
+
+func (d *dispatcher) readClock() { d.now = int64(time.Since(clock)) + 1 }
+
+// run accepts and hands over until the parent says stop.
+func (d *dispatcher) run() error {
+	for !d.stopping {
+		d.readClock()
+		if d.waiting != nil && d.handOver(*d.waiting) {
+			d.waiting = nil
+		}
+		d.listen(d.open() && d.waiting == nil)
+		ready, err := d.poll.Wait(d.timeout())
+		if err != nil {
+			return err
+		}
+		d.readClock()
+		for _, e := range ready {
+			if err := d.event(e); err != nil {
+				return err
+			}
+		}
+	}
+	d.listen(false)
+	return d.parent.Send(privsep.KindDrained, nil)
+}
+
+// open tells whether connections can be taken at all.
+func (d *dispatcher) open() bool {
+	if d.now < d.pauseUntil || d.stopping {
+		return false
+	}
+	for _, c := range d.cms {
+		if c.ch != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// listen puts the listeners into the poller, or takes them out so that
+// connections wait in the kernel's queue.
+func (d *dispatcher) listen(on bool) {
+	if on == d.listening {
+		return
+	}
+	d.listening = on
+	for i, l := range d.listeners {
+		if !on {
+			d.poll.Del(l.fd)
+		} else if err := d.poll.Add(l.fd, tokenListener+uint64(i), privsep.In); err != nil {
+			d.log.Error("poll", privsep.Err(err))
+		}
+	}
+}
+
+func (d *dispatcher) timeout() time.Duration {
+	if d.waiting != nil {
+		return retryPause
+	}
+	if d.now < d.pauseUntil {
+		return time.Duration(d.pauseUntil - d.now)
+	}
+	return -1
+}
+
+func (d *dispatcher) event(e privsep.Ready) error {
+	switch {
+	case e.Token == tokenParent:
+		return d.fromParent()
+	case e.Token >= tokenCM:
+		d.fromCM(int(e.Token - tokenCM))
+	default:
+		d.acceptAll(&d.listeners[e.Token-tokenListener])
+	}
+	return nil
+}
+
+// fromCM: a cm has nothing to say here; what comes is its end, or an offence.
+func (d *dispatcher) fromCM(k int) {
+	if d.cms[k].ch == nil {
+		return
+	}
+	err := d.cms[k].ch.Recv(&d.msg)
+	if err == privsep.ErrAgain {
+		return
+	}
+	if err != io.EOF {
+		d.log.Error("channel closed", privsep.Str(privsep.KeyPeer, privsep.ID{Role: privsep.RoleCM, Index: k}.String()), privsep.Err(err))
+	}
+	d.dropCM(k)
+}
+
+func (d *dispatcher) dropCM(k int) {
+	if ch := d.cms[k].ch; ch != nil {
+		d.poll.Del(ch.FD())
+		ch.Close()
+		d.cms[k].ch = nil
+	}
+}
+
+func (d *dispatcher) fromParent() error {
+	for {
+		err := d.parent.Recv(&d.msg)
+		switch {
+		case err == privsep.ErrAgain:
+			return nil
+		case err == io.EOF:
+			return privsep.ErrOrphan
+		case err != nil:
+			return err
+		}
+		if err := d.handle(&d.msg); err != nil {
+			return err
+		}
+	}
+}
+
+func (d *dispatcher) handle(m *privsep.Message) error {
+	switch m.Kind {
+	case privsep.KindPeer:
+		return d.newCM(m)
+	case privsep.KindCMGone:
+		var g privsep.CMGone
+		if err := g.Parse(m.Payload); err != nil {
+			return err
+		}
+		if k := g.CM; k < len(d.cms) {
+			d.dropCM(k)
+			d.slots.lost(k)
+		}
+	case privsep.KindStatsGet:
+		return privsep.AnswerStats(d.parent, m, privsep.RoleStats{Connections: uint64(d.slots.total()), Accepted: d.accepted,
+			RefusedRate: d.refusedRate, RefusedMax: d.refusedMax})
+	case privsep.KindShutdown:
+		d.stopping = true
+	}
+	return nil
+}
+
+// newCM takes the channel to a cm that has started.
+func (d *dispatcher) newCM(m *privsep.Message) error {
+	var p privsep.Peer
+	if err := p.Parse(m.Payload); err != nil {
+		return err
+	}
+	k := p.ID.Index
+	if p.ID.Role != privsep.RoleCM || k < 0 || k >= len(d.cms) {
+		return privsep.ErrShape
+	}
+	d.dropCM(k)
+	ch := privsep.NewChannel(m.FDs[0], privsep.RoleDispatcher, privsep.RoleCM, p.Key)
+	ch.SetPhase(privsep.PhaseRun)
+	if err := d.poll.Add(ch.FD(), tokenCM+uint64(k), privsep.In); err != nil {
+		return err
+	}
+	d.cms[k] = cmPeer{ch: ch, generation: p.Generation}
+	return nil
+}

@@ -1,0 +1,17 @@
+// Package dispatcher is the role that accepts connections and hands them over.
+//
+//	listeners --accept--> +------------+ --fd + ticket--> cm/0
+//	(opened by the parent)| dispatcher | --fd + ticket--> cm/1
+//	                      +------------+
+//	                       connection table
+//
+// It never reads a byte from a client. It gives every connection its UID, keeps
+// to max_connections and to the rate per address, picks the connection manager
+// with the fewest connections and writes the connection table, of which the cms
+// write only their own columns. While no cm is there, connections wait in the
+// listen queue; since the parent holds the listeners, a dispatcher's death
+// closes no port.
+//
+// Files: dispatcher.go (the loop), accept.go (one connection), slots.go (places
+// in the connection table), rate.go (per-address limits), setup.go (start).
+package dispatcher

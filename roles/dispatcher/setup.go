@@ -1,0 +1,97 @@
+package dispatcher
+
+import (
+	"runtime"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+	"gatehouse/tickets"
+)
+
+// Main is the dispatcher's life, step by step. It returns only with an error or
+// when the parent has gone.
+func Main() error {
+	runtime.LockOSThread()
+
+	// Still root: the channel, the settings, listeners and shared memory.
+	boot, parent, err := privsep.Inherit()
+	if err != nil {
+		return err
+	}
+	set, err := privsep.ReadSetup(parent)
+	if err != nil {
+		return err
+	}
+	d, err := newDispatcher(boot, set, parent)
+	if err != nil {
+		return err
+	}
+
+	// Empty root, own uid, no capability, no new privileges; proved.
+	if boot.UID != 0 {
+		if err := privsep.EmptyRoot(set.Settings.Root); err != nil {
+			return err
+		}
+		if err := privsep.Drop(boot.UID, boot.GID); err != nil {
+			return err
+		}
+	} else if err := privsep.NoNewPrivs(); err != nil {
+		return err
+	}
+
+	// From here on: accept, and hand over.
+	if err := privsep.Announce(parent); err != nil {
+		return err
+	}
+	return d.run()
+}
+
+func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*dispatcher, error) {
+	cfg := &set.Settings
+	d := &dispatcher{
+		cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
+		// Known to the parent too, which made the channel's key.
+		key:        tickets.HandoffKey(boot.Key.Derive("handoff tickets")),
+		rate:       newLimiter(cfg.ConnectRate, cfg.ConnectBurst),
+		cms:        make([]cmPeer, cfg.CMs),
+		complaints: make(map[string]complaint),
+	}
+	d.log.SetLevel(cfg.LogLevel)
+	var err error
+	if d.poll, err = privsep.NewPoller(); err != nil {
+		return nil, err
+	}
+	if err := d.poll.Add(parent.FD(), tokenParent, privsep.In); err != nil {
+		return nil, err
+	}
+	for _, l := range set.Listeners {
+		d.listeners = append(d.listeners, listener{fd: l.FD, number: int(l.Number), unix: l.Network == privsep.NetUnix})
+	}
+	return d, d.mapTable(set)
+}
+
+func (d *dispatcher) mapTable(set *privsep.Setup) error {
+	rows := d.cfg.MaxConnections
+	seg, err := privsep.TakeSegment(set, privsep.SegConnTable, 0, store.Map)
+	if err != nil {
+		return err
+	}
+	table, err := store.NewConnTable(seg, rows)
+	if err != nil {
+		return err
+	}
+	var columns []*store.ConnColumns
+	for i := range d.cfg.CMs {
+		seg, err := privsep.TakeSegment(set, privsep.SegConnColumns, i, store.Map)
+		if err != nil {
+			return err
+		}
+		c, err := store.NewConnColumns(seg, rows)
+		if err != nil {
+			return err
+		}
+		columns = append(columns, c)
+	}
+	d.slots = newSlots(table, columns)
+	return nil
+}

@@ -1,0 +1,211 @@
+package parent
+
+import (
+	"time"
+
+	"gatehouse/privsep"
+)
+
+// state of a child, as the parent sees it:
+//
+//	starting --SETUP_DONE--> running --stop--> stopping
+//	   |                        |                 |
+//	   +-------- exit ----------+                 exit
+//	                |                             |
+//	             backoff --delay--> starting     gone
+type state uint8
+
+const (
+	gone state = iota
+	starting
+	running
+	backoff
+	stopping
+)
+
+var stateNames = [...]string{"gone", "starting", "running", "backoff", "stopping"}
+
+func (s state) String() string { return stateNames[s] }
+
+// child is one component: its present process, and what is remembered of it
+// from one process to the next.
+type child struct {
+	id    privsep.ID
+	token uint64 // of its events, + 1 for its pidfd
+	state state
+
+	proc       *privsep.Child
+	ch         *privsep.Channel
+	generation uint64
+	started    time.Time
+
+	restarts   int
+	quickEnds  int       // deaths in a row that came soon after the start
+	wake       time.Time // next thing to do by time: setup's end, or the next start
+	everRan    bool
+	stats      privsep.RoleStats
+	statsID    uint64 // of the last answer
+	drained    bool   // said that it has nothing left to do
+	killed     bool   // at the end of the broker
+	logDropped int
+	logWindow  int64
+	logLines   int
+}
+
+const (
+	setupTimeout = 10 * time.Second
+	// A child that lived shorter died quickly; each such death in a row doubles
+	// the delay before the next start.
+	quickLife    = 10 * time.Second
+	firstDelay   = 50 * time.Millisecond
+	longestDelay = 10 * time.Second
+	loopDeaths   = 5
+)
+
+// start gives a component a process and hands out what it may have.
+func (p *parent) start(c *child) error {
+	mine, theirs, err := privsep.Socketpair()
+	if err != nil {
+		return err
+	}
+	defer privsep.CloseFD(theirs)
+	proc, err := privsep.Start(p.exe, c.id, theirs)
+	if err != nil {
+		privsep.CloseFD(mine)
+		return err
+	}
+	c.generation++
+	c.proc, c.started, c.state = proc, time.Now(), starting
+	c.drained, c.killed = false, false
+	c.wake = c.started.Add(setupTimeout)
+	key := privsep.NewKey()
+	c.ch = privsep.NewChannel(mine, privsep.RoleParent, c.id.Role, key)
+	uid, gid := p.ids(c.id)
+	if p.root {
+		proc.Record.UID = uid
+	}
+	boot := privsep.Boot{ID: c.id, Key: key, UID: uid, GID: gid, Generation: c.generation}
+	if err := c.ch.Send(privsep.KindBoot, boot.Append(nil)); err != nil {
+		return err
+	}
+	c.ch.SetPhase(privsep.PhaseSetup)
+	if err := p.poll.Add(c.ch.FD(), c.token, privsep.In); err != nil {
+		return err
+	}
+	if err := p.poll.Add(proc.PidFD, c.token+1, privsep.In); err != nil {
+		return err
+	}
+	return p.handOut(c)
+}
+
+// ids are the uid and gid of a component, 0 without root.
+func (p *parent) ids(id privsep.ID) (uid, gid int) {
+	if !p.root {
+		return 0, 0
+	}
+	n := p.cfg.Privsep.UIDBase + int(id.Role)
+	if id.Role == privsep.RoleCM {
+		n = p.cfg.Privsep.UIDBase + firstCM + id.Index
+	}
+	return n, n
+}
+
+// firstCM is the place of cm/0 after uid_base; the roles of which there is one
+// lie below it.
+const firstCM = 16
+
+// ended is called when the pidfd says that the process is no more.
+func (p *parent) ended(c *child) {
+	p.poll.Del(c.proc.PidFD)
+	status, err := c.proc.Wait()
+	if err != nil {
+		status = err.Error()
+	}
+	lived := time.Since(c.started)
+	was := c.state
+	p.dropChannel(c)
+	c.state = gone
+	p.tellGone(c)
+	p.writeRegistry()
+	if was == stopping || p.stopping {
+		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
+		return
+	}
+	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
+		Dur("lived", lived).Msg("role died")
+	if !c.everRan {
+		p.failed = append(p.failed, c.id)
+		return
+	}
+	p.delay(c, lived)
+}
+
+// delay decides when a component that died gets its next process.
+func (p *parent) delay(c *child, lived time.Duration) {
+	c.quickEnds++
+	if lived >= quickLife {
+		c.quickEnds = 1
+	}
+	wait := time.Duration(0)
+	if n := c.quickEnds - 2; n >= 0 {
+		wait = min(firstDelay<<min(n, 20), longestDelay)
+	}
+	c.state, c.wake = backoff, time.Now().Add(wait)
+	if c.quickEnds >= loopDeaths {
+		p.log.Error().Str("role", c.id.String()).Int("n", c.quickEnds).Dur("delay", wait).Msg("role dies in a loop")
+	}
+}
+
+// byTime does what is due for a child: its next start, or the end of one that
+// did not get ready.
+func (p *parent) byTime(c *child, now time.Time) {
+	switch c.state {
+	case starting, stopping:
+		if now.After(c.wake) {
+			p.log.Error().Str("role", c.id.String()).Str("state", c.state.String()).Msg("role killed: time is up")
+			c.wake = now.Add(setupTimeout)
+			p.kill(c)
+		}
+	case backoff:
+		if now.Before(c.wake) {
+			return
+		}
+		c.restarts++
+		if err := p.start(c); err != nil {
+			p.log.Error().Str("role", c.id.String()).Err(err).Msg("role not started")
+			if c.proc != nil && c.state == starting {
+				p.kill(c)
+				return
+			}
+			p.delay(c, 0)
+			return
+		}
+		p.writeRegistry()
+	}
+}
+
+func (p *parent) kill(c *child) {
+	if err := c.proc.Signal(sigKill); err != nil {
+		p.log.Error().Str("role", c.id.String()).Err(err).Msg("kill")
+	}
+}
+
+func (p *parent) dropChannel(c *child) {
+	if c.ch != nil {
+		p.poll.Del(c.ch.FD())
+		c.ch.Close()
+		c.ch = nil
+	}
+}
+
+// send says something to a running child. One that does not read its channel
+// is as good as dead and is made so.
+func (p *parent) send(c *child, k privsep.Kind, payload []byte, fds ...int) {
+	if c.ch == nil || c.state != running && c.state != stopping {
+		return
+	}
+	if err := c.ch.Send(k, payload, fds...); err != nil {
+		p.log.Error().Str("role", c.id.String()).Str("kind", k.String()).Err(err).Msg("role does not read its channel")
+		p.kill(c)
+	}
+}

@@ -1,0 +1,209 @@
+package parent
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// DefaultPath is the configuration that is read when none is named.
+const DefaultPath = "/etc/gatehouse/broker.toml"
+
+// BuiltIn is the source that Find names when there is no configuration file.
+const BuiltIn = "built-in defaults"
+
+// Config is a broker's configuration as it stands in the file, with defaults
+// for what the file leaves out. broker.toml.example explains each option.
+// Effective fills in what depends on the host.
+type Config struct {
+	Environment EnvironmentConfig `toml:"environment"`
+	Listen      ListenConfig      `toml:"listen"`
+	Privsep     PrivsepConfig     `toml:"privsep"`
+	CM          CMConfig          `toml:"cm"`
+	Store       StoreConfig       `toml:"store"`
+	Limits      LimitsConfig      `toml:"limits"`
+	Log         LogConfig         `toml:"log"`
+}
+
+// EnvironmentConfig names this broker and the organisation's set that it is in.
+type EnvironmentConfig struct {
+	Name   string `toml:"name"`
+	Broker string `toml:"broker"` // empty: the host's name
+}
+
+// ListenConfig says where clients connect. Anonymous is AnonymousLoopback or
+// AnonymousAny.
+type ListenConfig struct {
+	TCP       []string `toml:"tcp"`  // ParseListen reads them
+	Unix      []string `toml:"unix"` // paths
+	Anonymous string   `toml:"anonymous"`
+}
+
+// Who may connect without credentials.
+const (
+	AnonymousLoopback = "loopback"
+	AnonymousAny      = "any"
+)
+
+// PrivsepConfig says where the parent keeps its files and which uids the
+// components get: UIDBase and those that follow it.
+type PrivsepConfig struct {
+	RuntimeDir string `toml:"runtime_dir"` // empty: /run/gatehouse as root, ./run otherwise
+	UIDBase    int    `toml:"uid_base"`
+}
+
+// CMConfig sets up the connection managers.
+type CMConfig struct {
+	Count int `toml:"count"` // 0: one per two processors
+}
+
+// StoreConfig sizes the shared memory of each connection manager.
+type StoreConfig struct {
+	Arena Size `toml:"arena"` // message bodies
+	Ring  Size `toml:"ring"`  // each of the two rings between it and the router
+}
+
+// LimitsConfig bounds what clients can use. Zero means no limit for
+// MaxSubscriptions and ConnectRate; ConnectBurst zero means ConnectRate.
+type LimitsConfig struct {
+	MaxPayload       Size          `toml:"max_payload"`
+	MaxControlLine   Size          `toml:"max_control_line"`
+	MaxConnections   int           `toml:"max_connections"`
+	MaxSubscriptions int           `toml:"max_subscriptions"` // per connection
+	MaxPending       Size          `toml:"max_pending"`       // per connection
+	AuthTimeout      time.Duration `toml:"auth_timeout"`
+	PingInterval     time.Duration `toml:"ping_interval"`
+	PingMax          int           `toml:"ping_max"`
+	WriteDeadline    time.Duration `toml:"write_deadline"`
+	StallTimeout     time.Duration `toml:"stall_timeout"`
+	DrainTimeout     time.Duration `toml:"drain_timeout"`
+	ConnectRate      int           `toml:"connect_rate"` // per second and address
+	ConnectBurst     int           `toml:"connect_burst"`
+}
+
+// LogConfig chooses what is logged and how: level debug, info, warn or error;
+// format auto, text or json.
+type LogConfig struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// Defaults is the configuration of a broker that has no file.
+func Defaults() *Config {
+	return &Config{
+		Environment: EnvironmentConfig{Name: "local"},
+		Listen:      ListenConfig{TCP: []string{"127.0.0.1:4222"}, Unix: []string{}, Anonymous: AnonymousLoopback},
+		Privsep:     PrivsepConfig{UIDBase: 61100},
+		Store:       StoreConfig{Arena: 64 << 20, Ring: 4 << 20},
+		Limits: LimitsConfig{
+			MaxPayload:     1 << 20,
+			MaxControlLine: 4 << 10,
+			MaxConnections: 65536,
+			MaxPending:     64 << 20,
+			AuthTimeout:    2 * time.Second,
+			PingInterval:   2 * time.Minute,
+			PingMax:        2,
+			WriteDeadline:  10 * time.Second,
+			StallTimeout:   10 * time.Second,
+			DrainTimeout:   30 * time.Second,
+		},
+		Log: LogConfig{Level: "info", Format: "auto"},
+	}
+}
+
+// Find loads the configuration at explicit or, when that is empty, the one at
+// DefaultPath; where that is missing too it gives Defaults. source is the path
+// or BuiltIn.
+func Find(explicit string) (cfg *Config, source string, err error) {
+	return find(explicit, DefaultPath)
+}
+
+func find(explicit, standard string) (*Config, string, error) {
+	if explicit != "" {
+		cfg, err := Load(explicit)
+		return cfg, explicit, err
+	}
+	cfg, err := Load(standard)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Defaults(), BuiltIn, nil
+	}
+	return cfg, standard, err
+}
+
+// Effective returns a copy with everything filled in that the file leaves to
+// the host: names, paths made absolute, counts, and sizes rounded up to the
+// powers of two that shared memory needs. c must be valid.
+func (c *Config) Effective() *Config {
+	e := *c
+	if e.Environment.Broker == "" {
+		e.Environment.Broker = hostName()
+	}
+	e.Listen.TCP = slices.Clone(c.Listen.TCP)
+	for i, addr := range e.Listen.TCP {
+		if ap, err := ParseListen(addr); err == nil {
+			e.Listen.TCP[i] = ap.String()
+		}
+	}
+	e.Listen.Unix = slices.Clone(c.Listen.Unix)
+	for i, path := range e.Listen.Unix {
+		e.Listen.Unix[i] = absolute(path)
+	}
+	e.Privsep.RuntimeDir = absolute(runtimeDir(c.Privsep.RuntimeDir, os.Geteuid()))
+	if e.CM.Count == 0 {
+		e.CM.Count = min(max(1, runtime.NumCPU()/2), MaxCMs)
+	}
+	e.Store.Arena = e.Store.Arena.powerOfTwo()
+	e.Store.Ring = e.Store.Ring.powerOfTwo()
+	if e.Limits.ConnectBurst == 0 {
+		e.Limits.ConnectBurst = e.Limits.ConnectRate
+	}
+	return &e
+}
+
+// TOML writes the configuration so that Load gives an equal one.
+func (c *Config) TOML() ([]byte, error) {
+	var b bytes.Buffer
+	enc := toml.NewEncoder(&b)
+	enc.Indent = ""
+	if err := enc.Encode(c); err != nil {
+		return nil, fmt.Errorf("write configuration: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// hostName falls back to a fixed word: a name that is too odd for INFO must
+// not keep the broker from starting.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || checkName(name) != "" {
+		return "gatehouse"
+	}
+	return name
+}
+
+func runtimeDir(configured string, euid int) string {
+	switch {
+	case configured != "":
+		return configured
+	case euid == 0:
+		return "/run/gatehouse"
+	default:
+		return "run"
+	}
+}
+
+// absolute makes a path independent of later changes of folder.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}

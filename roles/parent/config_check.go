@@ -1,0 +1,256 @@
+package parent
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// MaxCMs is the largest number of connection managers.
+const MaxCMs = 64
+
+// maxConnectLine is the bound of a CONNECT line, in bytes. It travels as one
+// ring record, and a record may take a quarter of its ring.
+const maxConnectLine = 64 << 10
+
+// uidsUsed is how many uids from uid_base on the components may take.
+const uidsUsed = MaxCMs + 16
+
+// maxUnixPath is what sun_path holds without its closing zero byte.
+const maxUnixPath = 107
+
+// bounds of every number, both ends allowed.
+var bounds = []struct {
+	section, key string
+	least, most  int64
+}{
+	{"privsep", "uid_base", 1, math.MaxInt32 - uidsUsed},
+	{"cm", "count", 0, MaxCMs},
+	{"store", "arena", 64 << 10, 2 << 30},
+	{"store", "ring", 8 * maxConnectLine, 1 << 30},
+	{"limits", "max_payload", 1, 512 << 20},
+	{"limits", "max_control_line", 64, maxConnectLine},
+	{"limits", "max_connections", 1, 1 << 20},
+	{"limits", "max_subscriptions", 0, math.MaxInt32},
+	{"limits", "max_pending", 1 << 10, 1 << 40},
+	{"limits", "auth_timeout", int64(time.Millisecond), int64(time.Hour)},
+	{"limits", "ping_interval", int64(time.Millisecond), int64(24 * time.Hour)},
+	{"limits", "ping_max", 1, 1000},
+	{"limits", "write_deadline", int64(time.Millisecond), int64(time.Hour)},
+	{"limits", "stall_timeout", int64(100 * time.Millisecond), int64(time.Hour)},
+	{"limits", "drain_timeout", 0, int64(24 * time.Hour)},
+	{"limits", "connect_rate", 0, 1 << 20},
+	{"limits", "connect_burst", 0, 1 << 20},
+}
+
+// words are the options that take one of a few values.
+var words = []struct {
+	section, key string
+	allowed      []string
+}{
+	{"listen", "anonymous", []string{AnonymousLoopback, AnonymousAny}},
+	{"log", "level", []string{"debug", "info", "warn", "error"}},
+	{"log", "format", []string{"auto", "text", "json"}},
+}
+
+// fault is a broken rule and the options that it ties together, the likeliest
+// culprit first.
+type fault struct {
+	text string
+	keys []string
+}
+
+// Validate checks every value and the relations between them; Load has done
+// so. The error is a *ConfigError.
+func (c *Config) Validate() error { return c.check(nil) }
+
+// check names the key that lines knows, since that is the one somebody wrote,
+// and among several faults the one that comes first in the file.
+func (c *Config) check(lines map[string]int) error {
+	var first *ConfigError
+	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkRelations()) {
+		e := &ConfigError{Key: f.keys[0], Text: f.text}
+		for _, key := range f.keys {
+			if lines[key] > 0 {
+				e.Key, e.Line = key, lines[key]
+				break
+			}
+		}
+		if first == nil || e.Line > 0 && (first.Line == 0 || e.Line < first.Line) {
+			first = e
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return first
+}
+
+func (c *Config) checkBounds() (faults []fault) {
+	options := c.options()
+	for _, b := range bounds {
+		v := options[b.section][b.key]
+		if n := v.Int(); n < b.least || n > b.most {
+			text := fmt.Sprintf("%v is not between %v and %v", v, like(v, b.least), like(v, b.most))
+			faults = append(faults, fault{text, []string{b.section + "." + b.key}})
+		}
+	}
+	return faults
+}
+
+// like gives n the type of v, so that it prints as v does.
+func like(v reflect.Value, n int64) any {
+	return reflect.ValueOf(n).Convert(v.Type()).Interface()
+}
+
+func (c *Config) checkWords() (faults []fault) {
+	options := c.options()
+	for _, w := range words {
+		if v := options[w.section][w.key].String(); !slices.Contains(w.allowed, v) {
+			text := fmt.Sprintf("%s is not one of %s", show(v), strings.Join(w.allowed, ", "))
+			faults = append(faults, fault{text, []string{w.section + "." + w.key}})
+		}
+	}
+	return faults
+}
+
+func (c *Config) checkNames() (faults []fault) {
+	if text := checkName(c.Environment.Name); text != "" {
+		faults = append(faults, fault{text, []string{"environment.name"}})
+	}
+	if b := c.Environment.Broker; b != "" {
+		if text := checkName(b); text != "" {
+			faults = append(faults, fault{text, []string{"environment.broker"}})
+		}
+	}
+	if dir := c.Privsep.RuntimeDir; dir != "" {
+		// The longest name of a socket in it is "control".
+		if text := checkPath(filepath.Join(dir, "control")); text != "" {
+			faults = append(faults, fault{text, []string{"privsep.runtime_dir"}})
+		}
+	}
+	return faults
+}
+
+// checkName allows what fits in INFO, a log line and a signed statement.
+func checkName(s string) string {
+	switch {
+	case s == "":
+		return "is empty"
+	case len(s) > 128:
+		return "is longer than 128 bytes"
+	case strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == ' ' }):
+		return show(s) + " has a space or a character that cannot be printed"
+	}
+	return ""
+}
+
+func checkPath(s string) string {
+	switch {
+	case s == "":
+		return "is empty"
+	case strings.HasPrefix(s, "@"):
+		return show(s) + " is an abstract socket, which no file mode protects: write a path"
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return show(s) + " has a control character"
+	case len(absolute(s)) > maxUnixPath:
+		return fmt.Sprintf("%s is longer than the %d bytes of a socket's path", show(s), maxUnixPath)
+	}
+	return ""
+}
+
+// ParseListen reads an address of listen.tcp: IP:PORT, [IPv6]:PORT,
+// localhost:PORT (127.0.0.1), or :PORT (every address). Names are refused: what
+// is listened on must not depend on a name server.
+func ParseListen(addr string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%s is not IP:PORT", show(addr))
+	}
+	switch host {
+	case "localhost":
+		host = "127.0.0.1"
+	case "":
+		host = "::"
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%s is not IP:PORT (write an address, not a name)", show(addr))
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("%s has no port between 0 and 65535", show(addr))
+	}
+	return netip.AddrPortFrom(ip, uint16(n)), nil
+}
+
+func (c *Config) checkListen() (faults []fault) {
+	seen := map[string]bool{}
+	add := func(key, text string) { faults = append(faults, fault{text, []string{key, "listen.anonymous"}}) }
+	for _, addr := range c.Listen.TCP {
+		ap, err := ParseListen(addr)
+		switch {
+		case err != nil:
+			add("listen.tcp", err.Error())
+		case ap.Port() != 0 && seen[ap.String()]:
+			add("listen.tcp", show(addr)+" is there twice")
+		case c.Listen.Anonymous != AnonymousAny && !ap.Addr().Unmap().IsLoopback():
+			add("listen.tcp", show(addr)+` is not a loopback address and clients need no credentials: listen on 127.0.0.1, or allow it with listen.anonymous = "any"`)
+		}
+		seen[ap.String()] = true
+	}
+	for _, path := range c.Listen.Unix {
+		text := checkPath(path)
+		if text == "" && seen[absolute(path)] {
+			text = show(path) + " is there twice"
+		}
+		if text != "" {
+			add("listen.unix", text)
+		}
+		seen[absolute(path)] = true
+	}
+	if len(c.Listen.TCP)+len(c.Listen.Unix) == 0 {
+		faults = append(faults, fault{"there is no address to listen on", []string{"listen.tcp", "listen.unix"}})
+	}
+	return faults
+}
+
+// foreignUIDs are nobody and the uid that old interfaces take for "none": no
+// component may be one of them.
+var foreignUIDs = []int{65534, 65535}
+
+func (c *Config) checkRelations() (faults []fault) {
+	l, s := &c.Limits, &c.Store
+	add := func(broken bool, text string, keys ...string) {
+		if broken {
+			faults = append(faults, fault{text, keys})
+		}
+	}
+	add(s.Arena < 4*l.MaxPayload,
+		fmt.Sprintf("store.arena (%v) must be at least 4 times limits.max_payload (%v)", s.Arena, l.MaxPayload),
+		"store.arena", "limits.max_payload")
+	add(s.Ring < 8*l.MaxControlLine,
+		fmt.Sprintf("store.ring (%v) must be at least 8 times limits.max_control_line (%v)", s.Ring, l.MaxControlLine),
+		"store.ring", "limits.max_control_line")
+	add(l.MaxPending < l.MaxPayload,
+		fmt.Sprintf("limits.max_pending (%v) must be at least limits.max_payload (%v)", l.MaxPending, l.MaxPayload),
+		"limits.max_pending", "limits.max_payload")
+	add(l.ConnectBurst > 0 && l.ConnectRate == 0,
+		"limits.connect_burst means nothing without limits.connect_rate",
+		"limits.connect_burst")
+	for _, uid := range foreignUIDs {
+		base := c.Privsep.UIDBase
+		add(base <= uid && uid < base+uidsUsed,
+			fmt.Sprintf("the %d uids from %d on include %d, which is nobody's", uidsUsed, base, uid),
+			"privsep.uid_base")
+	}
+	return faults
+}

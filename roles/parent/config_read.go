@@ -1,0 +1,274 @@
+package parent
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/BurntSushi/toml"
+)
+
+// maxConfig bounds a configuration file, in bytes.
+const maxConfig = 1 << 20
+
+// ConfigError is one mistake in a configuration. It prints as one line,
+// "FILE:LINE: KEY: TEXT", without the parts that are not known.
+type ConfigError struct {
+	File string // empty for a configuration that no file gave
+	Line int    // 0: the key is not in the file, its default is at fault
+	Key  string // "limits.max_payload"; empty when the line is no TOML
+	Text string
+}
+
+// Error is that line.
+func (e *ConfigError) Error() string {
+	var b strings.Builder
+	if e.File != "" {
+		b.WriteString(e.File)
+		if e.Line > 0 {
+			fmt.Fprintf(&b, ":%d", e.Line)
+		}
+		b.WriteString(": ")
+	}
+	if e.Key != "" {
+		b.WriteString(e.Key + ": ")
+	}
+	b.WriteString(e.Text)
+	return strings.Map(printable, b.String())
+}
+
+// Load reads and checks the configuration at path. A mistake in it is a
+// *ConfigError; the first one in the file is reported.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxConfig {
+		return nil, fmt.Errorf("%s: larger than %s", path, Size(maxConfig))
+	}
+	return parseConfig(path, string(text))
+}
+
+// parseConfig is Load without the file system.
+func parseConfig(file, text string) (*Config, error) {
+	cfg := Defaults()
+	lines, err := decodeConfig(text, cfg)
+	if err == nil {
+		err = cfg.check(lines)
+	}
+	var bad *ConfigError
+	if errors.As(err, &bad) {
+		bad.File = file
+	}
+	if err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// decodeConfig puts the options of text into cfg and returns the line of each
+// key. It goes in the order of the file so that the first mistake is reported.
+func decodeConfig(text string, cfg *Config) (map[string]int, error) {
+	var sections map[string]toml.Primitive
+	md, err := toml.Decode(text, &sections)
+	if err != nil {
+		return nil, syntaxError(err)
+	}
+	options := cfg.options()
+	lines := map[string]int{}
+	for _, key := range md.Keys() {
+		name := key.String()
+		section, known := options[key[0]]
+		if len(key) > 2 || !known {
+			return nil, &ConfigError{Line: line(&md, sections, key), Key: name, Text: "unknown key"}
+		}
+		values := table(&md, sections[key[0]])
+		if values == nil {
+			return nil, &ConfigError{Line: line(&md, sections, key[:1]), Key: key[0], Text: fmt.Sprintf("is a table: write [%s]", key[0])}
+		}
+		if len(key) == 1 {
+			continue
+		}
+		lines[name] = line(&md, sections, key)
+		option, known := section[key[1]]
+		if !known {
+			return nil, &ConfigError{Line: lines[name], Key: name, Text: "unknown key"}
+		}
+		var raw any
+		err := md.PrimitiveDecode(values[key[1]], &raw)
+		if err == nil {
+			err = setOption(option, raw)
+		}
+		if err != nil {
+			return nil, &ConfigError{Line: lines[name], Key: name, Text: err.Error()}
+		}
+	}
+	return lines, nil
+}
+
+// table gives the keys of a table; nil when the value is something else.
+func table(md *toml.MetaData, value toml.Primitive) map[string]toml.Primitive {
+	var values map[string]toml.Primitive
+	if md.PrimitiveDecode(value, &values) != nil {
+		return nil
+	}
+	return values
+}
+
+// options maps section and key to the field that holds the value.
+func (c *Config) options() map[string]map[string]reflect.Value {
+	all := map[string]map[string]reflect.Value{}
+	sections := reflect.ValueOf(c).Elem()
+	for i := range sections.NumField() {
+		section := sections.Field(i)
+		options := map[string]reflect.Value{}
+		for j := range section.NumField() {
+			options[section.Type().Field(j).Tag.Get("toml")] = section.Field(j)
+		}
+		all[sections.Type().Field(i).Tag.Get("toml")] = options
+	}
+	return all
+}
+
+// setOption stores a TOML value in a field of one of the types that options
+// can have.
+func setOption(field reflect.Value, raw any) (err error) {
+	switch p := field.Addr().Interface().(type) {
+	case *string:
+		err = assign(p, raw, "a string")
+	case *int:
+		var n int64
+		err = assign(&n, raw, "a whole number")
+		*p = int(n)
+	case *[]string:
+		err = setStrings(p, raw)
+	case *Size:
+		*p, err = sizeOf(raw)
+	case *time.Duration:
+		*p, err = durationOf(raw)
+	default:
+		err = fmt.Errorf("has a type %s that no file can give", field.Type())
+	}
+	return err
+}
+
+func assign[T any](p *T, raw any, what string) error {
+	v, ok := raw.(T)
+	if !ok {
+		return fmt.Errorf("%s is not %s", show(raw), what)
+	}
+	*p = v
+	return nil
+}
+
+func setStrings(p *[]string, raw any) error {
+	list, ok := raw.([]any)
+	if !ok {
+		return fmt.Errorf("%s is not a list of strings", show(raw))
+	}
+	out := make([]string, len(list))
+	for i, item := range list {
+		if err := assign(&out[i], item, "a string"); err != nil {
+			return err
+		}
+	}
+	*p = out
+	return nil
+}
+
+func sizeOf(raw any) (Size, error) {
+	switch v := raw.(type) {
+	case int64:
+		if v >= 0 {
+			return Size(v), nil
+		}
+	case string:
+		return ParseSize(v)
+	}
+	return 0, fmt.Errorf(`%s is not a size (write "64KiB", "1MiB", "2GiB" or a number of bytes)`, show(raw))
+}
+
+func durationOf(raw any) (time.Duration, error) {
+	if s, ok := raw.(string); ok {
+		if d, err := time.ParseDuration(s); err == nil {
+			return d, nil
+		}
+	}
+	return 0, fmt.Errorf(`%s is not a duration (write "500ms", "10s", "2m" or "1h30m")`, show(raw))
+}
+
+// show prints a TOML value for an error, bounded.
+func show(raw any) string {
+	switch v := raw.(type) {
+	case string:
+		if len(v) > 60 {
+			return fmt.Sprintf("%q...", v[:60])
+		}
+		return fmt.Sprintf("%q", v)
+	case int64, float64, bool:
+		return fmt.Sprint(v)
+	case map[string]any, []map[string]any:
+		return "a table"
+	case []any:
+		return "a list"
+	default:
+		return "a date or time"
+	}
+}
+
+// place is a decoding target that fails: the library then says where the value
+// stands, which it tells in no other way.
+type place struct{}
+
+var errPlace = errors.New("place")
+
+func (*place) UnmarshalTOML(any) error { return errPlace }
+
+// line finds the line of a key; 0 when the parser kept none.
+func line(md *toml.MetaData, sections map[string]toml.Primitive, key toml.Key) int {
+	value := sections[key[0]]
+	for _, part := range key[1:] {
+		inner := table(md, value)
+		if inner == nil {
+			break
+		}
+		value = inner[part]
+	}
+	var pe toml.ParseError
+	if errors.As(md.PrimitiveDecode(value, &place{}), &pe) {
+		return pe.Position.Line
+	}
+	return 0
+}
+
+// syntaxError turns the library's error into ours.
+func syntaxError(err error) error {
+	var pe toml.ParseError
+	if !errors.As(err, &pe) {
+		return &ConfigError{Text: err.Error()}
+	}
+	text := pe.Message
+	if pe.LastKey != "" && !strings.Contains(text, pe.LastKey) {
+		text += fmt.Sprintf(" (near %s)", pe.LastKey)
+	}
+	return &ConfigError{Line: pe.Position.Line, Text: text}
+}
+
+// printable keeps an error on its line whatever the file holds.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return ' '
+	}
+	return r
+}

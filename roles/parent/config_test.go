@@ -1,0 +1,268 @@
+package parent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+)
+
+const example = "../../broker.toml.example"
+
+// The example, the struct and the defaults are one thing said three times.
+func TestExampleHoldsEveryDefault(t *testing.T) {
+	cfg, err := Load(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(cfg, Defaults()) {
+		t.Errorf("the example gives\n%+v\nthe defaults are\n%+v", cfg, Defaults())
+	}
+	text, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := decodeConfig(string(text), Defaults())
+	if err != nil {
+		t.Fatal(err)
+	}
+	oneLine := regexp.MustCompile(`^[a-z_]+ = \S.* # \S.*$`)
+	for section, options := range Defaults().options() {
+		for name := range options {
+			n := lines[section+"."+name]
+			if n == 0 {
+				t.Errorf("%s.%s is not in the example", section, name)
+			} else if l := strings.Split(string(text), "\n")[n-1]; !oneLine.MatchString(l) {
+				t.Errorf("line %d of the example does not explain its option: %s", n, l)
+			}
+		}
+	}
+}
+
+// A default in the code that is not the default in the example is caught only
+// if the example's value was read at all: it must win over another start.
+func TestExampleValuesAreRead(t *testing.T) {
+	text, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty := &Config{}
+	if _, err := decodeConfig(string(text), empty); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(empty, Defaults()) {
+		t.Errorf("read into nothing the example gives\n%+v", empty)
+	}
+}
+
+func TestConfigMistakes(t *testing.T) {
+	long := strings.Repeat("x", 129)
+	for _, tt := range []struct{ text, want string }{
+		{"[limits]\n\nmax_payload = \"1 mebi\"", `f:3: limits.max_payload: "1 mebi" is not a size`},
+		{"[limits]\nmax_payload = -1", `f:2: limits.max_payload: -1 is not a size`},
+		{"[limits]\nmax_payload = 1.5", `f:2: limits.max_payload: 1.5 is not a size`},
+		{"limits.max_payload = \"1kb\"", `f:1: limits.max_payload: "1kb" is not a size`},
+		{"limits = { max_payload = true }", `f:1: limits.max_payload: true is not a size`},
+		{"[limits]\nmax_paylod = 1", `f:2: limits.max_paylod: unknown key`},
+		{"[limits]\nMax_Payload = 1", `f:2: limits.Max_Payload: unknown key`},
+		{"[limit]\nmax_payload = 1", `f:1: limit: unknown key`},
+		{"\nfoo = 1", `f:2: foo: unknown key`},
+		{"[limits.extra]\na = 1", `f:1: limits.extra: unknown key`},
+		{"[limits]\nmax_payload.big = 1", `unknown key`},
+		{"[[limits]]\nmax_payload = 1", `f:1: limits: is a table: write [limits]`},
+		{"listen = 3", `f:1: listen: is a table: write [listen]`},
+		{"[limits]\nauth_timeout = 2", `f:2: limits.auth_timeout: 2 is not a duration (write "500ms"`},
+		{"[limits]\nauth_timeout = \"2 s\"", `f:2: limits.auth_timeout: "2 s" is not a duration`},
+		{"[limits]\nauth_timeout = \"-2s\"", `f:2: limits.auth_timeout: -2s is not between 1ms and 1h0m0s`},
+		{"[limits]\nmax_connections = \"many\"", `f:2: limits.max_connections: "many" is not a whole number`},
+		{"[limits]\nmax_connections = 0", `f:2: limits.max_connections: 0 is not between 1 and 1048576`},
+		{"[limits]\nmax_control_line = \"1MiB\"", `f:2: limits.max_control_line: 1MiB is not between 64B and 64KiB`},
+		{"[limits]\nconnect_burst = 5", `f:2: limits.connect_burst: limits.connect_burst means nothing without`},
+		{"[cm]\ncount = 65", `f:2: cm.count: 65 is not between 0 and 64`},
+		{"[cm]\ncount = 2026-11-21", `f:2: cm.count: a date or time is not a whole number`},
+		{"[store]\narena = \"3MiB\"", `f:2: store.arena: store.arena (3MiB) must be at least 4 times limits.max_payload (1MiB)`},
+		{"[limits]\nmax_payload = \"32MiB\"", `f:2: limits.max_payload: store.arena (64MiB) must be at least 4 times`},
+		{"[limits]\nmax_pending = \"512KiB\"", `f:2: limits.max_pending: limits.max_pending (512KiB) must be at least limits.max_payload (1MiB)`},
+		{"[store]\nring = \"256KiB\"", `f:2: store.ring: 256KiB is not between 512KiB and 1GiB`},
+		{"[listen]\ntcp = \"127.0.0.1:4222\"", `f:2: listen.tcp: "127.0.0.1:4222" is not a list of strings`},
+		{"[listen]\ntcp = [4222]", `f:2: listen.tcp: 4222 is not a string`},
+		{"[listen]\ntcp = [\n\"127.0.0.1\"]", `f:2: listen.tcp: "127.0.0.1" is not IP:PORT`},
+		{"[listen]\ntcp = [\"example.com:4222\"]", `write an address, not a name`},
+		{"[listen]\ntcp = [\"127.0.0.1:70000\"]", `has no port between 0 and 65535`},
+		{"[listen]\ntcp = [\"127.0.0.1:1\", \"localhost:1\"]", `"localhost:1" is there twice`},
+		{"[listen]\ntcp = [\"0.0.0.0:4222\"]", `f:2: listen.tcp: "0.0.0.0:4222" is not a loopback address and clients need no credentials: listen on 127.0.0.1, or allow it with listen.anonymous = "any"`},
+		{"[listen]\ntcp = [\":4222\"]", `is not a loopback address`},
+		{"[listen]\ntcp = []", `f:2: listen.tcp: there is no address to listen on`},
+		{"[listen]\nunix = [\"@abstract\"]", `f:2: listen.unix: "@abstract" is an abstract socket`},
+		{"[listen]\nunix = [\"/" + long + "\"]", `is longer than the 107 bytes of a socket's path`},
+		{"[listen]\nunix = [\"/a\", \"/b/../a\"]", `"/b/../a" is there twice`},
+		{"[listen]\nanonymous = \"all\"", `f:2: listen.anonymous: "all" is not one of loopback, any`},
+		{"[log]\nlevel = \"loud\"", `f:2: log.level: "loud" is not one of debug, info, warn, error`},
+		{"[environment]\nname = \"\"", `f:2: environment.name: is empty`},
+		{"[environment]\nname = \"a b\"", `f:2: environment.name: "a b" has a space`},
+		{"[environment]\nbroker = \"" + long + "\"", `f:2: environment.broker: is longer than 128 bytes`},
+		{"[privsep]\nruntime_dir = \"/" + long + "\"", `f:2: privsep.runtime_dir:`},
+		{"[privsep]\nuid_base = 65500", `f:2: privsep.uid_base: the 80 uids from 65500 on include 65534`},
+		{"[limits]\nmax_payload = 64MiB", `f:2: `},
+		{"[limits]\nping_max = 1\nping_max = 2", `f:3: `},
+		{"[limits]\nmax_payload = \"1 mebi\nx", `f:2: `},
+		{"a\x00b", `f:1: `},
+		{"[log]\nlevel = \"loud\"\n[cm]\ncount = 99", `f:2: log.level`},
+		{"[cm]\ncount = 99\n[log]\nlevel = \"loud\"", `f:2: cm.count`},
+	} {
+		_, err := parseConfig("f", tt.text)
+		var bad *ConfigError
+		switch {
+		case !errors.As(err, &bad):
+			t.Errorf("%q: error %v, want a ConfigError", tt.text, err)
+		case !strings.Contains(err.Error(), tt.want):
+			t.Errorf("%q:\n got %s\nwant %s", tt.text, err, tt.want)
+		case bad.Line == 0 || strings.Contains(err.Error(), "\n"):
+			t.Errorf("%q: %q is not one line that names a line", tt.text, err)
+		}
+	}
+}
+
+func TestConfigValues(t *testing.T) {
+	cfg, err := parseConfig("f", `
+[environment]
+name = "orga"
+[listen]
+tcp = ["localhost:0", ":4222", "[::1]:4222", "10.0.0.1:4222"]
+unix = ["client.sock"]
+anonymous = "any"
+[privsep]
+runtime_dir = "state"
+[store]
+arena = "65MiB"
+ring = 600000
+[limits]
+ping_interval = "1h30m"
+connect_rate = 7
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Store.Ring != 600000 || cfg.Limits.PingInterval != 90*time.Minute || cfg.Limits.PingMax != 2 {
+		t.Errorf("read %+v", cfg)
+	}
+	e := cfg.Effective()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, got, want any }{
+		{"tcp", e.Listen.TCP, []string{"127.0.0.1:0", "[::]:4222", "[::1]:4222", "10.0.0.1:4222"}},
+		{"unix", e.Listen.Unix, []string{filepath.Join(here, "client.sock")}},
+		{"runtime_dir", e.Privsep.RuntimeDir, filepath.Join(here, "state")},
+		{"arena", e.Store.Arena, Size(128 << 20)},
+		{"ring", e.Store.Ring, Size(1 << 20)},
+		{"connect_burst", e.Limits.ConnectBurst, 7},
+	} {
+		if !reflect.DeepEqual(tt.got, tt.want) {
+			t.Errorf("%s is %v, want %v", tt.name, tt.got, tt.want)
+		}
+	}
+	if e.Environment.Broker == "" || e.CM.Count < 1 || cfg.Store.Ring != 600000 || cfg.Listen.TCP[0] != "localhost:0" {
+		t.Errorf("effective %+v of %+v", e, cfg)
+	}
+	if err := e.Validate(); err != nil {
+		t.Errorf("the effective configuration is not valid: %v", err)
+	}
+}
+
+func TestRuntimeDir(t *testing.T) {
+	for _, tt := range []struct {
+		configured string
+		euid       int
+		want       string
+	}{{"", 0, "/run/gatehouse"}, {"", 1000, "run"}, {"/x", 0, "/x"}, {"/x", 1000, "/x"}} {
+		if got := runtimeDir(tt.configured, tt.euid); got != tt.want {
+			t.Errorf("runtimeDir(%q, %d) = %q, want %q", tt.configured, tt.euid, got, tt.want)
+		}
+	}
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	standard := filepath.Join(dir, "standard.toml")
+	cfg, source, err := find("", standard)
+	if err != nil || source != BuiltIn || !reflect.DeepEqual(cfg, Defaults()) {
+		t.Errorf("without any file: %v from %q, %v", cfg, source, err)
+	}
+	explicit := filepath.Join(dir, "broker.toml")
+	if _, _, err := find(explicit, standard); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), explicit) {
+		t.Errorf("a named file that is missing: %v", err)
+	}
+	if err := os.WriteFile(standard, []byte("[cm]\ncount = 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if cfg, source, err = find("", standard); err != nil || source != standard || cfg.CM.Count != 3 {
+		t.Errorf("with the standard file: %+v from %q, %v", cfg, source, err)
+	}
+	if _, err := Load(dir); err == nil {
+		t.Error("a folder was read as a configuration")
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want Size
+		out  string
+	}{
+		{"0", 0, "0"}, {"512", 512, "512B"}, {"512B", 512, "512B"}, {"4KiB", 4096, "4KiB"}, {"1024KiB", 1 << 20, "1MiB"},
+		{"2GiB", 2 << 30, "2GiB"}, {"1073741824GiB", 1 << 60, "1073741824GiB"},
+	} {
+		got, err := ParseSize(tt.in)
+		if err != nil || got != tt.want || got.String() != tt.out {
+			t.Errorf("ParseSize(%q) = %v, %v, want %v", tt.in, got, err, tt.out)
+		}
+	}
+	for _, in := range []string{"", "B", "KiB", "-1", "+1", "1.5MiB", "1 MiB", "1MB", "1mib", "0x10", "1_000", "1073741825GiB", "99999999999999999999"} {
+		if got, err := ParseSize(in); err == nil {
+			t.Errorf("ParseSize(%q) = %v, want an error", in, got)
+		}
+	}
+}
+
+// The law: any text gives a configuration that prints and reads back as
+// itself, as does its effective form, or one line that names the file.
+func FuzzConfig(f *testing.F) {
+	seeds, err := filepath.Glob("testdata/fuzz/FuzzConfig/*")
+	if err != nil || len(seeds) == 0 {
+		f.Fatalf("no corpus in testdata/fuzz/FuzzConfig: %v", err)
+	}
+	text, err := os.ReadFile(example)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(text))
+	f.Add("[limits]\nmax_payload = 17\nauth_timeout = \"1h2m3.5s\"\n")
+	f.Add("[environment]\nname = \"\\u00e9\\\"\\\\\"\n[listen]\nunix = [\"a \\\" b\"]\n")
+	f.Add("listen = {tcp = [], unix = ['x']}\n[[limits]]\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		cfg, err := parseConfig("file", text)
+		if err != nil {
+			if s := err.Error(); !strings.HasPrefix(s, "file:") || strings.ContainsFunc(s, unicode.IsControl) {
+				t.Fatalf("error %q", s)
+			}
+			return
+		}
+		for _, c := range []*Config{cfg, cfg.Effective()} {
+			printed, err := c.TOML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := parseConfig("printed", string(printed))
+			if err != nil || !reflect.DeepEqual(again, c) {
+				t.Fatalf("printed as\n%s\nread back as %+v, %v", printed, again, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,152 @@
+package parent
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"gatehouse/privsep"
+)
+
+// A request on the control socket is one frame of controlFrame bytes: the magic,
+// a verb (u32, little endian), zero (u32). The answer is JSON up to the end.
+const (
+	controlMagic = "GHCTL1\x00\x00"
+	controlFrame = 16
+	verbStatus   = 1
+
+	controlConns = 16
+	answerTime   = 500 * time.Millisecond // for the roles to give their counters
+	requestTime  = 2 * time.Second        // for the operator to send the frame
+)
+
+// controlSocket serves the operator, who is root or whoever runs the broker.
+type controlSocket struct {
+	fd    int
+	path  string
+	conns [controlConns]*controlConn
+}
+
+type controlConn struct {
+	fd  int
+	buf []byte
+	due time.Time // of the request, then of the answer
+	ask uint64    // the STATS_GET that it waits for, 0: still reading
+}
+
+func openControl(path string, poll *privsep.Poller) (*controlSocket, error) {
+	fd, err := privsep.ListenUnix(path, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", path, err)
+	}
+	return &controlSocket{fd: fd, path: path}, poll.Add(fd, tokenControl, privsep.In)
+}
+
+func (s *controlSocket) close() {
+	for i := range s.conns {
+		s.drop(i)
+	}
+	privsep.CloseFD(s.fd)
+}
+
+func (s *controlSocket) accept(p *parent) {
+	fd, _, errno := privsep.Accept(s.fd)
+	if errno != 0 {
+		return
+	}
+	for i, c := range s.conns {
+		if c != nil || !privsep.PeerIsOwner(fd) {
+			continue
+		}
+		if err := p.poll.Add(fd, tokenStatus+uint64(i), privsep.In); err != nil {
+			break
+		}
+		s.conns[i] = &controlConn{fd: fd, due: time.Now().Add(requestTime)}
+		return
+	}
+	privsep.CloseFD(fd)
+}
+
+func (s *controlSocket) drop(i int) {
+	if c := s.conns[i]; c != nil {
+		privsep.CloseFD(c.fd)
+		s.conns[i] = nil
+	}
+}
+
+// event reads a request, and asks all roles for their counters once it is whole.
+func (s *controlSocket) event(p *parent, e privsep.Ready) {
+	i := int(e.Token - tokenStatus)
+	c := s.conns[i]
+	if c == nil {
+		return
+	}
+	b := make([]byte, controlFrame+1)
+	n, errno := privsep.RawRead(c.fd, b)
+	if errno != 0 || n == 0 || c.ask != 0 {
+		s.drop(i)
+		return
+	}
+	c.buf = append(c.buf, b[:n]...)
+	if len(c.buf) < controlFrame {
+		return
+	}
+	verb := binary.LittleEndian.Uint32(c.buf[8:])
+	if len(c.buf) != controlFrame || string(c.buf[:8]) != controlMagic || verb != verbStatus {
+		s.drop(i)
+		return
+	}
+	p.lastAsk++
+	c.ask, c.due = p.lastAsk, time.Now().Add(answerTime)
+	get := privsep.StatsGet{ID: c.ask}
+	for _, ch := range p.children {
+		p.send(ch, privsep.KindStatsGet, get.Append(nil))
+	}
+}
+
+// next is when something is due here, zero if nothing is.
+func (s *controlSocket) next() time.Time {
+	var t time.Time
+	for _, c := range s.conns {
+		if c != nil && (t.IsZero() || c.due.Before(t)) {
+			t = c.due
+		}
+	}
+	return t
+}
+
+// byTime answers those for whom all counters are in, or time is up.
+func (s *controlSocket) byTime(p *parent, now time.Time) {
+	for i, c := range s.conns {
+		switch {
+		case c == nil:
+		case c.ask == 0 && now.After(c.due):
+			s.drop(i)
+		case c.ask != 0 && (now.After(c.due) || p.allAnswered(c.ask)):
+			b, err := json.Marshal(p.status(c.ask))
+			if err == nil {
+				privsep.WriteAll(c.fd, append(b, '\n'), time.Second)
+			}
+			s.drop(i)
+		}
+	}
+}
+
+func (p *parent) allAnswered(ask uint64) bool {
+	for _, c := range p.children {
+		if c.state == running && c.statsID < ask {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *parent) statsFrom(c *child, m *privsep.Message) error {
+	id, s, err := privsep.ParseRoleStats(m.Payload)
+	if err != nil {
+		return err
+	}
+	c.statsID, c.stats = id, s
+	return nil
+}

@@ -1,0 +1,52 @@
+package parent
+
+import (
+	"fmt"
+
+	"gatehouse/privsep"
+)
+
+// bound is a listening socket. The parent holds it for as long as it lives, so
+// the port stays open whatever happens to the dispatcher.
+type bound struct {
+	fd      int
+	network privsep.Network
+	address string // as bound
+	path    string // of a Unix socket, to be removed
+	port    int
+	host    string
+}
+
+// listen opens every listener of the configuration.
+func (p *parent) listen() error {
+	for _, a := range p.cfg.Listen.TCP {
+		ap, err := ParseListen(a)
+		if err != nil {
+			return fmt.Errorf("listen %s: %w", a, err)
+		}
+		fd, got, err := privsep.ListenTCP(ap)
+		if err != nil {
+			return fmt.Errorf("listen tcp %s: %w", a, err)
+		}
+		p.listeners = append(p.listeners, bound{fd: fd, network: privsep.NetTCP, address: got.String(),
+			host: got.Addr().Unmap().String(), port: int(got.Port())})
+	}
+	for _, path := range p.cfg.Listen.Unix {
+		fd, err := privsep.ListenUnix(path, 0o666)
+		if err != nil {
+			return fmt.Errorf("listen unix %s: %w", path, err)
+		}
+		p.listeners = append(p.listeners, bound{fd: fd, network: privsep.NetUnix, address: path, path: path})
+	}
+	return nil
+}
+
+func (p *parent) closeListeners() {
+	for _, l := range p.listeners {
+		privsep.CloseFD(l.fd)
+		if l.path != "" {
+			privsep.RemoveSocket(l.path)
+		}
+	}
+	p.listeners = nil
+}

@@ -1,0 +1,253 @@
+package parent
+
+import (
+	"errors"
+	"io"
+	"syscall"
+	"time"
+
+	"gatehouse/privsep"
+)
+
+const (
+	tokenSignal  = 0
+	tokenControl = 1
+	tokenStatus  = 2    // + connection of the control socket
+	tokenChild   = 1000 // + 2 for each child: its channel, then its pidfd
+)
+
+func (c *child) alive() bool {
+	return c.state == starting || c.state == running || c.state == stopping
+}
+
+func (p *parent) anyAlive() bool {
+	for _, c := range p.children {
+		if c.alive() {
+			return true
+		}
+	}
+	return false
+}
+
+// run keeps the roles up until a signal ends the broker.
+func (p *parent) run() error {
+	for !p.stopping || p.anyAlive() {
+		if err := p.step(); err != nil {
+			return err
+		}
+	}
+	p.log.Info().Msg("stopped")
+	return nil
+}
+
+// step waits for events and for time, once.
+func (p *parent) step() error {
+	ready, err := p.poll.Wait(p.timeout())
+	if err != nil {
+		return err
+	}
+	for _, e := range ready {
+		switch {
+		case e.Token == tokenSignal:
+			p.signal()
+		case e.Token == tokenControl:
+			p.control.accept(p)
+		case e.Token < tokenChild:
+			p.control.event(p, e)
+		default:
+			c := p.children[(e.Token-tokenChild)/2]
+			if e.Token != c.token {
+				p.lastWords(c)
+				p.ended(c)
+			} else {
+				p.fromChild(c)
+			}
+		}
+	}
+	now := time.Now()
+	for _, c := range p.children {
+		p.byTime(c, now)
+	}
+	p.control.byTime(p, now)
+	p.stopByTime(now)
+	return nil
+}
+
+func (p *parent) timeout() time.Duration {
+	next := p.control.next()
+	if p.stopping && (next.IsZero() || p.stopBy.Before(next)) {
+		next = p.stopBy
+	}
+	for _, c := range p.children {
+		if (c.state == starting || c.state == backoff || c.state == stopping) && (next.IsZero() || c.wake.Before(next)) {
+			next = c.wake
+		}
+	}
+	if next.IsZero() {
+		return -1
+	}
+	return max(time.Until(next), 0) + time.Millisecond
+}
+
+// lastWords reads what a child had said before it ended.
+func (p *parent) lastWords(c *child) {
+	if c.ch != nil {
+		p.fromChild(c)
+	}
+}
+
+// fromChild reads a child's channel until it is empty. A child that breaks the
+// role protocol is ended.
+func (p *parent) fromChild(c *child) {
+	for c.ch != nil {
+		err := c.ch.Recv(&p.msg)
+		switch {
+		case errors.Is(err, privsep.ErrAgain):
+			return
+		case errors.Is(err, io.EOF):
+			p.dropChannel(c) // its pidfd tells the rest
+			return
+		case err == nil:
+			err = p.handle(c, &p.msg)
+		}
+		if err != nil {
+			p.log.Error().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).Err(err).Msg("role broke the protocol")
+			p.dropChannel(c)
+			p.kill(c)
+			return
+		}
+	}
+}
+
+func (p *parent) handle(c *child, m *privsep.Message) error {
+	switch m.Kind {
+	case privsep.KindSetupDone:
+		return p.ready(c, m)
+	case privsep.KindLog:
+		return p.logFrom(c, m)
+	case privsep.KindStats:
+		return p.statsFrom(c, m)
+	case privsep.KindCMFault:
+		return p.fault(m)
+	case privsep.KindDrained:
+		p.hasDrained(c)
+	}
+	return nil
+}
+
+func (p *parent) ready(c *child, m *privsep.Message) error {
+	var d privsep.SetupDone
+	if err := d.Parse(m.Payload); err != nil {
+		return err
+	}
+	if d.Version != privsep.Version {
+		return privsep.ErrShape
+	}
+	c.ch.SetPhase(privsep.PhaseRun)
+	c.state, c.everRan = running, true
+	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).
+		Dur("took", time.Since(c.started)).Msg("role ready")
+	p.connect(c)
+	if p.stopping {
+		p.stop(c)
+	}
+	return nil
+}
+
+// fault ends a cm of which the router says that it does not drain its ring or
+// writes nonsense into it.
+func (p *parent) fault(m *privsep.Message) error {
+	var f privsep.CMFault
+	if err := f.Parse(m.Payload); err != nil {
+		return err
+	}
+	for _, c := range p.children {
+		if c.id == (privsep.ID{Role: privsep.RoleCM, Index: f.CM}) && c.alive() {
+			p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", f.Reason.String()).Msg("role killed at the router's word")
+			p.kill(c)
+		}
+	}
+	return nil
+}
+
+func (p *parent) signal() {
+	var b [8]byte
+	n, _ := privsep.RawRead(p.signals, b[:])
+	for _, s := range b[:max(n, 0)] {
+		if syscall.Signal(s) == syscall.SIGHUP {
+			p.log.Warn().Msg("reload: no setting of this version can change while it runs; restart to apply the configuration")
+			continue
+		}
+		if p.stopping {
+			p.log.Warn().Msg("second signal: not waiting any longer")
+			p.stopBy = time.Now()
+			continue
+		}
+		p.beginStop()
+	}
+}
+
+// beginStop ends the broker in order: no new connections, the news to clients,
+// then the connection managers once all that was sent is delivered.
+func (p *parent) beginStop() {
+	drain := p.cfg.Limits.DrainTimeout
+	p.log.Info().Dur("drain", drain).Msg("stopping")
+	p.stopping, p.stopBy = true, time.Now().Add(drain+time.Second)
+	for _, c := range p.children {
+		if c.state == backoff {
+			c.state = gone
+		}
+		if c.id.Role == privsep.RoleDispatcher || c.id.Role == privsep.RoleRouter {
+			p.stop(c)
+		}
+	}
+	p.stopCMs()
+}
+
+// stop asks one child to finish. The router is asked for the news to clients
+// only: it serves until the last cm has ended.
+func (p *parent) stop(c *child) {
+	m := privsep.Shutdown{Drain: max(time.Until(p.stopBy)-time.Second, 0)}
+	p.send(c, privsep.KindShutdown, m.Append(nil))
+	if c.state == running {
+		c.state, c.wake = stopping, p.stopBy.Add(time.Second)
+	}
+}
+
+// stopCMs follows when the router has said what it had to say, or is not there.
+func (p *parent) stopCMs() {
+	for _, c := range p.children {
+		if c.id.Role == privsep.RoleRouter && c.alive() && !c.drained {
+			return
+		}
+	}
+	for _, c := range p.children {
+		if c.id.Role == privsep.RoleCM && c.state == running {
+			p.stop(c)
+		}
+	}
+}
+
+func (p *parent) hasDrained(c *child) {
+	c.drained = true
+	if p.stopping {
+		p.stopCMs()
+	}
+}
+
+// stopByTime ends the router after the last cm, and everybody when time is up.
+func (p *parent) stopByTime(now time.Time) {
+	if !p.stopping {
+		return
+	}
+	cms := false
+	for _, c := range p.children {
+		cms = cms || c.id.Role == privsep.RoleCM && c.alive()
+	}
+	for _, c := range p.children {
+		if c.alive() && !c.killed && (now.After(p.stopBy) || !cms && c.id.Role == privsep.RoleRouter) {
+			c.killed = true
+			p.kill(c)
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package parent
+
+import (
+	"os"
+
+	"gatehouse/privsep"
+)
+
+// status is the process tree as it is now; ask is the round of counters that it
+// rests on.
+func (p *parent) status(ask uint64) *Status {
+	s := &Status{
+		Version: p.settings.Version, Environment: p.settings.Environment, Broker: p.settings.Broker,
+		ServerID: p.settings.ServerID, Started: p.started, PID: os.Getpid(), Root: p.root,
+		Warnings: p.warnings, Listeners: p.addresses(),
+	}
+	own := Process{Role: privsep.RoleParent.String(), PID: os.Getpid(), UID: os.Geteuid(), Started: p.started, State: running.String()}
+	own.look()
+	s.Processes = append(s.Processes, own)
+	for _, c := range p.children {
+		s.Processes = append(s.Processes, p.process(c, ask))
+		if c.id.Role == privsep.RoleCM {
+			s.Arenas = append(s.Arenas, Arena{CM: c.id.Index, Size: uint64(p.settings.Arena),
+				Used: c.stats.ArenaUsed, Bodies: c.stats.ArenaBodies})
+		}
+	}
+	return s
+}
+
+func (p *parent) process(c *child, ask uint64) Process {
+	t := c.stats
+	r := Process{
+		Role: c.id.String(), Started: c.started, Restarts: c.restarts, State: c.state.String(),
+		Connections: t.Connections, Subscriptions: t.Subscriptions, InMsgs: t.InMsgs, OutMsgs: t.OutMsgs,
+		InBytes: t.InBytes, OutBytes: t.OutBytes, SlowConsumers: t.SlowConsumers,
+	}
+	if c.state == running && c.statsID < ask {
+		r.State = "stalled"
+	}
+	if c.alive() {
+		r.PID, r.UID = c.proc.PID, c.proc.Record.UID
+		r.look()
+	}
+	return r
+}
+
+// look fills in what the kernel says of the process.
+func (r *Process) look() {
+	if o, err := privsep.ReadPosture(r.PID); err == nil {
+		r.Threads, r.UID = o.Threads, int(o.UID)
+		r.NoNewPrivs, r.NoCaps, r.Seccomp = o.Uniform && o.NoNewPrivs, o.Uniform && o.NoCaps(), o.Seccomp
+		if !o.Uniform {
+			r.Seccomp = -1
+		}
+	}
+	r.Memory = privsep.PSS(r.PID)
+}

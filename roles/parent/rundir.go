@@ -1,0 +1,105 @@
+package parent
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"gatehouse/privsep"
+)
+
+// runDir is the runtime directory: one broker at a time, by a lock.
+//
+//	lock      held by the parent, contains its pid
+//	registry  the instantiation records, 0600
+//	control   the operator's socket, 0600
+//	empty     the root of the roles, nothing in it
+type runDir struct {
+	path string
+	lock *os.File
+	made bool // by this process: then also removed by it
+}
+
+// openRunDir makes the directory if need be and locks it.
+func openRunDir(path string) (*runDir, error) {
+	d := &runDir{path: path}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return nil, fmt.Errorf("runtime directory: %w", err)
+		}
+		d.made = true
+	}
+	if err := checkOwner(path); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(d.file("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("runtime directory: %w", err)
+	}
+	if err := privsep.Lock(f); err != nil {
+		b := make([]byte, 16)
+		n, _ := f.ReadAt(b, 0)
+		f.Close()
+		return nil, fmt.Errorf("runtime directory %s: another broker runs there (pid %s)", path, strings.TrimSpace(string(b[:n])))
+	}
+	d.lock = f
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		if err != nil {
+			return nil, fmt.Errorf("runtime directory: %w", err)
+		}
+	}
+	if err := os.MkdirAll(d.file("empty"), 0o555); err != nil {
+		return nil, fmt.Errorf("runtime directory: %w", err)
+	}
+	return d, nil
+}
+
+func (d *runDir) file(name string) string { return filepath.Join(d.path, name) }
+
+// checkOwner refuses a directory in which others could replace our files.
+func checkOwner(path string) error {
+	st, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("runtime directory: %w", err)
+	}
+	if !st.IsDir() {
+		return fmt.Errorf("runtime directory %s: not a directory", path)
+	}
+	uid := privsep.OwnerUID(st)
+	if uid != os.Geteuid() && uid != 0 {
+		return fmt.Errorf("runtime directory %s: belongs to uid %d, not to this process", path, uid)
+	}
+	if st.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("runtime directory %s: mode %#o lets others write", path, st.Mode().Perm())
+	}
+	return nil
+}
+
+// close removes what this broker made.
+func (d *runDir) close() {
+	for _, name := range []string{"registry", "control", "empty", "lock"} {
+		os.Remove(d.file(name))
+	}
+	if d.made {
+		os.Remove(d.path) // only if nothing else is in it
+	}
+	d.lock.Close()
+}
+
+// writeRegistry shows the records of all processes that run.
+func (p *parent) writeRegistry() {
+	var rs []privsep.Record
+	for _, c := range p.children {
+		if c.proc != nil && (c.state == starting || c.state == running || c.state == stopping) {
+			rs = append(rs, c.proc.Record)
+		}
+	}
+	if err := privsep.WriteRegistry(p.dir.file("registry"), rs); err != nil {
+		p.log.Error().Err(err).Msg("registry")
+	}
+}

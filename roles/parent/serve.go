@@ -1,0 +1,239 @@
+package parent
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"gatehouse/privsep"
+)
+
+const sigKill = syscall.SIGKILL
+
+// parent is all that the root process knows.
+type parent struct {
+	cfg      *Config
+	settings privsep.Settings
+	log      zerolog.Logger
+	root     bool
+	cms      int
+	started  time.Time
+	warnings []string
+
+	exe       *os.File
+	dir       *runDir
+	poll      *privsep.Poller
+	children  []*child
+	segments  []*segment
+	listeners []bound
+	control   *controlSocket
+	signals   int // fd that becomes readable with a signal
+
+	failed   []privsep.ID // never got ready
+	stopping bool
+	stopBy   time.Time
+	lastAsk  uint64
+	msg      privsep.Message
+}
+
+// Serve runs the broker until it is told to stop, and returns once nothing of
+// it is left. source names the configuration in the log. Errors are those of
+// the start; whatever happens later is logged and mended.
+func Serve(cfg *Config, source, version string) error {
+	// Children must come from a thread that does not end before them.
+	runtime.LockOSThread()
+	if err := privsep.CloseRange(); err != nil {
+		return err
+	}
+	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now()}
+	p.log = newLog(cfg)
+	if err := p.prepare(version); err != nil {
+		p.cleanUp()
+		return err
+	}
+	p.log.Info().Str("version", version).Str("config", source).Int("pid", os.Getpid()).Strs("listen", p.addresses()).Msg("starting")
+	for _, w := range p.warnings {
+		p.log.Warn().Msg(w)
+	}
+	err := p.startAll()
+	if err == nil {
+		err = p.run()
+	}
+	p.endAll()
+	p.cleanUp()
+	return err
+}
+
+// prepare makes everything that can fail before the first child is started.
+func (p *parent) prepare(version string) error {
+	if err := privsep.CheckBuild(); err != nil {
+		return err
+	}
+	if !p.root {
+		p.warnings = append(p.warnings, "not root: all roles run under this uid, without an empty root directory")
+	}
+	p.warnings = append(p.warnings, "no authentication: whoever reaches a listener is a client with all rights")
+	if err := privsep.CheckKernel(); err != nil {
+		return err
+	}
+	if err := privsep.RaiseFileLimit(); err != nil {
+		p.warnings = append(p.warnings, err.Error())
+	}
+	var err error
+	if p.dir, err = openRunDir(p.cfg.Privsep.RuntimeDir); err != nil {
+		return err
+	}
+	if p.exe, err = os.Open("/proc/self/exe"); err != nil {
+		return err
+	}
+	if p.poll, err = privsep.NewPoller(); err != nil {
+		return err
+	}
+	if err := p.watchSignals(); err != nil {
+		return err
+	}
+	if err := p.listen(); err != nil {
+		return err
+	}
+	if p.control, err = openControl(p.dir.file("control"), p.poll); err != nil {
+		return err
+	}
+	p.cms = p.cfg.CM.Count
+	p.settings = p.makeSettings(version)
+	return p.makeSegments()
+}
+
+// makeSettings is what the roles may know of the configuration.
+func (p *parent) makeSettings(version string) privsep.Settings {
+	c := p.cfg
+	s := privsep.Settings{
+		MaxPayload: int(c.Limits.MaxPayload), MaxControlLine: int(c.Limits.MaxControlLine),
+		MaxConnections: c.Limits.MaxConnections, MaxPending: int(c.Limits.MaxPending),
+		MaxSubscriptions: c.Limits.MaxSubscriptions, CMs: p.cms,
+		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring),
+		AuthTimeout: c.Limits.AuthTimeout, PingInterval: c.Limits.PingInterval, PingMax: c.Limits.PingMax,
+		WriteDeadline: c.Limits.WriteDeadline, StallTimeout: c.Limits.StallTimeout,
+		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
+		LogLevel:    privsep.ParseLevel(c.Log.Level),
+		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version, ServerID: newServerID(),
+	}
+	if p.root {
+		s.Root = p.dir.file("empty")
+	}
+	for _, l := range p.listeners {
+		if l.network == privsep.NetTCP {
+			s.Host, s.Port = l.host, l.port
+			break
+		}
+	}
+	return s
+}
+
+// newServerID is random, in the shape that nats-server's have: 'N' and 55 more
+// of base 32.
+func newServerID() string {
+	var b [35]byte
+	rand.Read(b[:])
+	return "N" + strings.TrimRight(base32.StdEncoding.EncodeToString(b[:]), "=")[:55]
+}
+
+// watchSignals turns signals into bytes on a socket, so that they are events
+// like all others.
+func (p *parent) watchSignals() error {
+	a, b, err := privsep.Doorbell()
+	if err != nil {
+		return err
+	}
+	p.signals = a
+	if err := p.poll.Add(a, tokenSignal, privsep.In); err != nil {
+		return err
+	}
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	go func() {
+		for s := range ch {
+			privsep.RawWrite(b, []byte{byte(s.(syscall.Signal))})
+		}
+	}()
+	return nil
+}
+
+// startAll starts every role and waits until all are ready. One that does not
+// get ready is the start's error.
+func (p *parent) startAll() error {
+	ids := []privsep.ID{{Role: privsep.RoleRouter}, {Role: privsep.RoleDispatcher}}
+	for i := range p.cms {
+		ids = append(ids, privsep.ID{Role: privsep.RoleCM, Index: i})
+	}
+	for i, id := range ids {
+		c := &child{id: id, token: tokenChild + 2*uint64(i)}
+		p.children = append(p.children, c)
+		if err := p.start(c); err != nil {
+			return fmt.Errorf("start %v: %w", id, err)
+		}
+	}
+	p.writeRegistry()
+	for !p.allRunning() {
+		if err := p.step(); err != nil {
+			return err
+		}
+		if len(p.failed) > 0 {
+			return fmt.Errorf("start %v: it ended before it was ready (its last words are above)", p.failed[0])
+		}
+		if p.stopping {
+			return nil
+		}
+	}
+	p.log.Info().Int("cms", p.cms).Strs("listen", p.addresses()).Msg("ready")
+	return nil
+}
+
+func (p *parent) allRunning() bool {
+	for _, c := range p.children {
+		if c.state != running {
+			return false
+		}
+	}
+	return true
+}
+
+func (p *parent) addresses() []string {
+	var as []string
+	for _, l := range p.listeners {
+		as = append(as, l.address)
+	}
+	return as
+}
+
+// endAll makes sure that no child is left.
+func (p *parent) endAll() {
+	p.stopping = true
+	for _, c := range p.children {
+		if c.alive() {
+			p.kill(c)
+		}
+	}
+	for p.anyAlive() {
+		if err := p.step(); err != nil {
+			return
+		}
+	}
+}
+
+func (p *parent) cleanUp() {
+	p.closeListeners()
+	if p.control != nil {
+		p.control.close()
+	}
+	if p.dir != nil {
+		p.dir.close()
+	}
+}

@@ -1,0 +1,50 @@
+package parent
+
+import "time"
+
+// Status is what `gatehouse status` shows: the process tree as the parent sees
+// it, with each role's own counters. It travels as JSON over the control socket.
+type Status struct {
+	Version     string    `json:"version"`
+	Environment string    `json:"environment"`
+	Broker      string    `json:"broker"`
+	ServerID    string    `json:"server_id"`
+	Started     time.Time `json:"started"`
+	PID         int       `json:"pid"`
+	Root        bool      `json:"root"`
+	Warnings    []string  `json:"warnings"`
+	Listeners   []string  `json:"listeners"`
+	Processes   []Process `json:"processes"`
+	Arenas      []Arena   `json:"arenas"`
+}
+
+// Process is one component. Counters are zero where the role has none. State is
+// one of starting, running, backoff, stalled (did not answer in time).
+type Process struct {
+	Role          string    `json:"role"` // "parent", "cm/0"
+	PID           int       `json:"pid"`
+	UID           int       `json:"uid"`
+	Started       time.Time `json:"started"`
+	Restarts      int       `json:"restarts"`
+	State         string    `json:"state"`
+	Connections   uint64    `json:"connections"`
+	Subscriptions uint64    `json:"subscriptions"`
+	InMsgs        uint64    `json:"in_msgs"`
+	OutMsgs       uint64    `json:"out_msgs"`
+	InBytes       uint64    `json:"in_bytes"`
+	OutBytes      uint64    `json:"out_bytes"`
+	SlowConsumers uint64    `json:"slow_consumers"`
+	Memory        uint64    `json:"memory"` // proportional set size, bytes
+	Threads       int       `json:"threads"`
+	NoNewPrivs    bool      `json:"no_new_privs"` // on every thread
+	NoCaps        bool      `json:"no_caps"`      // no capability in any set of any thread
+	Seccomp       int       `json:"seccomp"`      // /proc Seccomp value of every thread; -1 when they differ
+}
+
+// Arena is the use of one connection manager's body memory, in bytes.
+type Arena struct {
+	CM     int    `json:"cm"`
+	Size   uint64 `json:"size"`
+	Used   uint64 `json:"used"`
+	Bodies uint64 `json:"bodies"`
+}

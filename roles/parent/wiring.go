@@ -1,0 +1,194 @@
+package parent
+
+import (
+	"os"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+)
+
+// segment is one piece of shared memory with its two kinds of fd: the writing
+// role gets rw, everybody else ro.
+type segment struct {
+	kind  privsep.SegmentKind
+	index int
+	size  int
+	rw    *os.File
+	ro    *os.File
+}
+
+func (p *parent) newSegment(kind privsep.SegmentKind, index, size int) error {
+	id := kind.String()
+	rw, err := store.Create("gatehouse-"+id, size)
+	if err != nil {
+		return err
+	}
+	ro, err := store.ReadOnly(rw)
+	if err != nil {
+		rw.Close()
+		return err
+	}
+	p.segments = append(p.segments, &segment{kind, index, size, rw, ro})
+	return nil
+}
+
+// makeSegments makes all shared memory: it lives as long as the parent, so that
+// whoever is started anew finds it as the one before left it.
+func (p *parent) makeSegments() error {
+	n, rows := p.cms, p.cfg.Limits.MaxConnections
+	slots := store.Slots(p.settings.Arena)
+	if err := p.newSegment(privsep.SegConnTable, 0, store.ConnTableSize(rows)); err != nil {
+		return err
+	}
+	sizes := []struct {
+		kind privsep.SegmentKind
+		size int
+	}{
+		{privsep.SegRingUpData, store.RingDataSize(p.settings.Ring)},
+		{privsep.SegRingUpHead, store.RingHeadSize},
+		{privsep.SegRingDownData, store.RingDataSize(p.settings.Ring)},
+		{privsep.SegRingDownHead, store.RingHeadSize},
+		{privsep.SegArena, store.ArenaSize(p.settings.Arena)},
+		{privsep.SegReturns, store.ReturnsSize(n, slots)},
+		{privsep.SegConnColumns, store.ConnColumnsSize(rows)},
+	}
+	for i := range n {
+		for _, s := range sizes {
+			if err := p.newSegment(s.kind, i, s.size); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// access says what a component may do with a segment: nothing, read, or write.
+// This is DESIGN's table of who maps what, in one place.
+func access(id privsep.ID, s *segment) (reads, writes bool) {
+	own := id.Index == s.index
+	switch id.Role {
+	case privsep.RoleDispatcher:
+		switch s.kind {
+		case privsep.SegConnTable:
+			return true, true
+		case privsep.SegConnColumns:
+			return true, false
+		}
+	case privsep.RoleRouter:
+		switch s.kind {
+		case privsep.SegRingUpHead, privsep.SegRingDownData:
+			return true, true
+		case privsep.SegRingUpData, privsep.SegRingDownHead:
+			return true, false
+		}
+	case privsep.RoleCM:
+		switch s.kind {
+		case privsep.SegRingUpData, privsep.SegRingDownHead, privsep.SegConnColumns:
+			return own, own
+		case privsep.SegRingUpHead, privsep.SegRingDownData:
+			return own, false
+		case privsep.SegArena, privsep.SegReturns:
+			return true, own
+		}
+	}
+	return false, false
+}
+
+// handOut sends a new process everything that it needs before it gives up its
+// privileges.
+func (p *parent) handOut(c *child) error {
+	if err := c.ch.Send(privsep.KindConfig, p.settings.Append(nil)); err != nil {
+		return err
+	}
+	for _, s := range p.segments {
+		reads, writes := access(c.id, s)
+		if !reads {
+			continue
+		}
+		f := s.ro
+		if writes {
+			f = s.rw
+		}
+		m := privsep.Segment{Kind: s.kind, Index: s.index, Size: uint64(s.size), Writable: writes}
+		if err := c.ch.Send(privsep.KindSegment, m.Append(nil), int(f.Fd())); err != nil {
+			return err
+		}
+	}
+	if c.id.Role == privsep.RoleDispatcher {
+		for i, l := range p.listeners {
+			m := privsep.Listener{Number: uint16(i), Network: l.network, Address: l.address}
+			if err := c.ch.Send(privsep.KindListener, m.Append(nil), l.fd); err != nil {
+				return err
+			}
+		}
+	}
+	return c.ch.Send(privsep.KindSetupEnd, nil)
+}
+
+// connect gives a child that has just become ready its ways to those peers that
+// are running; those that are not get theirs when they are ready.
+func (p *parent) connect(c *child) {
+	for _, o := range p.children {
+		if o == c || o.state != running {
+			continue
+		}
+		a, b := c, o
+		if a.id.Role == privsep.RoleCM {
+			a, b = b, a // the cm last
+		}
+		if b.id.Role != privsep.RoleCM || a.id.Role == privsep.RoleCM {
+			continue
+		}
+		switch a.id.Role {
+		case privsep.RoleDispatcher:
+			p.joinPeers(a, b)
+		case privsep.RoleRouter:
+			p.joinBells(a, b, c)
+		}
+	}
+}
+
+// joinPeers makes a channel between two children.
+func (p *parent) joinPeers(a, b *child) {
+	fa, fb, err := privsep.Socketpair()
+	if err != nil {
+		p.log.Error().Err(err).Msg("socketpair")
+		return
+	}
+	key := privsep.NewKey()
+	toA := privsep.Peer{ID: b.id, Key: key, Generation: b.generation}
+	toB := privsep.Peer{ID: a.id, Key: key, Generation: a.generation}
+	p.send(a, privsep.KindPeer, toA.Append(nil), fa)
+	p.send(b, privsep.KindPeer, toB.Append(nil), fb)
+	privsep.CloseFD(fa)
+	privsep.CloseFD(fb)
+}
+
+// joinBells makes the doorbell between the router and a cm, of which fresh is a
+// new process.
+func (p *parent) joinBells(router, cm, fresh *child) {
+	fr, fc, err := privsep.Doorbell()
+	if err != nil {
+		p.log.Error().Err(err).Msg("socketpair")
+		return
+	}
+	toRouter := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == cm}
+	toCM := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == router}
+	p.send(router, privsep.KindDoorbell, toRouter.Append(nil), fr)
+	p.send(cm, privsep.KindDoorbell, toCM.Append(nil), fc)
+	privsep.CloseFD(fr)
+	privsep.CloseFD(fc)
+}
+
+// tellGone tells those who work with a cm that its process has ended.
+func (p *parent) tellGone(c *child) {
+	if c.id.Role != privsep.RoleCM {
+		return
+	}
+	m := privsep.CMGone{CM: c.id.Index, Generation: c.generation}
+	for _, o := range p.children {
+		if o.id.Role == privsep.RoleDispatcher || o.id.Role == privsep.RoleRouter {
+			p.send(o, privsep.KindCMGone, m.Append(nil))
+		}
+	}
+}

@@ -1,0 +1,29 @@
+// Package router is the role that knows who is connected and who wants what.
+//
+// It owns sessions, subscriptions, permissions and routing. It never touches a
+// network socket, a file or the clock of a client: everything it learns comes
+// as records through one ring per connection manager, and everything it wants
+// done leaves as instructions through another.
+//
+//	cm/0 --records-->  +--------+  --instructions--> cm/0
+//	cm/1 --records-->  | router |  --instructions--> cm/1
+//	                   +--------+
+//	                    sessions, index, match cache
+//
+// The router is in the path of every message (complete mediation): a cm that
+// was taken over can act only for the connections that it holds. Bodies are
+// not seen here, only their handles.
+//
+// One goroutine, locked to its thread, does everything in batches: read
+// records, decide, write instructions, publish the outgoing tails, release the
+// incoming heads, ring the doorbells of those who sleep. Order per sender and
+// subject follows from there being one of it.
+//
+// Waiting for space in a ring to a cm is safe since a cm drains its incoming
+// ring at all times; one that does not is reported to the parent after
+// stall_timeout.
+//
+// Files: router.go (the loop), link.go (rings of one cm), session.go (client
+// operations), index.go and match.go (who wants a subject), publish.go (the
+// message path), setup.go (the role's start).
+package router

@@ -1,0 +1,299 @@
+package router
+
+import (
+	"io"
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+	"gatehouse/wire"
+)
+
+// batchLimit is how many records are taken from one ring before the batch is
+// published: enough to share its cost, few enough that the cms start writing.
+const batchLimit = 256
+
+type router struct {
+	cfg    *privsep.Settings
+	parent *privsep.Channel
+	log    *privsep.Logger
+	poll   *privsep.Poller
+	links  []*link
+
+	index    *index
+	scratch  match
+	greeting *greeting
+	names    map[string]string
+	rnd      uint64
+
+	// Scratch space of the message path.
+	pub       store.RecPub
+	recSub    store.RecSub
+	recUnsub  store.RecUnsub
+	ins       store.InsDeliver
+	buf       []byte
+	spent     bool
+	spentSubs []*sub
+
+	congested int
+	refused   map[wire.Code]uint64
+
+	opened, records, delivered, messages uint64
+
+	// What the parent said, acted on between batches.
+	gone     []privsep.CMGone
+	stopping bool
+	msg      privsep.Message
+}
+
+// handlers is the router's part of the ring protocol: one function per record.
+var handlers = [store.KindReset + 1]func(*router, *link, []byte) error{
+	store.KindOpen:      (*router).open,
+	store.KindConnect:   (*router).connect,
+	store.KindPub:       (*router).publish,
+	store.KindSub:       (*router).subscribe,
+	store.KindUnsub:     (*router).unsub,
+	store.KindPing:      (*router).ping,
+	store.KindFail:      (*router).failed,
+	store.KindClosed:    (*router).closed,
+	store.KindCongested: (*router).behind,
+	store.KindRelieved:  (*router).caughtUp,
+	store.KindReset:     (*router).reset,
+}
+
+const (
+	tokenParent = iota
+	tokenLink   // + index of the cm
+)
+
+// run is the router's life: batches while there is work, sleep when there is none.
+func (r *router) run() error {
+	for round := 0; ; round++ {
+		busy := false
+		for _, l := range r.links {
+			busy = r.drain(l) || busy
+		}
+		r.publishAll()
+		if busy && round%16 != 0 {
+			continue
+		}
+		timeout := time.Duration(0)
+		if !busy && r.sleep() {
+			timeout = -1
+		}
+		ready, err := r.poll.Wait(timeout)
+		if err != nil {
+			return err
+		}
+		r.awake()
+		if err := r.events(ready); err != nil {
+			return err
+		}
+		if err := r.between(); err != nil {
+			return err
+		}
+	}
+}
+
+// drain routes up to batchLimit records of one cm and tells whether there were any.
+func (r *router) drain(l *link) bool {
+	for n := 0; n < batchLimit; n++ {
+		rec, err := l.in.Next()
+		if err == nil && rec == nil {
+			return n > 0
+		}
+		if err == nil {
+			err = r.record(l, rec)
+		}
+		if err != nil {
+			r.log.Error("record refused", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Err(err))
+			r.fault(l, privsep.FaultCorrupt)
+			l.in.Discard()
+			return true
+		}
+	}
+	return true
+}
+
+func (r *router) record(l *link, rec []byte) error {
+	kind := store.Kind(rec)
+	if int(kind) >= len(handlers) || handlers[kind] == nil {
+		return store.ErrCorrupt
+	}
+	r.records++
+	return handlers[kind](r, l, rec)
+}
+
+// sleep announces to all cms that they must ring; false: one of them has work.
+func (r *router) sleep() bool {
+	for i, l := range r.links {
+		if !l.in.Sleep() {
+			for _, back := range r.links[:i] {
+				back.in.Awake()
+			}
+			return false
+		}
+	}
+	return true
+}
+
+func (r *router) awake() {
+	for _, l := range r.links {
+		l.in.Awake()
+	}
+}
+
+// events reads what woke the router. It may run in the middle of a batch, so it
+// only takes note of what ends sessions.
+func (r *router) events(ready []privsep.Ready) error {
+	for _, e := range ready {
+		if e.Token >= tokenLink {
+			l := r.links[e.Token-tokenLink]
+			if l.wakes++; l.wakes >= privsep.DrainEvery || e.Hup {
+				l.wakes = 0
+				privsep.DrainBell(l.bell)
+			}
+			continue
+		}
+		if err := r.fromParent(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *router) fromParent() error {
+	for {
+		err := r.parent.Recv(&r.msg)
+		switch {
+		case err == privsep.ErrAgain:
+			return nil
+		case err == io.EOF:
+			return privsep.ErrOrphan
+		case err != nil:
+			return err
+		}
+		if err := r.handle(&r.msg); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *router) handle(m *privsep.Message) error {
+	switch m.Kind {
+	case privsep.KindDoorbell:
+		return r.newBell(m)
+	case privsep.KindCMGone:
+		var g privsep.CMGone
+		if err := g.Parse(m.Payload); err != nil {
+			return err
+		}
+		if g.CM < len(r.links) {
+			r.gone = append(r.gone, g)
+		}
+	case privsep.KindStatsGet:
+		return r.stats(m)
+	case privsep.KindShutdown:
+		r.stopping = true
+	}
+	return nil
+}
+
+// between does what may end sessions, when no batch is under way.
+func (r *router) between() error {
+	for _, g := range r.gone {
+		l := r.links[g.CM]
+		for r.drain(l) { // what the dead cm had published is still routed
+		}
+		r.endOf(l, g.Generation)
+	}
+	r.gone = r.gone[:0]
+	if !r.stopping {
+		return nil
+	}
+	r.stopping = false
+	r.lameDuck()
+	r.publishAll()
+	return r.parent.Send(privsep.KindDrained, nil)
+}
+
+// endOf ends the sessions of a cm's processes up to a generation.
+func (r *router) endOf(l *link, generation uint64) {
+	n := int64(0)
+	for _, s := range l.sessions {
+		if s != nil && s.generation <= generation {
+			r.end(s)
+			n++
+		}
+	}
+	if n > 0 {
+		r.log.Info("sessions ended with their cm", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Int(privsep.KeyN, n))
+	}
+}
+
+// reset is a new cm process's first word.
+func (r *router) reset(l *link, rec []byte) error {
+	var c store.RecReset
+	if err := c.Parse(rec); err != nil {
+		return err
+	}
+	if c.Generation > 0 {
+		r.endOf(l, c.Generation-1)
+	}
+	l.generation = c.Generation
+	return nil
+}
+
+// lameDuck tells the clients that asked for such news that this broker leaves.
+func (r *router) lameDuck() {
+	for _, l := range r.links {
+		for _, s := range l.sessions {
+			if s != nil && s.protocol1 {
+				r.buf = r.greeting.appendLameDuck(r.buf[:0], s.uid, s.challenge)
+				r.send(s, r.buf, 0)
+			}
+		}
+	}
+}
+
+func (r *router) newBell(m *privsep.Message) error {
+	var d privsep.DoorbellEnd
+	if err := d.Parse(m.Payload); err != nil {
+		return err
+	}
+	if d.CM >= len(r.links) {
+		return privsep.ErrShape
+	}
+	l := r.links[d.CM]
+	if l.bell >= 0 {
+		r.poll.Del(l.bell)
+		privsep.CloseFD(l.bell)
+	}
+	l.bell, l.wakes = m.FDs[0], 0
+	if err := r.poll.Add(l.bell, tokenLink+uint64(d.CM), privsep.In|privsep.Edge); err != nil {
+		return err
+	}
+	r.ring(l) // what was rung on the old one may be lost
+	return nil
+}
+
+// fault asks the parent to end a cm that breaks the rules.
+func (r *router) fault(l *link, reason privsep.Fault) {
+	f := privsep.CMFault{CM: l.index, Reason: reason}
+	if err := r.parent.Send(privsep.KindCMFault, f.Append(nil)); err != nil {
+		r.log.Error("fault not reported", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Err(err))
+	}
+}
+
+func (r *router) stats(m *privsep.Message) error {
+	open := 0
+	for _, l := range r.links {
+		open += l.open
+	}
+	return privsep.AnswerStats(r.parent, m, privsep.RoleStats{
+		Connections: uint64(open), Subscriptions: uint64(r.index.count),
+		InMsgs: r.messages, OutMsgs: r.delivered,
+	})
+}
+
+func peerName(l *link) string { return privsep.ID{Role: privsep.RoleCM, Index: l.index}.String() }

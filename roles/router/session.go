@@ -1,0 +1,274 @@
+package router
+
+import (
+	"gatehouse/store"
+	"gatehouse/tickets"
+	"gatehouse/wire"
+)
+
+// session is what the router knows of one connection.
+type session struct {
+	cm         *link
+	uid        uint64
+	slot       uint32
+	gen        uint32
+	generation uint64          // of the cm's process
+	subs       map[string]*sub // by sid
+
+	last        *match // of lastSubject, while index.current
+	lastSubject []byte
+
+	// holds are the senders that wait for this reader; heldBy counts the
+	// readers that this sender waits for.
+	holds  []*session
+	heldBy int
+
+	challenge string
+
+	verbose, pedantic, echo, noResponders bool
+	protocol1, knowsInfo                  bool
+	congested, ended                      bool
+}
+
+func (s *session) conn() store.Conn { return store.Conn{Slot: s.slot, Gen: s.gen} }
+
+var (
+	okBytes   = []byte(wire.OK)
+	pongBytes = []byte(wire.Pong)
+)
+
+// open starts a session and greets the client.
+func (r *router) open(l *link, rec []byte) error {
+	var o store.RecOpen
+	if err := o.Parse(rec); err != nil {
+		return err
+	}
+	if int(o.Slot) >= len(l.sessions) {
+		return store.ErrCorrupt
+	}
+	if old := l.sessions[o.Slot]; old != nil {
+		r.end(old)
+	}
+	challenge := tickets.Challenge()
+	s := &session{cm: l, uid: o.UID, slot: o.Slot, gen: o.Gen, generation: l.generation, challenge: challenge,
+		verbose: true, pedantic: true, echo: true}
+	l.sessions[o.Slot] = s
+	l.open++
+	r.opened++
+	r.buf = r.greeting.append(r.buf[:0], &o, challenge)
+	r.send(s, r.buf, 0)
+	return nil
+}
+
+// end forgets a session: its subscriptions, and what others wait for from it.
+func (r *router) end(s *session) {
+	s.ended = true
+	for _, t := range s.subs {
+		r.index.remove(t)
+	}
+	s.subs = nil
+	r.relieve(s)
+	s.cm.sessions[s.slot] = nil
+	s.cm.open--
+}
+
+func (r *router) closed(l *link, rec []byte) error {
+	var c store.RecClosed
+	if err := c.Parse(rec); err != nil {
+		return err
+	}
+	if s := l.session(c.Conn); s != nil {
+		r.end(s)
+	}
+	return nil
+}
+
+// connect answers CONNECT. A second one starts the session anew.
+func (r *router) connect(l *link, rec []byte) error {
+	var c store.RecConnect
+	if err := c.Parse(rec); err != nil {
+		return err
+	}
+	s := l.session(c.Conn)
+	if s == nil {
+		return nil
+	}
+	opts, err := wire.ParseConnect(c.JSON)
+	switch {
+	case err != nil:
+		r.fail(s, wire.CodeBareClose)
+		return nil
+	case opts.Protocol < 0 || opts.Protocol > 1:
+		r.fail(s, wire.CodeInvalidProtocol)
+		return nil
+	case opts.Account != "" || opts.NewAccount:
+		r.fail(s, wire.CodeAuthViolation)
+		return nil
+	case opts.NoResponders && !opts.Headers:
+		r.fail(s, wire.CodeNoRespNeedsHeaders)
+		return nil
+	}
+	for _, t := range s.subs {
+		r.index.remove(t)
+	}
+	s.subs, s.last = nil, nil
+	s.verbose, s.pedantic, s.echo = opts.Verbose, opts.Pedantic, opts.Echo
+	s.noResponders, s.protocol1 = opts.NoResponders, opts.Protocol == 1
+	r.ok(s)
+	return nil
+}
+
+func (r *router) ok(s *session) {
+	if s.verbose {
+		r.send(s, okBytes, 0)
+	}
+}
+
+// sendErr tells the client; the connection stays.
+func (r *router) sendErr(s *session, code wire.Code, args ...[]byte) {
+	r.refused[code]++
+	r.buf = wire.AppendErr(r.buf[:0], code, args...)
+	r.send(s, r.buf, 0)
+}
+
+// fail tells the client as the code says, and has the connection closed.
+func (r *router) fail(s *session, code wire.Code) {
+	r.refused[code]++
+	r.buf = wire.AppendErr(r.buf[:0], code)
+	r.send(s, r.buf, store.FlagClose)
+	r.end(s)
+}
+
+// failed ends a connection on which the cm found a protocol error, after all
+// that came before it was answered.
+func (r *router) failed(l *link, rec []byte) error {
+	var f store.RecFail
+	if err := f.Parse(rec); err != nil {
+		return err
+	}
+	if !wire.Code(f.Code).Known() {
+		return store.ErrCorrupt
+	}
+	if s := l.session(f.Conn); s != nil {
+		r.fail(s, wire.Code(f.Code))
+	}
+	return nil
+}
+
+func (r *router) ping(l *link, rec []byte) error {
+	var p store.RecPing
+	if err := p.Parse(rec); err != nil {
+		return err
+	}
+	s := l.session(p.Conn)
+	if s == nil {
+		return nil
+	}
+	r.send(s, pongBytes, 0)
+	if s.protocol1 && !s.knowsInfo {
+		s.knowsInfo = true
+		r.buf = r.greeting.appendConnected(r.buf[:0], s.uid, s.challenge)
+		r.send(s, r.buf, 0)
+	}
+	return nil
+}
+
+func (r *router) subscribe(l *link, rec []byte) error {
+	c := &r.recSub
+	if err := c.Parse(rec); err != nil {
+		return err
+	}
+	s := l.session(c.Conn)
+	if s == nil {
+		return nil
+	}
+	if !wire.ValidSubject(c.Subject) {
+		r.sendErr(s, wire.CodeInvalidSubject)
+		return nil
+	}
+	if s.subs[string(c.SID)] == nil {
+		if r.cfg.MaxSubscriptions > 0 && len(s.subs) >= r.cfg.MaxSubscriptions {
+			r.sendErr(s, wire.CodeMaxSubs)
+			return nil
+		}
+		sid := string(c.SID)
+		t := &sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: []byte(sid)}
+		if s.subs == nil {
+			s.subs = make(map[string]*sub, 1)
+		}
+		s.subs[sid] = t
+		r.index.insert(t)
+	}
+	r.ok(s)
+	return nil
+}
+
+// intern keeps one copy of a queue group's name, which many subscriptions share.
+func (r *router) intern(name []byte) string {
+	if len(name) == 0 {
+		return ""
+	}
+	if s, ok := r.names[string(name)]; ok {
+		return s
+	}
+	if len(r.names) >= 4096 {
+		clear(r.names)
+	}
+	s := string(name)
+	r.names[s] = s
+	return s
+}
+
+// unsub ends a subscription, at once or after max messages counted from SUB.
+func (r *router) unsub(l *link, rec []byte) error {
+	c := &r.recUnsub
+	if err := c.Parse(rec); err != nil {
+		return err
+	}
+	s := l.session(c.Conn)
+	if s == nil {
+		return nil
+	}
+	if t := s.subs[string(c.SID)]; t != nil {
+		t.max = uint64(c.Max)
+		if t.max == 0 || t.delivered >= t.max {
+			r.unsubscribe(t)
+		} else {
+			r.index.changed(t.subject) // its matches must look at max from now on
+		}
+	}
+	r.ok(s)
+	return nil
+}
+
+func (r *router) unsubscribe(t *sub) {
+	if t.ses.subs[string(t.sid)] == t {
+		delete(t.ses.subs, string(t.sid))
+		r.index.remove(t)
+	}
+}
+
+// behind and caughtUp are the cm's word on a reader that has much unsent but is
+// still reading.
+func (r *router) behind(l *link, rec []byte) error {
+	var c store.RecCongested
+	if err := c.Parse(rec); err != nil {
+		return err
+	}
+	if s := l.session(c.Conn); s != nil && !s.congested {
+		s.congested = true
+		r.congested++
+	}
+	return nil
+}
+
+func (r *router) caughtUp(l *link, rec []byte) error {
+	var c store.RecRelieved
+	if err := c.Parse(rec); err != nil {
+		return err
+	}
+	if s := l.session(c.Conn); s != nil {
+		r.relieve(s)
+	}
+	return nil
+}

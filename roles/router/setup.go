@@ -1,0 +1,92 @@
+package router
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"runtime"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+	"gatehouse/wire"
+)
+
+// Main is the router's life, step by step. It returns only with an error or
+// when the parent has gone.
+func Main() error {
+	runtime.LockOSThread()
+
+	// Still root: the channel, the settings, the shared memory.
+	boot, parent, err := privsep.Inherit()
+	if err != nil {
+		return err
+	}
+	set, err := privsep.ReadSetup(parent)
+	if err != nil {
+		return err
+	}
+	r, err := newRouter(set, parent)
+	if err != nil {
+		return err
+	}
+
+	// Empty root, own uid, no capability, no new privileges; proved.
+	if boot.UID != 0 {
+		if err := privsep.EmptyRoot(set.Settings.Root); err != nil {
+			return err
+		}
+		if err := privsep.Drop(boot.UID, boot.GID); err != nil {
+			return err
+		}
+	} else if err := privsep.NoNewPrivs(); err != nil {
+		return err
+	}
+
+	// From here on: no new files, no sockets, nothing of another role's.
+	if err := privsep.Announce(parent); err != nil {
+		return err
+	}
+	return r.run()
+}
+
+func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
+	r := &router{
+		cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent),
+		index: newIndex(), greeting: newGreeting(&set.Settings), names: make(map[string]string),
+		refused: make(map[wire.Code]uint64),
+	}
+	r.log.SetLevel(set.Settings.LogLevel)
+	var seed [8]byte
+	rand.Read(seed[:])
+	r.rnd = binary.LittleEndian.Uint64(seed[:]) | 1
+	var err error
+	if r.poll, err = privsep.NewPoller(); err != nil {
+		return nil, err
+	}
+	if err := r.poll.Add(parent.FD(), tokenParent, privsep.In); err != nil {
+		return nil, err
+	}
+	for i := range set.Settings.CMs {
+		l, err := newLink(set, i)
+		if err != nil {
+			return nil, err
+		}
+		r.links = append(r.links, l)
+	}
+	return r, nil
+}
+
+func newLink(set *privsep.Setup, i int) (*link, error) {
+	l := &link{index: i, bell: -1, sessions: make([]*session, set.Settings.MaxConnections)}
+	var segs [4]*store.Segment
+	var err error
+	for k, kind := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead, privsep.SegRingDownData, privsep.SegRingDownHead} {
+		if segs[k], err = privsep.TakeSegment(set, kind, i, store.Map); err != nil {
+			return nil, err
+		}
+	}
+	if l.in, err = store.NewConsumer(segs[0], segs[1]); err != nil {
+		return nil, err
+	}
+	l.out, err = store.NewProducer(segs[2], segs[3])
+	return l, err
+}

@@ -1,0 +1,182 @@
+package store
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// The connection table is one segment of the dispatcher's, ConnTable, and one
+// of each cm's, ConnColumns, all with the same rows: row i is connection slot i.
+// The dispatcher gives out a slot; the cm that closes the connection says so in
+// ClosedUID; only then may the slot be given out again.
+
+// MaxConns bounds the number of rows.
+const MaxConns = 1 << 24
+
+const (
+	tableCounters = 1 * line
+	tableRows     = 4 * line
+	rowSize       = 64
+)
+
+func tableSize(max int) int { return tableRows + max*rowSize }
+
+// openTable checks the segment of a table of max rows.
+func openTable(seg *Segment, kind string, max int) error {
+	if max < 1 || max > MaxConns {
+		return fmt.Errorf("%s of %d rows: out of range", kind, max)
+	}
+	return claim(seg, kind, tableSize(max), uint64(max), 0)
+}
+
+// TableCounters are the dispatcher's own figures since the table was made. Only
+// the dispatcher stores into them: from another mapping that ends the process.
+type TableCounters struct {
+	Accepted atomic.Uint64 // handed to a cm
+	Refused  atomic.Uint64 // max_connections
+	Limited  atomic.Uint64 // connect_rate
+	Failed   atomic.Uint64 // no cm took it
+	LastUID  atomic.Uint64 // connection UID given last
+}
+
+// ConnTable is the dispatcher's part of the connection table.
+type ConnTable struct {
+	counters *TableCounters
+	rows     []ConnRow
+}
+
+// ConnTableSize returns the size in bytes of a ConnTable segment of max rows.
+func ConnTableSize(max int) int { return tableSize(max) }
+
+// NewConnTable opens the table in seg, writable for the dispatcher alone.
+func NewConnTable(seg *Segment, max int) (*ConnTable, error) {
+	if err := openTable(seg, "conntab", max); err != nil {
+		return nil, err
+	}
+	return &ConnTable{
+		counters: overlay[TableCounters](seg, tableCounters),
+		rows:     overlaySlice[ConnRow](seg, tableRows, max),
+	}, nil
+}
+
+// Counters returns the dispatcher's figures.
+func (t *ConnTable) Counters() *TableCounters { return t.counters }
+
+// Len returns the number of rows.
+func (t *ConnTable) Len() int { return len(t.rows) }
+
+// Row returns row i, nil when there is none.
+func (t *ConnTable) Row(i int) *ConnRow {
+	if uint(i) >= uint(len(t.rows)) {
+		return nil
+	}
+	return &t.rows[i]
+}
+
+// ConnInfo is what the dispatcher knows of a connection.
+type ConnInfo struct {
+	UID      uint64 // never 0
+	CM       uint16
+	Listener uint16
+	Port     uint16
+	Unix     bool
+	Addr     [16]byte // IPv4-mapped or IPv6, zero for a Unix socket
+	Accepted int64    // Unix time in nanoseconds
+}
+
+// ConnRow is one row in shared memory.
+type ConnRow struct {
+	uid, place, addrHi, addrLo, accepted atomic.Uint64
+	_                                    [3]uint64
+}
+
+// Set fills the row; it shows only once it is whole. Dispatcher only.
+func (r *ConnRow) Set(i *ConnInfo) {
+	place := uint64(i.CM) | uint64(i.Listener)<<16 | uint64(i.Port)<<32
+	if i.Unix {
+		place |= 1 << 48
+	}
+	r.uid.Store(0)
+	r.place.Store(place)
+	r.addrHi.Store(le.Uint64(i.Addr[:]))
+	r.addrLo.Store(le.Uint64(i.Addr[8:]))
+	r.accepted.Store(uint64(i.Accepted))
+	r.uid.Store(i.UID)
+}
+
+// Clear empties the row. Dispatcher only.
+func (r *ConnRow) Clear() { r.uid.Store(0) }
+
+// UID returns the connection in this row, 0 for none.
+func (r *ConnRow) UID() uint64 { return r.uid.Load() }
+
+// Get returns the row; false when it is empty or being changed.
+func (r *ConnRow) Get() (ConnInfo, bool) {
+	i := ConnInfo{UID: r.uid.Load()}
+	place := r.place.Load()
+	i.CM, i.Listener, i.Port, i.Unix = uint16(place), uint16(place>>16), uint16(place>>32), place>>48&1 == 1
+	le.PutUint64(i.Addr[:], r.addrHi.Load())
+	le.PutUint64(i.Addr[8:], r.addrLo.Load())
+	i.Accepted = int64(r.accepted.Load())
+	// A UID is never used twice: the same one before and after, the same row.
+	if i.UID == 0 || r.uid.Load() != i.UID {
+		return ConnInfo{}, false
+	}
+	return i, true
+}
+
+// CMCounters are one cm's figures since its columns were made. Only that cm
+// stores into them, once per batch.
+type CMCounters struct {
+	Open, Opened, Closed                  atomic.Uint64
+	SlowConsumers, AuthTimeouts, Stale    atomic.Uint64
+	InMsgs, OutMsgs, InBytes, OutBytes    atomic.Uint64
+	ArenaSize, ArenaUsed, ArenaBodies     atomic.Uint64
+	ArenaFull, RingFull, Malformed, Spare atomic.Uint64
+}
+
+// ColumnRow is a cm's view of one connection; counts in messages and bytes.
+type ColumnRow struct {
+	ClosedUID atomic.Uint64 // the last connection of this slot that the cm has closed
+	UID       atomic.Uint64 // the connection that the cm has now, 0 for none
+	InMsgs    atomic.Uint64
+	OutMsgs   atomic.Uint64
+	InBytes   atomic.Uint64
+	OutBytes  atomic.Uint64
+	Pending   atomic.Uint64 // bytes that wait for the client to read
+	Since     atomic.Uint64 // last activity, Unix time in nanoseconds
+}
+
+// ConnColumns is one cm's part of the connection table.
+type ConnColumns struct {
+	counters *CMCounters
+	rows     []ColumnRow
+}
+
+// ConnColumnsSize returns the size in bytes of a ConnColumns segment of max rows.
+func ConnColumnsSize(max int) int { return tableSize(max) }
+
+// NewConnColumns opens the columns in seg, writable for their cm alone.
+func NewConnColumns(seg *Segment, max int) (*ConnColumns, error) {
+	if err := openTable(seg, "conncol", max); err != nil {
+		return nil, err
+	}
+	return &ConnColumns{
+		counters: overlay[CMCounters](seg, tableCounters),
+		rows:     overlaySlice[ColumnRow](seg, tableRows, max),
+	}, nil
+}
+
+// Counters returns the cm's figures.
+func (t *ConnColumns) Counters() *CMCounters { return t.counters }
+
+// Len returns the number of rows.
+func (t *ConnColumns) Len() int { return len(t.rows) }
+
+// Row returns row i, nil when there is none.
+func (t *ConnColumns) Row(i int) *ColumnRow {
+	if uint(i) >= uint(len(t.rows)) {
+		return nil
+	}
+	return &t.rows[i]
+}

@@ -1,0 +1,181 @@
+package store
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// Producer is the writing end of a ring. One goroutine uses it.
+type Producer struct {
+	data      []byte // the ring proper
+	capacity  uint64
+	mask      uint64
+	max       uint64 // longest record; 0 once the ring is corrupt
+	tail      uint64 // private: after the last committed record
+	published uint64
+	head      uint64 // the consumer's, as last seen
+	at        uint64 // where the reserved record begins
+	reserved  int
+	err       error
+
+	tailWord, headWord, wantAt *atomic.Uint64
+	want                       flag
+	sleep                      bell
+}
+
+// NewProducer opens the writing end: data is mapped writable, head read-only.
+// It goes on where the tail in data stands. ErrCorrupt when the two segments do
+// not belong together.
+func NewProducer(data, head *Segment) (*Producer, error) {
+	capacity, err := openRing(data, head)
+	if err != nil {
+		return nil, err
+	}
+	if err := mustWrite(data, "ring data"); err != nil {
+		return nil, err
+	}
+	p := &Producer{
+		data:     data.mem[ringData:],
+		capacity: uint64(capacity),
+		mask:     uint64(capacity) - 1,
+		max:      uint64(MaxRecord(capacity)),
+		tailWord: word(data, ringTail),
+		headWord: word(head, ringHead),
+		wantAt:   word(data, ringWantAt),
+		want:     newFlag(word(data, ringWant)),
+		sleep:    bell{word: word(head, ringSleep), owed: true},
+	}
+	p.tail, p.head = p.tailWord.Load(), p.headWord.Load()
+	p.published = p.tail
+	if !sane(p.head, p.tail, p.capacity) {
+		return nil, fmt.Errorf("ring head %d, tail %d: %w", p.head, p.tail, ErrCorrupt)
+	}
+	return p, nil
+}
+
+// Reserve returns n contiguous bytes of the ring, 8-aligned, that become a
+// record with Commit; a second Reserve without Commit takes the place of the
+// first. It returns nil when they do not fit now, when n is not between 1 and
+// MaxRecord, and always after Err.
+func (p *Producer) Reserve(n int) []byte {
+	p.reserved = 0
+	if uint64(n)-1 >= p.max {
+		return nil
+	}
+	need, skip := p.span(n)
+	if p.tail+skip+need-p.head > p.capacity {
+		if p.refresh(); p.err != nil || p.tail+skip+need-p.head > p.capacity {
+			return nil
+		}
+	}
+	p.at = p.tail + skip
+	if skip > 0 {
+		store(p.data[p.tail&p.mask:], frameWord(p.tail, wrapMark))
+	}
+	p.reserved = n
+	off := int(p.at&p.mask) + frameSize
+	return p.data[off : off+n : off+n]
+}
+
+// span returns the bytes that a record of n takes and how many to skip first
+// because it would not end within the ring.
+func (p *Producer) span(n int) (need, skip uint64) {
+	need = frame(n)
+	if rest := p.capacity - p.tail&p.mask; need > rest {
+		skip = rest
+	}
+	return need, skip
+}
+
+// refresh reads the consumer's head. One that went back, or past what was
+// published, ends the ring.
+func (p *Producer) refresh() {
+	h := p.headWord.Load()
+	if h-p.head > p.published-p.head || h&7 != 0 {
+		p.err = fmt.Errorf("ring head %d, was %d, tail %d: %w", h, p.head, p.published, ErrCorrupt)
+		p.max = 0
+		return
+	}
+	p.head = h
+}
+
+// Commit makes the first n bytes of the reservation a record, which the
+// consumer sees with the next Publish. Without a reservation, or with n outside
+// of it, nothing happens: Commit(0) drops a reservation.
+func (p *Producer) Commit(n int) {
+	if n > 0 && n <= p.reserved {
+		store(p.data[p.at&p.mask:], frameWord(p.at, uint32(n)))
+		p.tail = p.at + frame(n)
+	}
+	p.reserved = 0
+}
+
+// Put appends r as a committed record and reports whether there was space. It
+// is for the records off the message path: r escapes to the heap.
+func (p *Producer) Put(r Record) bool {
+	b := p.Reserve(r.Size())
+	if b == nil {
+		return false
+	}
+	p.Commit(r.Put(b))
+	return true
+}
+
+// Position returns the absolute position after the last committed record, in
+// bytes since the ring was made: what the tail becomes with Publish.
+func (p *Producer) Position() uint64 { return p.tail }
+
+// Pending tells whether committed records wait for Publish.
+func (p *Producer) Pending() bool { return p.tail != p.published }
+
+// Publish shows all committed records to the consumer. When it returns true the
+// consumer sleeps and nobody rang for that sleep yet: ring its doorbell. A
+// successor calls it once at its start, for what its predecessor published.
+func (p *Producer) Publish() (ring bool) {
+	if p.tail == p.published && !p.sleep.owed {
+		return false
+	}
+	p.tailWord.Store(p.tail)
+	p.published = p.tail
+	w, ring := p.sleep.waiting()
+	if ring {
+		p.sleep.rung = w
+	}
+	return ring
+}
+
+// WantSpace asks the consumer to ring when a record of n bytes fits. It returns
+// true when one fits already, and then asks for nothing. Call it after Publish:
+// the consumer cannot make space out of records that it does not see.
+func (p *Producer) WantSpace(n int) bool {
+	if uint64(n)-1 >= p.max {
+		return false
+	}
+	need, skip := p.span(n)
+	if end := p.tail + skip + need; end > p.capacity {
+		p.wantAt.Store(min(end-p.capacity, p.published))
+	} else {
+		p.wantAt.Store(0)
+	}
+	p.want.raise()
+	p.refresh()
+	if p.err != nil || p.tail+skip+need-p.head > p.capacity {
+		return false
+	}
+	p.want.lower()
+	return true
+}
+
+// Lag returns the absolute position up to which the consumer has released, and
+// the published bytes after it. A position that stands still while bytes are
+// left is a consumer that stalls.
+func (p *Producer) Lag() (released, unread uint64) {
+	if p.err == nil {
+		p.refresh()
+	}
+	return p.head, p.published - p.head
+}
+
+// Err returns ErrCorrupt, wrapped, once the consumer has shown a head that
+// makes no sense; nothing can be reserved any more.
+func (p *Producer) Err() error { return p.err }

@@ -1,0 +1,248 @@
+package store
+
+// RecOpen says that a connection arrived. Addr is the IPv4-mapped or IPv6
+// address, zero for a Unix socket.
+type RecOpen struct {
+	Conn
+	UID      uint64
+	Listener uint16
+	Port     uint16
+	Addr     [16]byte
+	Unix     bool
+}
+
+const openSize = headSize + 8 + 2 + 16
+
+// Size returns the encoded size in bytes.
+func (r *RecOpen) Size() int { return openSize }
+
+// Put encodes r.
+func (r *RecOpen) Put(dst []byte) int {
+	small := uint8(0)
+	if r.Unix {
+		small = 1
+	}
+	putHead(dst, KindOpen, small, r.Listener, r.Conn)
+	le.PutUint64(dst[12:], r.UID)
+	le.PutUint16(dst[20:], r.Port)
+	copy(dst[22:openSize], r.Addr[:])
+	return openSize
+}
+
+// Parse decodes rec.
+func (r *RecOpen) Parse(rec []byte) error {
+	*r = RecOpen{}
+	small, wide, c, ok := parseHead(rec, KindOpen, openSize)
+	if !ok || len(rec) != openSize || small > 1 {
+		return ErrRecord
+	}
+	r.Conn, r.Listener, r.Unix = c, wide, small == 1
+	r.UID, r.Port = le.Uint64(rec[12:]), le.Uint16(rec[20:])
+	copy(r.Addr[:], rec[22:])
+	return nil
+}
+
+// RecConnect carries the argument of a CONNECT.
+type RecConnect struct {
+	Conn
+	JSON []byte
+}
+
+// Size returns the encoded size in bytes.
+func (r *RecConnect) Size() int { return headSize + len(r.JSON) }
+
+// Put encodes r.
+func (r *RecConnect) Put(dst []byte) int {
+	putHead(dst, KindConnect, 0, 0, r.Conn)
+	return headSize + copy(dst[headSize:], r.JSON)
+}
+
+// Parse decodes rec.
+func (r *RecConnect) Parse(rec []byte) error {
+	*r = RecConnect{}
+	small, wide, c, ok := parseHead(rec, KindConnect, headSize)
+	if !ok || small != 0 || wide != 0 {
+		return ErrRecord
+	}
+	r.Conn, r.JSON = c, rec[headSize:]
+	return nil
+}
+
+// RecSub is a SUB; Queue is empty for a plain subscription.
+type RecSub struct {
+	Conn
+	Subject, Queue, SID []byte
+}
+
+const subSize = headSize + 4
+
+// Size returns the encoded size in bytes.
+func (r *RecSub) Size() int { return subSize + len(r.Subject) + len(r.Queue) + len(r.SID) }
+
+// Put encodes r.
+func (r *RecSub) Put(dst []byte) int {
+	putHead(dst, KindSub, 0, 0, r.Conn)
+	le.PutUint32(dst, uint32(KindSub)|uint32(len(r.Subject))<<8)
+	le.PutUint32(dst[headSize:], uint32(len(r.Queue)))
+	n := subSize
+	n += copy(dst[n:], r.Subject)
+	n += copy(dst[n:], r.Queue)
+	return n + copy(dst[n:], r.SID)
+}
+
+// Parse decodes rec.
+func (r *RecSub) Parse(rec []byte) error {
+	*r = RecSub{}
+	_, _, c, ok := parseHead(rec, KindSub, subSize)
+	if !ok {
+		return ErrRecord
+	}
+	subject, rest, ok := cut(rec[subSize:], le.Uint32(rec)>>8)
+	if !ok {
+		return ErrRecord
+	}
+	queue, sid, ok := cut(rest, le.Uint32(rec[headSize:]))
+	if !ok {
+		return ErrRecord
+	}
+	*r = RecSub{c, subject, queue, sid}
+	return nil
+}
+
+// RecUnsub is an UNSUB; Max is the number of messages to go to, 0 for at once.
+type RecUnsub struct {
+	Conn
+	Max uint32
+	SID []byte
+}
+
+const unsubSize = headSize + 4
+
+// Size returns the encoded size in bytes.
+func (r *RecUnsub) Size() int { return unsubSize + len(r.SID) }
+
+// Put encodes r.
+func (r *RecUnsub) Put(dst []byte) int {
+	putHead(dst, KindUnsub, 0, 0, r.Conn)
+	le.PutUint32(dst[headSize:], r.Max)
+	return unsubSize + copy(dst[unsubSize:], r.SID)
+}
+
+// Parse decodes rec.
+func (r *RecUnsub) Parse(rec []byte) error {
+	*r = RecUnsub{}
+	small, wide, c, ok := parseHead(rec, KindUnsub, unsubSize)
+	if !ok || small != 0 || wide != 0 {
+		return ErrRecord
+	}
+	r.Conn, r.Max, r.SID = c, le.Uint32(rec[headSize:]), rec[unsubSize:]
+	return nil
+}
+
+// RecPing is a PING, or the end of a batch that wants an answer.
+type RecPing struct{ Conn }
+
+// Size returns the encoded size in bytes.
+func (r *RecPing) Size() int { return headSize }
+
+// Put encodes r.
+func (r *RecPing) Put(dst []byte) int { return putBare(dst, KindPing, 0, r.Conn) }
+
+// Parse decodes rec.
+func (r *RecPing) Parse(rec []byte) (err error) {
+	r.Conn, _, err = parseBare(rec, KindPing, 0)
+	return err
+}
+
+// RecFail says that a client broke the protocol; Code is a wire.Code.
+type RecFail struct {
+	Conn
+	Code uint8
+}
+
+// Size returns the encoded size in bytes.
+func (r *RecFail) Size() int { return headSize }
+
+// Put encodes r.
+func (r *RecFail) Put(dst []byte) int { return putBare(dst, KindFail, r.Code, r.Conn) }
+
+// Parse decodes rec.
+func (r *RecFail) Parse(rec []byte) (err error) {
+	r.Conn, r.Code, err = parseBare(rec, KindFail, 0xff)
+	return err
+}
+
+// RecClosed says that a connection is gone; Reason is the cm's.
+type RecClosed struct {
+	Conn
+	Reason uint8
+}
+
+// Size returns the encoded size in bytes.
+func (r *RecClosed) Size() int { return headSize }
+
+// Put encodes r.
+func (r *RecClosed) Put(dst []byte) int { return putBare(dst, KindClosed, r.Reason, r.Conn) }
+
+// Parse decodes rec.
+func (r *RecClosed) Parse(rec []byte) (err error) {
+	r.Conn, r.Reason, err = parseBare(rec, KindClosed, 0xff)
+	return err
+}
+
+// RecCongested says that a client reads more slowly than it is sent to.
+type RecCongested struct{ Conn }
+
+// Size returns the encoded size in bytes.
+func (r *RecCongested) Size() int { return headSize }
+
+// Put encodes r.
+func (r *RecCongested) Put(dst []byte) int { return putBare(dst, KindCongested, 0, r.Conn) }
+
+// Parse decodes rec.
+func (r *RecCongested) Parse(rec []byte) (err error) {
+	r.Conn, _, err = parseBare(rec, KindCongested, 0)
+	return err
+}
+
+// RecRelieved takes RecCongested back.
+type RecRelieved struct{ Conn }
+
+// Size returns the encoded size in bytes.
+func (r *RecRelieved) Size() int { return headSize }
+
+// Put encodes r.
+func (r *RecRelieved) Put(dst []byte) int { return putBare(dst, KindRelieved, 0, r.Conn) }
+
+// Parse decodes rec.
+func (r *RecRelieved) Parse(rec []byte) (err error) {
+	r.Conn, _, err = parseBare(rec, KindRelieved, 0)
+	return err
+}
+
+// RecReset is the first record of a new cm process: the connections of earlier
+// generations are no more. It lies in the ring after all that they had sent.
+type RecReset struct{ Generation uint64 }
+
+const resetSize = headSize + 8
+
+// Size returns the encoded size in bytes.
+func (r *RecReset) Size() int { return resetSize }
+
+// Put encodes r.
+func (r *RecReset) Put(dst []byte) int {
+	putHead(dst, KindReset, 0, 0, Conn{})
+	le.PutUint64(dst[headSize:], r.Generation)
+	return resetSize
+}
+
+// Parse decodes rec.
+func (r *RecReset) Parse(rec []byte) error {
+	*r = RecReset{}
+	small, wide, c, ok := parseHead(rec, KindReset, resetSize)
+	if !ok || len(rec) != resetSize || small != 0 || wide != 0 || c != (Conn{}) {
+		return ErrRecord
+	}
+	r.Generation = le.Uint64(rec[headSize:])
+	return nil
+}

@@ -1,0 +1,87 @@
+package store
+
+// FlagClose in InsSend closes the connection after the data is written.
+const FlagClose = 1
+
+// InsSend tells a cm to write Data to a connection as it is.
+type InsSend struct {
+	Conn
+	Flags uint8
+	Data  []byte
+}
+
+// Size returns the encoded size in bytes.
+func (r *InsSend) Size() int { return headSize + len(r.Data) }
+
+// Put encodes r.
+func (r *InsSend) Put(dst []byte) int {
+	putHead(dst, KindSend, r.Flags, 0, r.Conn)
+	return headSize + copy(dst[headSize:], r.Data)
+}
+
+// Parse decodes rec.
+func (r *InsSend) Parse(rec []byte) error {
+	*r = InsSend{}
+	small, wide, c, ok := parseHead(rec, KindSend, headSize)
+	if !ok || wide != 0 {
+		return ErrRecord
+	}
+	*r = InsSend{c, small, rec[headSize:]}
+	return nil
+}
+
+// Flags of InsSession.
+const (
+	SessionOpen     = 1 << iota // CONNECT was accepted: every op is allowed
+	SessionHeaders              // HPUB is allowed, HMSG may be sent
+	SessionVerbose              // every op is answered +OK
+	SessionPedantic             // subjects are checked strictly
+)
+
+// InsSession tells a cm the state of a connection's session.
+type InsSession struct {
+	Conn
+	Flags uint8
+}
+
+// Size returns the encoded size in bytes.
+func (r *InsSession) Size() int { return headSize }
+
+// Put encodes r.
+func (r *InsSession) Put(dst []byte) int { return putBare(dst, KindSession, r.Flags, r.Conn) }
+
+// Parse decodes rec.
+func (r *InsSession) Parse(rec []byte) (err error) {
+	r.Conn, r.Flags, err = parseBare(rec, KindSession, 0xff)
+	return err
+}
+
+// InsHold tells a cm to stop reading from a connection.
+type InsHold struct{ Conn }
+
+// Size returns the encoded size in bytes.
+func (r *InsHold) Size() int { return headSize }
+
+// Put encodes r.
+func (r *InsHold) Put(dst []byte) int { return putBare(dst, KindHold, 0, r.Conn) }
+
+// Parse decodes rec.
+func (r *InsHold) Parse(rec []byte) (err error) {
+	r.Conn, _, err = parseBare(rec, KindHold, 0)
+	return err
+}
+
+// InsResume takes InsHold back.
+type InsResume struct{ Conn }
+
+// Size returns the encoded size in bytes.
+func (r *InsResume) Size() int { return headSize }
+
+// Put encodes r.
+func (r *InsResume) Put(dst []byte) int { return putBare(dst, KindResume, 0, r.Conn) }
+
+// Parse decodes rec.
+func (r *InsResume) Parse(rec []byte) (err error) {
+	r.Conn, _, err = parseBare(rec, KindResume, 0)
+	return err
+}

@@ -1,0 +1,355 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+type ring struct {
+	data, dataRO, head, headRO *Segment
+	p                          *Producer
+	c                          *Consumer
+}
+
+func newRing(t fataler, capacity int) *ring {
+	r := &ring{}
+	r.data, r.dataRO = heap(RingDataSize(capacity))
+	r.head, r.headRO = heap(RingHeadSize)
+	r.open(t)
+	return r
+}
+
+func (r *ring) open(t fataler) {
+	var err error
+	r.p, err = NewProducer(r.data, r.headRO)
+	check(t, err)
+	r.c, err = NewConsumer(r.dataRO, r.head)
+	check(t, err)
+}
+
+func (r *ring) write(rec []byte) bool {
+	b := r.p.Reserve(len(rec))
+	if b == nil {
+		return false
+	}
+	r.p.Commit(copy(b, rec))
+	return true
+}
+
+// ringModel is what a ring must do: a list of records with three marks.
+type ringModel struct {
+	*ring
+	capacity           int
+	recs               [][]byte // from the first unreleased on
+	read, published    int      // indices into recs
+	sleeping, rung     bool     // consumer asleep; doorbell rung for it
+	started            bool     // the producer has published once
+	waiting, rungSpace int      // producer waits for so many bytes; how often rung
+	waitAt             uint64   // its position then
+	n                  uint64
+}
+
+func (m *ringModel) commit(t *rapid.T) {
+	size := rapid.IntRange(1, MaxRecord(m.capacity)).Draw(t, "size")
+	rec := bytes.Repeat([]byte{byte(m.n), byte(m.n >> 8), byte(size)}, size/3+1)[:size]
+	m.n++
+	if !m.write(rec) {
+		need, skip := m.p.span(size)
+		if len(m.recs) == 0 || m.p.tail+skip+need-m.c.released <= uint64(m.capacity) {
+			t.Fatalf("no space for %d with %d records in the ring", size, len(m.recs))
+		}
+		return
+	}
+	m.recs = append(m.recs, rec)
+}
+
+func (m *ringModel) publish(t *rapid.T) {
+	want := (m.published < len(m.recs) || !m.started) && m.sleeping && !m.rung
+	m.published = len(m.recs)
+	if got := m.p.Publish(); got != want {
+		t.Fatalf("Publish rings %v, want %v", got, want)
+	}
+	m.rung, m.started = m.rung || want, true
+}
+
+func (m *ringModel) next(t *rapid.T) {
+	rec, err := m.c.Next()
+	check(t, err)
+	if m.read == m.published {
+		if rec != nil {
+			t.Fatalf("%d bytes out of an empty ring", len(rec))
+		}
+		return
+	}
+	if !bytes.Equal(rec, m.recs[m.read]) {
+		t.Fatalf("got %x, want %x", rec, m.recs[m.read])
+	}
+	m.read++
+}
+
+func (m *ringModel) release(t *rapid.T) {
+	ring := m.c.Release()
+	if ring && (m.waiting == 0 || m.rungSpace > 0) {
+		t.Fatalf("rang for a producer that does not wait")
+	}
+	m.recs, m.published, m.read = m.recs[m.read:], m.published-m.read, 0
+	if ring {
+		m.rungSpace++
+		if m.p.Position() == m.waitAt && m.p.Reserve(m.waiting) == nil {
+			t.Fatalf("rang without space for %d", m.waiting)
+		}
+	}
+	if m.waiting > 0 && m.published == 0 && m.rungSpace == 0 {
+		t.Fatal("the producer waits for space in a ring that is read empty")
+	}
+}
+
+func (m *ringModel) wantSpace(t *rapid.T) {
+	m.publish(t)
+	n := rapid.IntRange(1, MaxRecord(m.capacity)).Draw(t, "want")
+	m.waiting, m.rungSpace = 0, 0
+	if m.p.WantSpace(n) {
+		if m.p.Reserve(n) == nil {
+			t.Fatalf("WantSpace(%d) lies", n)
+		}
+		m.p.Commit(0)
+		return
+	}
+	if len(m.recs) == 0 {
+		t.Fatalf("no space for %d in an empty ring", n)
+	}
+	m.waiting, m.waitAt = n, m.p.Position()
+}
+
+func (m *ringModel) sleep(t *rapid.T) {
+	got := m.c.Sleep()
+	if want := m.read == m.published; got != want {
+		t.Fatalf("Sleep %v, want %v", got, want)
+	}
+	m.sleeping, m.rung = got, false
+}
+
+func (m *ringModel) awake(t *rapid.T) {
+	m.c.Awake()
+	m.sleeping = false
+}
+
+func (m *ringModel) newProducer(t *rapid.T) {
+	var err error
+	m.p, err = NewProducer(m.data, m.headRO)
+	check(t, err)
+	m.recs = m.recs[:m.published] // what was not published never was
+	m.waiting, m.rung, m.started = 0, false, false
+}
+
+func (m *ringModel) newConsumer(t *rapid.T) {
+	var err error
+	m.c, err = NewConsumer(m.dataRO, m.head)
+	check(t, err)
+	m.read, m.sleeping = 0, false
+	m.rungSpace = 0 // a successor may ring again
+}
+
+// Nothing is lost, doubled or reordered; space is refused only when there is
+// none; a bell is due once per sleep; successors of both ends go on.
+func TestRingModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		capacity := 1 << rapid.IntRange(6, 10).Draw(t, "capacity")
+		m := &ringModel{ring: newRing(t, capacity), capacity: capacity}
+		t.Repeat(map[string]func(*rapid.T){
+			"commit": m.commit, "commit2": m.commit, "publish": m.publish, "next": m.next, "next2": m.next,
+			"release": m.release, "wantSpace": m.wantSpace, "sleep": m.sleep, "awake": m.awake,
+			"newProducer": m.newProducer, "newConsumer": m.newConsumer,
+		})
+	})
+}
+
+// Every size crosses the end of the ring at every offset.
+func TestRingWrap(t *testing.T) {
+	for size := 1; size <= 64; size++ {
+		r := newRing(t, 256)
+		for i := range 100 {
+			rec := bytes.Repeat([]byte{byte(i + size)}, size)
+			if !r.write(rec) {
+				t.Fatalf("size %d: no space in an empty ring at %d", size, r.p.tail)
+			}
+			r.p.Publish()
+			got, err := r.c.Next()
+			if err != nil || !bytes.Equal(got, rec) {
+				t.Fatalf("size %d: %x, %v", size, got, err)
+			}
+			r.c.Release()
+		}
+	}
+}
+
+func TestRingFull(t *testing.T) {
+	r := newRing(t, 1024)
+	n := 0
+	for r.write([]byte("12345678")) {
+		n++
+	}
+	if n != 1024/16 {
+		t.Fatalf("%d records of 16 bytes in 1024", n)
+	}
+	r.p.Publish()
+	if r.p.WantSpace(8) {
+		t.Fatal("space in a full ring")
+	}
+	if _, err := r.c.Next(); err != nil || !r.c.Release() {
+		t.Fatal("the waiting producer is not rung")
+	}
+	if !r.write([]byte("87654321")) || r.write([]byte{1}) {
+		t.Fatal("not exactly one record fits")
+	}
+}
+
+func TestReserveLimits(t *testing.T) {
+	r := newRing(t, 256)
+	for _, n := range []int{-1, 0, 65, 1 << 40} {
+		if r.p.Reserve(n) != nil || r.p.WantSpace(n) {
+			t.Errorf("reserved %d", n)
+		}
+	}
+	if b := r.p.Reserve(5); len(b) != 5 || cap(b) != 5 {
+		t.Errorf("len %d cap %d", len(b), cap(b))
+	}
+	r.p.Commit(6)
+	r.p.Commit(5)
+	if r.p.Pending() {
+		t.Error("committed outside of the reservation")
+	}
+	for _, bad := range []int{0, 32, 100, 128 << 20} {
+		data, _ := heap(RingDataSize(bad))
+		_, head := heap(RingHeadSize)
+		if _, err := NewProducer(data, head); err == nil {
+			t.Errorf("ring of %d", bad)
+		}
+	}
+	if _, err := NewProducer(r.dataRO, r.headRO); err == nil {
+		t.Error("producer over a read-only segment")
+	}
+	if _, err := NewConsumer(r.dataRO, r.headRO); err == nil {
+		t.Error("consumer over a read-only segment")
+	}
+}
+
+// stamp makes a record that tells its number and whether it is whole.
+func stampRecord(b []byte, n uint64) {
+	binary.LittleEndian.PutUint64(b[4:], n)
+	for i := 12; i < len(b); i++ {
+		b[i] = byte(n) + byte(i)
+	}
+	binary.LittleEndian.PutUint32(b, crc32.ChecksumIEEE(b[4:]))
+}
+
+func produce(t *testing.T, p *Producer, records int, wake, space chan struct{}, rng *rand.Rand) {
+	ring := func() {
+		if p.Publish() {
+			wake <- struct{}{} // has room for one: two would be two rings for one sleep
+		}
+	}
+	for n := 0; n < records; {
+		for range rng.IntN(20) + 1 {
+			size := 12 + rng.IntN(1+rng.IntN(900))
+			b := p.Reserve(size)
+			for b == nil {
+				ring()
+				if !p.WantSpace(size) {
+					<-space
+				}
+				if b = p.Reserve(size); p.Err() != nil {
+					t.Error(p.Err())
+					return
+				}
+			}
+			stampRecord(b, uint64(n))
+			p.Commit(size)
+			n++
+		}
+		ring()
+	}
+}
+
+func consume(t *testing.T, c *Consumer, records int, wake, space chan struct{}, rng *rand.Rand) {
+	for n := 0; n < records; {
+		batch := rng.IntN(100) + 1
+		for ; batch > 0 && n < records; batch-- {
+			rec, err := c.Next()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if rec == nil {
+				break
+			}
+			if crc32.ChecksumIEEE(rec[4:]) != binary.LittleEndian.Uint32(rec) || binary.LittleEndian.Uint64(rec[4:]) != uint64(n) {
+				t.Errorf("record %d is damaged or another one", n)
+				return
+			}
+			n++
+		}
+		if c.Release() {
+			select {
+			case space <- struct{}{}:
+			default:
+			}
+		}
+		if batch > 0 && n < records && c.Sleep() {
+			<-wake
+			c.Awake()
+		}
+	}
+}
+
+// Both ends at full speed, each blocking for its doorbell: a lost wake-up would
+// hang, a missing order would show as damage, and the race detector watches.
+func TestRingRace(t *testing.T) {
+	records := 200_000
+	if testing.Short() || raceEnabled {
+		records = 30_000
+	}
+	run := func(t *testing.T, data, dataRO, head, headRO *Segment) {
+		p, err := NewProducer(data, headRO)
+		check(t, err)
+		c, err := NewConsumer(dataRO, head)
+		check(t, err)
+		wake, space := make(chan struct{}, 1), make(chan struct{}, 1)
+		var wg sync.WaitGroup
+		wg.Go(func() { produce(t, p, records, wake, space, rand.New(rand.NewPCG(1, 2))) })
+		wg.Go(func() { consume(t, c, records, wake, space, rand.New(rand.NewPCG(3, 4))) })
+		wg.Wait()
+	}
+	for _, capacity := range []int{4096, 64 << 10} {
+		data, dataRO := heap(RingDataSize(capacity))
+		head, headRO := heap(RingHeadSize)
+		run(t, data, dataRO, head, headRO)
+		data, dataRO = mapped(t, RingDataSize(capacity))
+		head, headRO = mapped(t, RingHeadSize)
+		run(t, data, dataRO, head, headRO)
+	}
+}
+
+func TestLag(t *testing.T) {
+	r := newRing(t, 1024)
+	r.write([]byte("one"))
+	r.write([]byte("two"))
+	if pos := r.p.Position(); pos != 32 {
+		t.Fatalf("position %d", pos)
+	}
+	r.p.Publish()
+	if at, unread := r.p.Lag(); at != 0 || unread != 32 || r.c.Backlog() != 32 {
+		t.Fatalf("%d, %d", at, unread)
+	}
+	r.c.Next()
+	r.c.Release()
+	if at, unread := r.p.Lag(); at != 16 || unread != 16 || r.c.Backlog() != 16 {
+		t.Fatalf("%d, %d", at, unread)
+	}
+}

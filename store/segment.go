@@ -1,0 +1,76 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrCorrupt is returned when an index, a length or a header in shared memory
+// makes no sense. The object that returned it stays unusable.
+var ErrCorrupt = errors.New("store: corrupt shared memory")
+
+// Segment is one mapped piece of shared memory. Exactly one role maps it
+// writable. It must outlive every ring, arena and table made over it.
+type Segment struct {
+	mem      []byte // page aligned
+	writable bool
+}
+
+// Size returns the size of the segment in bytes.
+func (s *Segment) Size() int { return len(s.mem) }
+
+// Writable tells whether this mapping is the writing role's.
+func (s *Segment) Writable() bool { return s.writable }
+
+// line is the distance between words written by different roles, or at
+// different rates: two cache lines, since processors fetch them in pairs.
+const line = 128
+
+// layoutVersion is part of every magic. It changes with any layout in this
+// package or any record, so that a new binary refuses old segments.
+const layoutVersion = 1
+
+// headerSize is what every segment begins with: magic and two sizes. Its writer
+// fills it in once, magic last.
+const headerSize = 64
+
+// magic spells a segment's kind and the layout version.
+func magic(kind string) uint64 {
+	var m uint64
+	for i := 0; i < len(kind); i++ {
+		m = m<<8 | uint64(kind[i])
+	}
+	return m<<8 | layoutVersion
+}
+
+// claim checks that s was laid out as kind with the sizes a and b. The writer
+// of a new segment lays it out; a reader may come before it and accepts zeros.
+func claim(s *Segment, kind string, size int, a, b uint64) error {
+	if s.Size() != size {
+		return fmt.Errorf("%s segment of %d bytes, not %d: %w", kind, s.Size(), size, ErrCorrupt)
+	}
+	m := word(s, 0)
+	switch got := m.Load(); {
+	case got == 0 && s.writable:
+		word(s, 8).Store(a)
+		word(s, 16).Store(b)
+		m.Store(magic(kind))
+	case got == 0:
+	case got != magic(kind) || word(s, 8).Load() != a || word(s, 16).Load() != b:
+		return fmt.Errorf("%s segment has another layout: %w", kind, ErrCorrupt)
+	}
+	return nil
+}
+
+// mustWrite refuses a read-only mapping: the first store would end the process.
+func mustWrite(s *Segment, kind string) error {
+	if !s.writable {
+		return fmt.Errorf("%s segment: mapped read-only", kind)
+	}
+	return nil
+}
+
+// powerOfTwo tells whether n is one, within the two bounds.
+func powerOfTwo(n, least, most int) bool {
+	return n >= least && n <= most && n&(n-1) == 0
+}

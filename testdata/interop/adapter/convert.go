@@ -1,0 +1,168 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// config is the broker's configuration as far as a spec can ask for it.
+type config struct {
+	dir, pidFile string
+	host         string
+	port         int
+	values       map[string]any // "section.key": string, int64 or []string
+}
+
+// unmappedError names a wish that the broker has no option for.
+type unmappedError struct{ key string }
+
+func (e *unmappedError) Error() string { return "no counterpart for " + e.key }
+
+// keys says what each key of a spec becomes. A key that is not here has no
+// counterpart; the fields of a spec are left out where nothing was asked for.
+var keys = map[string]func(*config, json.RawMessage) error{
+	"dir":      func(c *config, v json.RawMessage) error { return json.Unmarshal(v, &c.dir) },
+	"pid_file": func(c *config, v json.RawMessage) error { return json.Unmarshal(v, &c.pidFile) },
+	"host":     func(c *config, v json.RawMessage) error { return json.Unmarshal(v, &c.host) },
+	"port":     func(c *config, v json.RawMessage) error { return json.Unmarshal(v, &c.port) },
+	"name":     text("environment.broker"),
+
+	"max_payload":       maxPayload,
+	"max_control_line":  size("limits.max_control_line"),
+	"max_pending":       size("limits.max_pending"),
+	"max_connections":   number("limits.max_connections"),
+	"max_subscriptions": number("limits.max_subscriptions"),
+	"ping_max":          number("limits.ping_max"),
+	"ping_interval_s":   seconds("limits.ping_interval"),
+	"write_deadline_s":  seconds("limits.write_deadline"),
+	"auth_timeout":      seconds("limits.auth_timeout"),
+
+	// The same wishes in nats-server's own form, and a list of them.
+	"nats_conf": ignore,
+	"raw":       ignore,
+	"requires":  ignore,
+	"unmapped":  noneLeft,
+}
+
+func convert(spec map[string]json.RawMessage) (*config, error) {
+	c := &config{values: map[string]any{}}
+	for key, v := range spec {
+		set, ok := keys[key]
+		if !ok {
+			return nil, &unmappedError{key}
+		}
+		if err := set(c, v); err != nil {
+			var unmapped *unmappedError
+			if errors.As(err, &unmapped) {
+				return nil, err
+			}
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	if c.dir == "" || c.port == 0 {
+		return nil, errors.New("spec has no dir or no port")
+	}
+	c.listen()
+	return c, nil
+}
+
+// listen opens the port to everybody only where the spec says so: other than
+// on loopback, clients without credentials must be allowed in so many words.
+func (c *config) listen() {
+	addr := net.JoinHostPort(c.host, strconv.Itoa(c.port))
+	c.values["listen.tcp"] = []string{addr}
+	if ip := net.ParseIP(c.host); c.host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		c.values["listen.anonymous"] = "any"
+	}
+	c.values["privsep.runtime_dir"] = filepath.Join(c.dir, "run")
+}
+
+func ignore(*config, json.RawMessage) error { return nil }
+
+func noneLeft(_ *config, v json.RawMessage) error {
+	var names []string
+	if err := json.Unmarshal(v, &names); err != nil || len(names) == 0 {
+		return err
+	}
+	return &unmappedError{strings.Join(names, ", ")}
+}
+
+func text(key string) func(*config, json.RawMessage) error {
+	return func(c *config, v json.RawMessage) error {
+		var s string
+		err := json.Unmarshal(v, &s)
+		c.values[key] = s
+		return err
+	}
+}
+
+func number(key string) func(*config, json.RawMessage) error {
+	return func(c *config, v json.RawMessage) error {
+		var n int64
+		err := json.Unmarshal(v, &n)
+		c.values[key] = n
+		return err
+	}
+}
+
+func size(key string) func(*config, json.RawMessage) error {
+	return func(c *config, v json.RawMessage) error {
+		var n int64
+		err := json.Unmarshal(v, &n)
+		c.values[key] = strconv.FormatInt(n, 10) + "B"
+		return err
+	}
+}
+
+func seconds(key string) func(*config, json.RawMessage) error {
+	return func(c *config, v json.RawMessage) error {
+		var s float64
+		err := json.Unmarshal(v, &s)
+		c.values[key] = time.Duration(s * float64(time.Second)).String()
+		return err
+	}
+}
+
+// maxPayload makes the arena large enough for it: four times at least.
+func maxPayload(c *config, v json.RawMessage) error {
+	var n int64
+	if err := json.Unmarshal(v, &n); err != nil {
+		return err
+	}
+	if n > 16<<20 {
+		c.values["store.arena"] = strconv.FormatInt(4*n, 10) + "B"
+	}
+	return size("limits.max_payload")(c, v)
+}
+
+// toml writes the values by section, both in order of their names.
+func (c *config) toml() []byte {
+	var names []string
+	for name := range c.values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	var b []byte
+	section := ""
+	for _, name := range names {
+		s, key, _ := strings.Cut(name, ".")
+		if s != section {
+			section = s
+			b = fmt.Appendf(b, "[%s]\n", s)
+		}
+		// Strings, numbers and lists of strings are written alike in JSON and TOML.
+		v, err := json.Marshal(c.values[name])
+		if err != nil {
+			panic(err)
+		}
+		b = fmt.Appendf(b, "%s = %s\n", key, v)
+	}
+	return b
+}

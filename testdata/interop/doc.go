@@ -1,0 +1,14 @@
+// Package interop holds tests of the gatehouse binary with clients that others
+// wrote: nats.go, nats.js, and nats.go's own test suite.
+//
+//	go test ./...   nats.go against the binary; js/*.mjs under node, if there is one
+//	./run.sh        nats.go's own tests, if the shared runner is beside the checkout
+//	adapter/        turns the broker that such a test asks for into a broker.toml
+//
+// The binary is $GATEHOUSE, or the one in the root of the checkout. Another
+// broker can stand in for it, which shows what a failure is worth:
+//
+//	INTEROP_BROKER='nats-server -c {natsconf}' go test .
+//
+// Every test starts a broker of its own, on a free port, in a folder of its own.
+package interop

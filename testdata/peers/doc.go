@@ -1,0 +1,25 @@
+// Command bench-peers measures two brokers beside each other on one machine:
+// gatehouse (a) and nats-server (b), or any two commands.
+//
+//	round 1..n:  for each case:  start a, measure, stop a;  start b, measure, stop b
+//
+//	                    +-- one client process (this one) ---------------+
+//	broker process(es)  |  publisher ==16 B==> broker ==> subscriber(s)  |
+//	   ^                |  requesters <=====> broker <====> responder    |
+//	   |                |  idle connections, connect loop                |
+//	   +-- /proc -------+  CPU and proportional set size of the tree     |
+//	                    +------------------------------------------------+
+//
+// What makes the comparison fair:
+//   - every measurement has a broker of its own, fresh, with its defaults, and
+//     both brokers go through the same client code in the same run, in turns;
+//   - the client is a raw protocol one: prebuilt publishes, frames counted by
+//     their known length, so that the broker is the bottleneck;
+//   - a publisher never has more than a window of undelivered bytes, so that no
+//     broker's slow-consumer rule is what is measured;
+//   - CPU and memory are those of all processes of the broker;
+//   - a message lost, doubled or changed is an error, not a number.
+//
+// Medians over the rounds are compared; the least and the greatest value show
+// the noise. nats-server is built from the module that go.mod names.
+package main

@@ -1,0 +1,70 @@
+package main
+
+import "context"
+
+// benchCase is one measurement against one broker; run returns a value per figure.
+type benchCase struct {
+	name string
+	run  func(context.Context, *options, *broker) (map[string]float64, error)
+}
+
+var cases = []benchCase{
+	{"16B-1-1", stream{label: "16 B 1-1", size: 16, subs: 1}.run},
+	{"16B-1-4", stream{label: "16 B 1-4", size: 16, subs: 4}.run},
+	{"1KiB-1-1", stream{label: "1 KiB 1-1", size: 1024, subs: 1}.run},
+	{"request-1", requests{label: "request-reply 1", n: 1}.run},
+	{"request-8", requests{label: "request-reply 8", n: 8}.run},
+	{"request-32", requests{label: "request-reply 32", n: 32}.run},
+	{"idle-memory", idleMemory},
+	{"connects", connects},
+}
+
+func caseNames() (names []string) {
+	for _, c := range cases {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// figure is one row of the table. Goal and bound limit the ratio a/b: from
+// below where more is better, from above otherwise; 0 means none. A bound must
+// hold, a goal is where we want to be.
+type figure struct {
+	name, unit  string
+	more        bool
+	goal, bound float64
+}
+
+var figures = []figure{
+	{"16 B 1-1 published", "msg/s", true, 0, 0},
+	{"16 B 1-1 delivered", "msg/s", true, 1.3, 1.0},
+	{"16 B 1-1 CPU per delivery", "ns", false, 0.4, 0.6},
+	{"16 B 1-4 published", "msg/s", true, 0, 0},
+	{"16 B 1-4 delivered", "msg/s", true, 1.2, 1.0},
+	{"16 B 1-4 CPU per delivery", "ns", false, 0.6, 0.6},
+	{"1 KiB 1-1 published", "msg/s", true, 0, 0},
+	{"1 KiB 1-1 delivered", "msg/s", true, 1.1, 1.0},
+	{"1 KiB 1-1 CPU per delivery", "ns", false, 0.7, 1.0},
+	{"request-reply 1 p50", "us", false, 0.9, 1.3},
+	{"request-reply 1 p99", "us", false, 0, 0},
+	{"request-reply 1 rate", "req/s", true, 0, 0},
+	{"request-reply 8 p50", "us", false, 0.8, 0},
+	{"request-reply 8 p99", "us", false, 0, 0},
+	{"request-reply 8 rate", "req/s", true, 0, 0},
+	{"request-reply 32 p50", "us", false, 0.7, 1.0},
+	{"request-reply 32 p99", "us", false, 0, 0},
+	{"request-reply 32 rate", "req/s", true, 0, 0},
+	{"memory per idle connection", "B", false, 0.1, 0.15},
+	{"new connections", "conn/s", true, 1.5, 0},
+}
+
+// meets says whether ratio is on the right side of limit; no limit: "-".
+func (f figure) meets(ratio, limit float64, yes, no string) string {
+	switch {
+	case limit == 0:
+		return "-"
+	case f.more && ratio >= limit, !f.more && ratio <= limit:
+		return yes
+	}
+	return no
+}
