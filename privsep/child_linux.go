@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keptEnv is all that a child's environment may hold, where the parent's does.
-var keptEnv = []string{"GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GODEBUG", "GOTRACEBACK"}
+// keptEnv is what a child's environment takes from the parent's, beside GODEBUG.
+var keptEnv = []string{"GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK"}
 
 // CloseRange marks every fd above stderr as closed on exec: the parent's first
 // act, for what whoever started it left open.
@@ -89,8 +89,16 @@ func dupAbove(f *os.File, least int) (fd int, err error) {
 	return fd, nil
 }
 
+// noFiles stops the Go runtime from keeping files of its cgroup open, which it
+// would read again to follow a changed CPU quota.
+const noFiles = "updatemaxprocs=0"
+
 func cleanEnv() []string {
-	env := []string{} // not nil, which would mean our own
+	debug := noFiles
+	if v := os.Getenv("GODEBUG"); v != "" {
+		debug += "," + v
+	}
+	env := []string{"GODEBUG=" + debug}
 	for _, key := range keptEnv {
 		if v, ok := os.LookupEnv(key); ok {
 			env = append(env, key+"="+v)

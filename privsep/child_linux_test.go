@@ -20,7 +20,6 @@ func TestStartGivesExactlyThis(t *testing.T) {
 	noLeak(t)
 	t.Setenv("SECRET", "of the parent")
 	t.Setenv("GOGC", "77")
-	// A leak that close-on-exec does not stop would show in the child.
 	exe := self(t)
 	s := startChild(t, exe, Boot{ID: ID{RoleCM, 3}}, Settings{Environment: "idle"})
 	s.ready(t)
@@ -128,16 +127,19 @@ func copyFile(t *testing.T, from, to string) {
 // The executable's fd may lie anywhere, also where the child puts its own.
 func TestStartWhereverTheFDs(t *testing.T) {
 	noLeak(t)
-	var low []int
-	for len(low) < 8 { // holes below, so that the fork's own pipe is low
-		low = append(low, null(t))
-	}
-	ours, theirs := socketpair(t)
-	defer closeFD(ours)
 	f := self(t)
-	for _, at := range []int{theirs + 1, theirs + 2, theirs + 3} {
-		if err := unix.Dup3(int(f.Fd()), at, unix.O_CLOEXEC); err != nil {
-			t.Fatal(err)
+	ours, low := socketpair(t)
+	defer closeFD(ours)
+	// Far above the rest, so that the fork's own pipe lies below.
+	theirs, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, 200)
+	closeFD(low)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := theirs + 1; at < theirs+4; at++ {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, at)
+		if err != nil || fd != at {
+			t.Fatal(fd, err)
 		}
 		exe := os.NewFile(uintptr(at), "exe")
 		c, err := Start(exe, ID{RoleCM, 0}, theirs)
@@ -261,12 +263,13 @@ func TestCleanEnv(t *testing.T) {
 	t.Setenv("LD_PRELOAD", "x.so")
 	t.Setenv("GOMAXPROCS", "2")
 	t.Setenv("GOTRACEBACK", "all")
+	t.Setenv("GODEBUG", "madvdontneed=1")
 	env := cleanEnv()
-	if !slices.Contains(env, "GOMAXPROCS=2") || !slices.Contains(env, "GOTRACEBACK=all") {
+	if !slices.Contains(env, "GODEBUG="+noFiles+",madvdontneed=1") || !slices.Contains(env, "GOMAXPROCS=2") || !slices.Contains(env, "GOTRACEBACK=all") {
 		t.Errorf("%q", env)
 	}
 	for _, e := range env {
-		if key, _, _ := strings.Cut(e, "="); !slices.Contains(keptEnv, key) {
+		if key, _, _ := strings.Cut(e, "="); key != "GODEBUG" && !slices.Contains(keptEnv, key) {
 			t.Errorf("%q passed on", e)
 		}
 	}

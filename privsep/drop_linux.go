@@ -3,6 +3,7 @@ package privsep
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 
@@ -22,7 +23,7 @@ func EmptyRoot(dir string) error {
 		return err
 	}
 	defer d.Close()
-	if err := rootsOwn(d); err != nil {
+	if err := emptyAndRoots(d); err != nil {
 		return fmt.Errorf("empty root %s: %w", dir, err)
 	}
 	if taskDir == nil {
@@ -40,19 +41,21 @@ func EmptyRoot(dir string) error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	if left, err := os.ReadDir("/"); err != nil || len(left) > 0 {
-		return fmt.Errorf("empty root %s: not empty", dir)
-	}
 	return nil
 }
 
-func rootsOwn(d *os.File) error {
+// emptyAndRoots checks an open directory; what only root may write into stays
+// empty.
+func emptyAndRoots(d *os.File) error {
 	st, err := d.Stat()
 	if err != nil {
 		return err
 	}
 	if sys, ok := st.Sys().(*syscall.Stat_t); !ok || sys.Uid != 0 || st.Mode().Perm()&0o022 != 0 {
 		return errors.New("others than root may write there")
+	}
+	if _, err := d.ReadDir(1); err != io.EOF {
+		return errors.New("not empty")
 	}
 	return nil
 }

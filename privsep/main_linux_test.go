@@ -21,6 +21,11 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == ChildFlag {
 		os.Exit(childMain())
 	}
+	// The parent's first act, and ours: whoever started us may have left fds open.
+	if err := CloseRange(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
 

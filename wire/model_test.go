@@ -11,7 +11,9 @@ import (
 func model(in string, lim Limits) trace {
 	tr := trace{code: -1}
 	var out strings.Builder
+	good := 0
 	for in != "" && tr.code < 0 {
+		good = out.Len()
 		verb, wrong := modelVerb(in)
 		if wrong {
 			tr.code = int(CodeUnknownOp)
@@ -23,10 +25,10 @@ func model(in string, lim Limits) trace {
 		}
 		in = modelOp(verb, in[len(verb):], lim, &out, &tr)
 	}
-	if tr.code >= 0 {
-		tr.started, tr.left = true, 0
-	}
 	tr.text = out.String()
+	if tr.code >= 0 {
+		tr.text, tr.started, tr.left = tr.text[:good], true, 0
+	}
 	return tr
 }
 

@@ -72,9 +72,9 @@ var parserTests = []struct {
 	{"pub cr gap", "PUB\rfoo 2\r\n", "", int(CodeUnknownOp)},
 	{"pub cr within", "PUB foo\r2\r\n", "", 0},
 	{"pub two cr", "PUB foo 2\r\r\nok\r\n", "", 0},
-	{"pub bare lf after payload", "PUB foo 2\r\nok\n", "PUB foo 2\r\n", int(CodeUnknownOp)},
-	{"pub long payload", "PUB foo 2\r\nokX", "PUB foo 2\r\n", int(CodeUnknownOp)},
-	{"pub no lf", "PUB foo 2\r\nok\rX", "PUB foo 2\r\n", int(CodeUnknownOp)},
+	{"pub bare lf after payload", "PUB foo 2\r\nok\n", "", int(CodeUnknownOp)},
+	{"pub long payload", "PUB foo 2\r\nokX", "", int(CodeUnknownOp)},
+	{"pub no lf", "PUB foo 2\r\nok\rX", "", int(CodeUnknownOp)},
 	{"pub largest", "PUB foo 1048576\r\n" + repeat("x", 1<<20) + "\r\n", "PUB foo 1048576\r\n" + repeat("x", 1<<20) + "\r\n", -1},
 	{"pub too large", "PUB foo 1048577\r\n", "", int(CodeMaxPayload)},
 	{"pub nine digits", "PUB foo 999999999\r\n", "", int(CodeMaxPayload)},
@@ -113,19 +113,19 @@ func TestParser(t *testing.T) {
 	for _, tt := range parserTests {
 		t.Run(tt.name, func(t *testing.T) {
 			want := trace{text: tt.want, code: tt.code, started: tt.code >= 0}
-			if got := model(tt.in, lims); got.code != want.code || want.code < 0 && got != want {
-				t.Fatalf("model: got %+v", short(got))
+			if got := model(tt.in, lims); got != want {
+				t.Fatalf("model: got %+v, want %+v", short(got), short(want))
 			}
-			got := run(t, lims, tt.in)
-			if got.code != want.code || want.code < 0 && got != want {
+			if got := run(t, lims, tt.in); got != want {
 				t.Errorf("got %+v, want %+v", short(got), short(want))
 			}
-			if got := run(t, lims, strings.Split(tt.in, "")...); got.code != want.code || want.code < 0 && got != want {
-				t.Errorf("by bytes: got %+v, want %+v", short(got), short(want))
+			if len(tt.in) < 70000 {
+				if got := run(t, lims, strings.Split(tt.in, "")...); got != want {
+					t.Errorf("by bytes: got %+v, want %+v", short(got), short(want))
+				}
 			}
 			for k := 1; k < len(tt.in) && len(tt.in) < 1000; k++ {
-				got := run(t, lims, tt.in[:k], tt.in[k:])
-				if got.code != want.code || want.code < 0 && got != want {
+				if got := run(t, lims, tt.in[:k], tt.in[k:]); got != want {
 					t.Fatalf("cut at %d: got %+v, want %+v", k, short(got), short(want))
 				}
 			}

@@ -17,7 +17,7 @@ var lims = Limits{ControlLine: 4096, Connect: 65536, Payload: 1 << 20}
 // trace is what a stream of bytes came to, independent of how it was cut.
 type trace struct {
 	text    string // every op in normal form, with what came of a last payload
-	code    int    // -1: no error
+	code    int    // -1: no error; text ends with the last good op otherwise
 	started bool
 	left    int
 }
@@ -27,9 +27,9 @@ type tracer struct {
 	t       testing.TB
 	p       Parser
 	lim     Limits
-	out     []byte
-	code    int
-	skipped int // payload bytes handed past the parser
+	out  []byte
+	good int // bytes of out that are complete ops
+	code int
 }
 
 func newTracer(t testing.TB, lim Limits) *tracer {
@@ -90,9 +90,15 @@ func (tr *tracer) record(ev Event, f *Frame) {
 	if ev == Message || ev == MessageEnd {
 		tr.out = append(tr.out, "\r\n"...)
 	}
+	if !tr.p.Started() {
+		tr.good = len(tr.out)
+	}
 }
 
 func (tr *tracer) result() trace {
+	if tr.code >= 0 {
+		tr.out = tr.out[:tr.good]
+	}
 	return trace{string(tr.out), tr.code, tr.p.Started(), tr.p.Remaining()}
 }
 

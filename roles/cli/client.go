@@ -89,6 +89,9 @@ func (p *program) staying() []nats.Option {
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) {
+			if nc.FlushTimeout(flushTimeout) != nil {
+				return // gone again: the next time counts
+			}
 			p.complain(fmt.Errorf("connected again to %s", nc.ConnectedUrlRedacted()))
 		}),
 	}

@@ -72,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"exits":  cmdExits,
 			"broker": cmdBroker,
 			"start":  cmdStart,
+			"await":  cmdAwait,
 			"finish": cmdFinish,
 		},
 	})
@@ -84,14 +85,14 @@ type running struct{}
 // NAME.out and NAME.err.
 type process struct {
 	cmd    *exec.Cmd
-	ready  chan struct{} // closed when a line of standard error begins as awaited
+	lines  chan string   // standard error, also in the file
 	exited chan struct{} // closed when err is set
 	err    error
 }
 
 // spawn starts a process that is ended with the script, by its pid.
-func spawn(ts *testscript.TestScript, name, awaited string, args ...string) *process {
-	p := &process{cmd: exec.Command(args[0], args[1:]...), ready: make(chan struct{}), exited: make(chan struct{})}
+func spawn(ts *testscript.TestScript, name string, args ...string) *process {
+	p := &process{cmd: exec.Command(args[0], args[1:]...), lines: make(chan string, 1000), exited: make(chan struct{})}
 	path, err := exec.LookPath(args[0])
 	ts.Check(err)
 	p.cmd.Path = path
@@ -109,21 +110,21 @@ func spawn(ts *testscript.TestScript, name, awaited string, args ...string) *pro
 	stderr, err := p.cmd.StderrPipe()
 	ts.Check(err)
 	ts.Check(p.cmd.Start())
-	go p.follow(stderr, log, out, awaited)
+	go p.follow(stderr, log, out)
 	ts.Value(running{}).(map[string]*process)[name] = p
 	ts.Defer(p.kill)
 	return p
 }
 
-// follow copies standard error until it ends, then collects the process.
-func (p *process) follow(stderr io.Reader, log, out *os.File, awaited string) {
-	lines := bufio.NewReader(stderr)
-	for seen := false; ; {
+// follow copies standard error until it ends, then collects the process. Lines
+// that no script awaits are dropped.
+func (p *process) follow(stderr io.Reader, log, out *os.File) {
+	for lines := bufio.NewReader(stderr); ; {
 		line, err := lines.ReadString('\n')
 		log.WriteString(line)
-		if !seen && awaited != "" && strings.HasPrefix(line, awaited) {
-			seen = true
-			close(p.ready)
+		select {
+		case p.lines <- line:
+		default:
 		}
 		if err != nil {
 			break
@@ -133,6 +134,23 @@ func (p *process) follow(stderr io.Reader, log, out *os.File, awaited string) {
 	log.Close()
 	out.Close()
 	close(p.exited)
+}
+
+// await waits for a line of standard error that begins with text.
+func (p *process) await(text string) error {
+	late := time.After(patience)
+	for {
+		select {
+		case line := <-p.lines:
+			if strings.HasPrefix(line, text) {
+				return nil
+			}
+		case <-p.exited:
+			return fmt.Errorf("ended before it said %q: %v", text, p.err)
+		case <-late:
+			return fmt.Errorf("did not say %q in %s", text, patience)
+		}
+	}
 }
 
 // stop sends a signal and waits for the end.
@@ -195,42 +213,52 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 // broker start [CONFIG]: runs gatehouse serve on a free port and sets
 // GATEHOUSE_URL. CONFIG is added to what the command writes itself and may not
 // have the sections listen and privsep. broker stop: ends it, which must work.
+// broker again: starts it as before.
 func cmdBroker(ts *testscript.TestScript, neg bool, args []string) {
-	switch {
-	case !neg && len(args) >= 1 && len(args) <= 2 && args[0] == "start":
-		startBroker(ts, args[1:])
-	case !neg && len(args) == 1 && args[0] == "stop":
+	if neg || len(args) == 0 || len(args) > 2 || len(args) == 2 && args[0] != "start" {
+		ts.Fatalf("usage: broker start [CONFIG] | broker again | broker stop")
+	}
+	switch args[0] {
+	case "start":
+		writeConfig(ts, args[1:])
+		startBroker(ts)
+	case "again":
+		startBroker(ts)
+	case "stop":
 		p := processOf(ts, "broker")
 		if err := p.stop(syscall.SIGTERM); err != nil {
 			ts.Fatalf("broker: %v\n%s", err, logOf(ts, "broker"))
 		}
 	default:
-		ts.Fatalf("usage: broker start [CONFIG] | broker stop")
+		ts.Fatalf("broker %s is unknown", args[0])
 	}
 }
 
-func startBroker(ts *testscript.TestScript, more []string) {
+func writeConfig(ts *testscript.TestScript, more []string) {
 	addr := freeAddress(ts)
 	config := fmt.Sprintf("[listen]\ntcp = [%q]\nunix = [\"client.sock\"]\n[privsep]\nruntime_dir = \"run\"\n", addr)
 	if len(more) == 1 {
 		config += ts.ReadFile(more[0])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("broker.toml"), []byte(config), 0o600))
-	p := spawn(ts, "broker", "", "gatehouse", "serve", "-c", "broker.toml")
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
+	ts.Setenv("GATEHOUSE_URL", "nats://"+addr)
+}
+
+func startBroker(ts *testscript.TestScript) {
+	p := spawn(ts, "broker", "gatehouse", "serve", "-c", "broker.toml")
+	addr := strings.TrimPrefix(ts.Getenv("GATEHOUSE_URL"), "nats://")
+	late := time.After(patience)
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	for !greets(addr) {
 		select {
 		case <-p.exited:
 			ts.Fatalf("broker ended: %v\n%s", p.err, logOf(ts, "broker"))
-		case <-deadline.C:
+		case <-late:
 			ts.Fatalf("broker does not answer on %s\n%s", addr, logOf(ts, "broker"))
 		case <-again.C:
 		}
 	}
-	ts.Setenv("GATEHOUSE_URL", "nats://"+addr)
 }
 
 func freeAddress(ts *testscript.TestScript) string {
@@ -260,18 +288,25 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start NAME PROGRAM ARGS...")
 	}
-	p := spawn(ts, args[0], "subscribed to ", args[1:]...)
-	select {
-	case <-p.ready:
-	case <-p.exited:
-		ts.Fatalf("%s ended: %v\n%s", args[0], p.err, logOf(ts, args[0]))
-	case <-time.After(patience):
-		ts.Fatalf("%s has no subscription\n%s", args[0], logOf(ts, args[0]))
+	p := spawn(ts, args[0], args[1:]...)
+	if err := p.await("subscribed to "); err != nil {
+		ts.Fatalf("%s: %v\n%s", args[0], err, logOf(ts, args[0]))
 	}
 }
 
-// finish [-SIGNAL] NAME: waits for the end of what start began, which must
-// succeed, or fail after !. INT is sent first with -INT.
+// await NAME TEXT: waits until what start began has a line of standard error
+// that begins with TEXT.
+func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: await NAME TEXT")
+	}
+	if err := processOf(ts, args[0]).await(args[1]); err != nil {
+		ts.Fatalf("%s: %v\n%s", args[0], err, logOf(ts, args[0]))
+	}
+}
+
+// finish [-INT] NAME: waits for the end of what start began, which must
+// succeed, or fail after !. With -INT it is interrupted first.
 func cmdFinish(ts *testscript.TestScript, neg bool, args []string) {
 	var err error
 	switch {

@@ -236,6 +236,7 @@ func (m *cm) handle(msg *privsep.Message) error {
 	case privsep.KindPeer:
 		return m.newDispatcher(msg)
 	case privsep.KindStatsGet:
+		m.arena.Reclaim() // else what is free but not yet needed would count as used
 		bytes, bodies := m.arena.Used()
 		return privsep.AnswerStats(m.parent, msg, privsep.RoleStats{
 			Connections: uint64(m.live), InMsgs: m.inMsgs, OutMsgs: m.outMsgs, InBytes: m.inBytes,

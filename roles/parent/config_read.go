@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -83,7 +84,7 @@ func decodeConfig(text string, cfg *Config) (map[string]int, error) {
 	var sections map[string]toml.Primitive
 	md, err := toml.Decode(text, &sections)
 	if err != nil {
-		return nil, syntaxError(err)
+		return nil, syntaxError(err, text)
 	}
 	options := cfg.options()
 	lines := map[string]int{}
@@ -252,17 +253,29 @@ func line(md *toml.MetaData, sections map[string]toml.Primitive, key toml.Key) i
 	return 0
 }
 
-// syntaxError turns the library's error into ours.
-func syntaxError(err error) error {
+var keyOnLine = regexp.MustCompile(`^\s*([A-Za-z0-9_.-]+)\s*=`)
+
+// syntaxError turns the library's error into ours. The library names the last
+// key that it could read; on a line that it could not, the key is ours to find.
+func syntaxError(err error, text string) error {
 	var pe toml.ParseError
 	if !errors.As(err, &pe) {
 		return &ConfigError{Text: err.Error()}
 	}
-	text := pe.Message
-	if pe.LastKey != "" && !strings.Contains(text, pe.LastKey) {
-		text += fmt.Sprintf(" (near %s)", pe.LastKey)
+	e := &ConfigError{Line: pe.Position.Line, Text: pe.Message}
+	lines := strings.Split(text, "\n")
+	if e.Line < 1 || e.Line > len(lines) {
+		return e
 	}
-	return &ConfigError{Line: pe.Position.Line, Text: text}
+	if m := keyOnLine.FindStringSubmatch(lines[e.Line-1]); m != nil {
+		e.Key = m[1]
+		if pe.LastKey != "" && !strings.HasSuffix(pe.LastKey, m[1]) {
+			e.Key = pe.LastKey + "." + m[1]
+		} else if pe.LastKey != "" {
+			e.Key = pe.LastKey
+		}
+	}
+	return e
 }
 
 // printable keeps an error on its line whatever the file holds.

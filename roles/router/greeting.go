@@ -1,11 +1,9 @@
 package router
 
 import (
-	"net/netip"
 	"runtime"
 
 	"gatehouse/privsep"
-	"gatehouse/store"
 	"gatehouse/wire"
 )
 
@@ -34,25 +32,22 @@ func newGreeting(cfg *privsep.Settings) *greeting {
 	}}
 }
 
-func (g *greeting) append(dst []byte, o *store.RecOpen, challenge string) []byte {
+// append makes the INFO of a session; more says what this one is about, if it
+// is not the first.
+func (g *greeting) append(dst []byte, s *session, more func(*wire.Info)) []byte {
 	i := g.info
-	i.ClientID, i.Nonce = o.UID, challenge
-	if !o.Unix {
-		i.ClientIP = netip.AddrFrom16(o.Addr).Unmap().String()
+	i.ClientID, i.Nonce = s.uid, s.challenge
+	if s.client.IsValid() {
+		i.ClientIP = s.client.String()
+	}
+	if more != nil {
+		more(&i)
 	}
 	return wire.AppendInfo(dst, &i)
 }
 
-// appendConnected is the INFO that follows the first PONG.
-func (g *greeting) appendConnected(dst []byte, uid uint64, challenge string) []byte {
-	i := g.info
-	i.ClientID, i.Nonce = uid, challenge
-	i.ConnectInfo, i.RemoteAccount = true, globalAccount
-	return wire.AppendInfo(dst, &i)
-}
+// connected is the INFO that follows the first PONG.
+func connected(i *wire.Info) { i.ConnectInfo, i.RemoteAccount = true, globalAccount }
 
-func (g *greeting) appendLameDuck(dst []byte, uid uint64, challenge string) []byte {
-	i := g.info
-	i.ClientID, i.Nonce, i.LameDuck = uid, challenge, true
-	return wire.AppendInfo(dst, &i)
-}
+// leaving is the INFO of a broker that is about to stop.
+func leaving(i *wire.Info) { i.LameDuck = true }

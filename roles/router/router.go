@@ -249,7 +249,7 @@ func (r *router) lameDuck() {
 	for _, l := range r.links {
 		for _, s := range l.sessions {
 			if s != nil && s.protocol1 {
-				r.buf = r.greeting.appendLameDuck(r.buf[:0], s.uid, s.challenge)
+				r.buf = r.greeting.append(r.buf[:0], s, leaving)
 				r.send(s, r.buf, 0)
 			}
 		}

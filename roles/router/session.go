@@ -1,6 +1,8 @@
 package router
 
 import (
+	"net/netip"
+
 	"gatehouse/store"
 	"gatehouse/tickets"
 	"gatehouse/wire"
@@ -24,6 +26,7 @@ type session struct {
 	heldBy int
 
 	challenge string
+	client    netip.Addr // zero for a Unix socket
 
 	verbose, pedantic, echo, noResponders bool
 	protocol1, knowsInfo                  bool
@@ -52,10 +55,13 @@ func (r *router) open(l *link, rec []byte) error {
 	challenge := tickets.Challenge()
 	s := &session{cm: l, uid: o.UID, slot: o.Slot, gen: o.Gen, generation: l.generation, challenge: challenge,
 		verbose: true, pedantic: true, echo: true}
+	if !o.Unix {
+		s.client = netip.AddrFrom16(o.Addr).Unmap()
+	}
 	l.sessions[o.Slot] = s
 	l.open++
 	r.opened++
-	r.buf = r.greeting.append(r.buf[:0], &o, challenge)
+	r.buf = r.greeting.append(r.buf[:0], s, nil)
 	r.send(s, r.buf, 0)
 	return nil
 }
@@ -167,7 +173,7 @@ func (r *router) ping(l *link, rec []byte) error {
 	r.send(s, pongBytes, 0)
 	if s.protocol1 && !s.knowsInfo {
 		s.knowsInfo = true
-		r.buf = r.greeting.appendConnected(r.buf[:0], s.uid, s.challenge)
+		r.buf = r.greeting.append(r.buf[:0], s, connected)
 		r.send(s, r.buf, 0)
 	}
 	return nil

@@ -1,0 +1,41 @@
+// run(body) hands body a function that opens connections to the broker named on
+// the command line, closes them afterwards, and turns the outcome into an exit
+// code. Nothing may take longer than the deadline.
+import { connect } from "@nats-io/transport-node";
+
+const deadline = 20_000;
+
+export async function run(body) {
+  const opened = [];
+  const open = async (options = {}) => {
+    const nc = await connect({ servers: process.argv[2], ...options });
+    opened.push(nc);
+    return nc;
+  };
+  const timer = setTimeout(() => fail(new Error(`not done after ${deadline} ms`)), deadline);
+  try {
+    await body(open);
+  } catch (err) {
+    fail(err);
+  }
+  clearTimeout(timer);
+  await Promise.all(opened.map((nc) => nc.close()));
+  console.log("ok");
+}
+
+function fail(err) {
+  console.error(err);
+  process.exit(1);
+}
+
+// strings collects the bodies of a subscription up to the one that says "end".
+export async function strings(sub) {
+  const bodies = [];
+  for await (const m of sub) {
+    if (m.string() === "end") break;
+    bodies.push(m.string());
+  }
+  return bodies;
+}
+
+export const numbers = (n) => Array.from({ length: n }, (_, i) => String(i));

@@ -1,0 +1,88 @@
+package interop
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestNATSJS runs each script of js under node against a broker of its own.
+func TestNATSJS(t *testing.T) {
+	installNATSJS(t)
+	scripts, err := filepath.Glob("js/*.mjs")
+	if err != nil || len(scripts) < 8 {
+		t.Fatalf("%d scripts in js, %v", len(scripts), err)
+	}
+	for _, s := range scripts {
+		name := strings.TrimSuffix(filepath.Base(s), ".mjs")
+		if name == "session" { // what the others have in common
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			b := startBroker(t, settings{})
+			b.runScript(s)
+		})
+	}
+}
+
+// runScript fails the test unless the script ends with "ok". When it says
+// "ready" the broker is restarted.
+func (b *broker) runScript(script string) {
+	t := b.t
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", script, "nats://"+b.addr)
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	last := ""
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if last = lines.Text(); last == "ready" {
+			b.stop()
+			b.start()
+		}
+	}
+	if err := cmd.Wait(); err != nil || last != "ok" {
+		t.Errorf("%s: %v, last line %q\n%s", script, err, last, complaints.Bytes())
+	}
+}
+
+// installNATSJS puts the packages of js/package-lock.json into js/node_modules,
+// unless they are there, and skips where there is no node or no npm.
+func installNATSJS(t *testing.T) {
+	t.Helper()
+	for _, program := range []string{"node", "npm"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("SKIP nats.js is not tested: %v", err)
+		}
+	}
+	const lock, installed = "js/package-lock.json", "js/node_modules/.installed-lock.json"
+	want, err := os.ReadFile(lock)
+	must(t, err)
+	if have, err := os.ReadFile(installed); err == nil && bytes.Equal(have, want) {
+		return
+	}
+	cmd := exec.Command("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+	cmd.Dir = "js"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("npm ci: %v\n%s", err, out)
+	}
+	must(t, os.WriteFile(installed, want, 0o644))
+}
+
+// The lock file must not bind anybody to one registry.
+func TestLockFileNamesNoHost(t *testing.T) {
+	b, err := os.ReadFile("js/package-lock.json")
+	must(t, err)
+	if bytes.Contains(b, []byte("://")) || bytes.Contains(b, []byte("resolved")) {
+		t.Error("an address is in it: js/.npmrc must keep it out")
+	}
+}
