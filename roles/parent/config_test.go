@@ -112,7 +112,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"[limits]\nping_max = 1\nping_max = 2", `f:3: limits.ping_max: `},
 		{"[limits]\nmax_payload = \"1 mebi\nx", `f:2: limits.max_payload: `},
 		{"limits.max_payload = 64MiB", `f:1: limits.max_payload: `},
-		{"[limits\nmax_payload = 1", `f:1: `},
+		{"[limits\nmax_payload = 1", "to end table name"},
 		{"a\x00b", `f:1: `},
 		{"[log]\nlevel = \"loud\"\n[cm]\ncount = 99", `f:2: log.level`},
 		{"[cm]\ncount = 99\n[log]\nlevel = \"loud\"", `f:2: cm.count`},

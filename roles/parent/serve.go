@@ -50,6 +50,9 @@ type parent struct {
 func Serve(cfg *Config, source, version string) error {
 	// Children must come from a thread that does not end before them.
 	runtime.LockOSThread()
+	if err := privsep.TakeTitle(privsep.ID{Role: privsep.RoleParent}); err != nil {
+		return err
+	}
 	if err := privsep.CloseRange(); err != nil {
 		return err
 	}
