@@ -4,13 +4,14 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// keptEnv is what a child's environment takes from the parent's, beside GODEBUG.
-var keptEnv = []string{"GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK"}
+// keptEnv is what a child's environment takes from the parent's as it is.
+var keptEnv = []string{"GOGC", "GOMEMLIMIT", "GOTRACEBACK"}
 
 // CloseRange marks every fd above stderr as closed on exec: the parent's first
 // act, for what whoever started it left open.
@@ -89,16 +90,16 @@ func dupAbove(f *os.File, least int) (fd int, err error) {
 	return fd, nil
 }
 
-// noFiles stops the Go runtime from keeping files of its cgroup open, which it
-// would read again to follow a changed CPU quota.
-const noFiles = "updatemaxprocs=0"
+// noFiles stops the Go runtime from keeping files of its cgroup open to follow
+// the CPU quota: the child takes the parent's GOMAXPROCS, which has seen it.
+const noFiles = "containermaxprocs=0"
 
 func cleanEnv() []string {
 	debug := noFiles
 	if v := os.Getenv("GODEBUG"); v != "" {
 		debug += "," + v
 	}
-	env := []string{"GODEBUG=" + debug}
+	env := []string{"GODEBUG=" + debug, fmt.Sprintf("GOMAXPROCS=%d", runtime.GOMAXPROCS(0))}
 	for _, key := range keptEnv {
 		if v, ok := os.LookupEnv(key); ok {
 			env = append(env, key+"="+v)

@@ -26,7 +26,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if pureDir != "" {
+		os.RemoveAll(pureDir)
+	}
+	os.Exit(code)
 }
 
 // childModes are the tests' child halves. An error becomes a log line.
@@ -102,14 +106,29 @@ func pure(t *testing.T) *os.File {
 	if !isCgo() {
 		return self(t)
 	}
-	out := filepath.Join(t.TempDir(), "child.test")
-	cmd := exec.Command("go", "test", "-c", "-o", out, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("SKIP needs a binary without cgo: %v: %s", err, b)
+	out, err := buildPure()
+	if err != nil {
+		t.Skipf("SKIP needs a binary without cgo: %v", err)
 	}
 	return openExe(t, out)
 }
+
+// buildPure leaves its binary in pureDir, which TestMain removes.
+var buildPure = sync.OnceValues(func() (string, error) {
+	var err error
+	if pureDir, err = os.MkdirTemp("", "privsep"); err != nil {
+		return "", err
+	}
+	out := filepath.Join(pureDir, "child.test")
+	cmd := exec.Command("go", "test", "-c", "-o", out, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, b)
+	}
+	return out, nil
+})
+
+var pureDir string
 
 // started is a child and our end of its channel, past BOOT and CONFIG.
 type started struct {

@@ -313,7 +313,7 @@ func consume(t *testing.T, c *Consumer, records int, wake, space chan struct{}, 
 func TestRingRace(t *testing.T) {
 	records := 200_000
 	if testing.Short() || raceEnabled {
-		records = 30_000
+		records = 20_000
 	}
 	run := func(t *testing.T, data, dataRO, head, headRO *Segment) {
 		p, err := NewProducer(data, headRO)

@@ -130,3 +130,43 @@ func latin1(s string) string {
 	}
 	return b.String()
 }
+
+// TestMutated runs streams of good and bad ops with a few bytes changed, cut
+// anywhere, under limits of any size, against the model.
+func TestMutated(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var parts []string
+	for _, tt := range parserTests {
+		if len(tt.in) < 200 {
+			parts = append(parts, tt.in)
+			if tt.code < 0 {
+				parts = append(parts, tt.in, tt.in, tt.in)
+			}
+		}
+	}
+	long := 0
+	for range 5000 {
+		var in []byte
+		for range 1 + random.IntN(6) {
+			in = append(in, parts[random.IntN(len(parts))]...)
+		}
+		for range random.IntN(3) {
+			in[random.IntN(len(in))] = "\r\n \tP0\x00x"[random.IntN(8)]
+		}
+		lim := lims
+		if random.IntN(2) == 0 {
+			lim = fuzzLimits(uint16(random.Uint32()))
+		}
+		want := model(string(in), lim)
+		if got := run(t, lim, string(in)); got != want {
+			t.Fatalf("%q under %+v:\n got %+v\nwant %+v", in, lim, got, want)
+		}
+		if got := run(t, lim, pieces(string(in), random.Uint64())...); got != want {
+			t.Fatalf("%q in pieces under %+v:\n got %+v\nwant %+v", in, lim, got, want)
+		}
+		long += len(want.text)
+	}
+	if long < 50000 {
+		t.Errorf("only %d bytes accepted", long)
+	}
+}

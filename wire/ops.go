@@ -42,7 +42,11 @@ func decodePub(_ *Parser, lim *Limits, f *Frame) *Error {
 	if f.args.n == 3 {
 		f.Reply = f.args.arg(1)
 	}
-	return f.setSize(f.args.last(), lim)
+	n, ok := number(f.args.last())
+	if !ok {
+		return errSize
+	}
+	return f.setSize(n, lim)
 }
 
 func decodeHPub(p *Parser, lim *Limits, f *Frame) *Error {
@@ -54,19 +58,16 @@ func decodeHPub(p *Parser, lim *Limits, f *Frame) *Error {
 		f.Reply = f.args.arg(1)
 	}
 	hlen, ok := number(f.args.arg(f.args.n - 2))
-	if total, both := number(f.args.last()); !ok || !both || hlen > total {
+	total, both := number(f.args.last())
+	if !ok || !both || hlen > total {
 		return errHeaderLen
 	}
 	f.HeaderLen = hlen
-	return f.setSize(f.args.last(), lim)
+	return f.setSize(total, lim)
 }
 
-// setSize reads the payload size, the last argument of PUB and HPUB.
-func (f *Frame) setSize(b []byte, lim *Limits) *Error {
-	n, ok := number(b)
-	if !ok {
-		return errSize
-	}
+// setSize sets the payload size unless it is above the limit.
+func (f *Frame) setSize(n int, lim *Limits) *Error {
 	if n > lim.Payload {
 		return errPayload
 	}

@@ -24,9 +24,9 @@ type trace struct {
 
 // tracer feeds a parser and writes down what it says.
 type tracer struct {
-	t       testing.TB
-	p       Parser
-	lim     Limits
+	t    testing.TB
+	p    Parser
+	lim  Limits
 	out  []byte
 	good int // bytes of out that are complete ops
 	code int

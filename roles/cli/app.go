@@ -100,7 +100,7 @@ func (p *program) complain(err error) {
 }
 
 func (p *program) app() *cli.App {
-	cli.VersionPrinter = func(c *cli.Context) { p.version(c) }
+	cli.VersionPrinter = p.version
 	app := &cli.App{
 		Name:      "gatehouse",
 		HelpName:  "gatehouse",
@@ -130,18 +130,10 @@ func (p *program) app() *cli.App {
 	for _, c := range app.Commands {
 		c.OnUsageError = usage
 		c.HideHelpCommand = true // "help" is a subject like any other
+		c.CustomHelpTemplate = commandHelp
 		quietBools(c.Flags)
 	}
 	return app
-}
-
-// quietBools keeps "(default: false)" out of the help.
-func quietBools(flags []cli.Flag) {
-	for _, f := range flags {
-		if b, ok := f.(*cli.BoolFlag); ok {
-			b.DisableDefaultText = true
-		}
-	}
 }
 
 func noCommand(c *cli.Context) error {

@@ -35,7 +35,7 @@ func (p *program) benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "size", Value: 16, Usage: "`BYTES` of a body; below 16 nothing checks order and latency"},
 			&cli.IntFlag{Name: "pubs", Value: 1, Usage: "`N` publishers"},
 			&cli.IntFlag{Name: "subs", Value: 1, Usage: "`N` subscribers, or members that answer requests; 0: others do"},
-			&cli.IntFlag{Name: "requests", Usage: "send `N` requests, divided among the requesters"},
+			&cli.IntFlag{Name: "requests", Usage: "send `N` requests, divided among the requesters", DefaultText: "none"},
 			&cli.IntFlag{Name: "concurrency", Value: 1, Usage: "`N` requesters"},
 			&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "give up when nothing moves for `TIME`"},
 			&cli.BoolFlag{Name: "json", Usage: "print the result as JSON, durations in nanoseconds"},

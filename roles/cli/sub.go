@@ -26,8 +26,8 @@ func (p *program) subCommand() *cli.Command {
 		Flags: []cli.Flag{
 			serverFlag(),
 			queueFlag(),
-			&cli.IntFlag{Name: "count", Usage: "stop after `N` messages; 0: never"},
-			&cli.DurationFlag{Name: "timeout", Usage: "fail when --count messages have not come in `TIME`; 0: never"},
+			&cli.IntFlag{Name: "count", Usage: "stop after `N` messages", DefaultText: "never"},
+			&cli.DurationFlag{Name: "timeout", Usage: "fail when --count messages have not come in `TIME`", DefaultText: "never"},
 			rawFlag(),
 		},
 		Action: p.sub,

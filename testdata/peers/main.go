@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -77,6 +78,9 @@ func parseFlags(args []string) (*options, error) {
 		return nil, fmt.Errorf("only: %w", err)
 	}
 	o.only = re
+	if !slices.ContainsFunc(caseNames(), re.MatchString) {
+		return nil, fmt.Errorf("only: %s matches none of %s", re, strings.Join(caseNames(), " "))
+	}
 	if *quick {
 		o.rounds, o.idle = 1, 200
 		o.warm, o.span = 50*time.Millisecond, 200*time.Millisecond

@@ -9,9 +9,9 @@ await run(async (open) => {
   for (const [subject, queue] of [["q.a", "one"], ["q.*", "one"], ["q.>", "one"], ["q.a", "two"], ["q.a", undefined]]) {
     const nc = await open();
     const sub = nc.subscribe(subject, { queue });
-    const end = nc.subscribe("q.end", { callback: () => sub.drain() });
+    nc.subscribe("q.end", { callback: () => sub.drain() });
     await nc.flush();
-    members.push({ queue, end, got: strings(sub) });
+    members.push({ queue, got: strings(sub) });
   }
   for (const i of numbers(n)) pub.publish("q.a", i);
   await pub.flush();

@@ -1,0 +1,401 @@
+package process
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// patience is how long anything may take that must happen.
+	patience = 20 * time.Second
+	// soon is how long a broker without clients may take to start or to end.
+	soon = 5 * time.Second
+	// nobody is a uid that owns nothing here.
+	nobody = 65534
+)
+
+// gatehouse is the program under test, where every uid may execute it.
+var gatehouse string
+
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "SKIP needs root: processes under uids of their own")
+		os.Exit(0)
+	}
+	dir, err := os.MkdirTemp("", "gh")
+	if err == nil {
+		err = errorsOf(os.Chmod(dir, 0o755), raiseFileLimit(), install(filepath.Join(dir, "gatehouse")))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+func errorsOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func raiseFileLimit() error {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return err
+	}
+	l.Cur = l.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+}
+
+// install puts the binary at path.
+func install(path string) error {
+	gatehouse = path
+	given := os.Getenv("GATEHOUSE")
+	if given == "" {
+		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, ".")
+		cmd.Dir = filepath.Join("..", "..", "..")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=runtimesecret")
+		if text, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build gatehouse: %w\n%s", err, text)
+		}
+		return nil
+	}
+	from, err := os.Open(given)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, from)
+	return errorsOf(err, to.Close())
+}
+
+// settings is the configuration that a test asks for; zero is the default.
+type settings struct {
+	cms    int    // default 1
+	limits string // lines of [limits]
+	store  string // lines of [store]
+	uid    uint32 // who runs the broker
+}
+
+// broker is one running broker and what the test did to it.
+type broker struct {
+	t      testing.TB
+	dir    string // holds everything below
+	run    string // runtime directory
+	unix   string // Unix socket
+	config string
+	addr   string // TCP address, as bound
+	uid    uint32
+
+	cmd    *exec.Cmd
+	log    *logBook
+	exited chan struct{} // closed once code is set
+	code   int
+	pid    int
+	seen   map[int]bool // every process of the tree that the test saw
+	deaths int          // that the test caused
+	over   bool
+}
+
+var brokers atomic.Int64 // started so far: each has a range of uids
+
+// newBroker writes a configuration and starts nothing.
+func newBroker(t testing.TB, s settings) *broker {
+	t.Helper()
+	// Not t.TempDir: the path of a Unix socket in it must stay short.
+	dir, err := os.MkdirTemp("", "gh")
+	must(t, err)
+	must(t, os.Chmod(dir, 0o755))
+	must(t, os.Chown(dir, int(s.uid), int(s.uid)))
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	b := &broker{t: t, dir: dir, uid: s.uid, run: filepath.Join(dir, "run"), unix: filepath.Join(dir, "client"),
+		config: filepath.Join(dir, "broker.toml"), seen: map[int]bool{}}
+	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n[privsep]\nruntime_dir = %q\nuid_base = %d\n"+
+		"[cm]\ncount = %d\n[log]\nformat = \"json\"\n[limits]\n%s\n[store]\n%s\n",
+		b.unix, b.run, 61100+100*(brokers.Add(1)%40), max(s.cms, 1), s.limits, s.store))
+	return b
+}
+
+func (b *broker) write(file, content string) {
+	b.t.Helper()
+	must(b.t, os.WriteFile(file, []byte(content), 0o644))
+}
+
+// startBroker runs a broker until it is ready; it ends with the test.
+func startBroker(t testing.TB, s settings) *broker {
+	t.Helper()
+	b := newBroker(t, s)
+	b.start()
+	return b
+}
+
+// start launches the broker and waits until it says that it is ready.
+func (b *broker) start() {
+	b.t.Helper()
+	b.launch()
+	if b.log.find(0, "ready", soon) == nil {
+		b.t.Fatalf("not ready after %v:\n%s", soon, b.log.text())
+	}
+	st := b.status()
+	b.addr, b.pid = st.Listeners[0], st.PID
+	b.processes()
+}
+
+// launch starts the process.
+func (b *broker) launch() {
+	b.t.Helper()
+	b.cmd = exec.Command(gatehouse, "serve", "-c", b.config)
+	b.cmd.Dir = b.dir
+	b.cmd.Env = append(os.Environ(), "GATEHOUSE_TEST_SECRET=for nobody's eyes")
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if b.uid != 0 {
+		b.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: b.uid, Gid: b.uid}
+	}
+	r, w, err := os.Pipe()
+	must(b.t, err)
+	b.cmd.Stderr = w
+	b.log = follow(r)
+	err = b.cmd.Start()
+	w.Close()
+	must(b.t, err)
+	b.pid, b.over = b.cmd.Process.Pid, false
+	b.seen[b.pid] = true
+	exited := make(chan struct{})
+	b.exited = exited
+	go func(cmd *exec.Cmd) {
+		cmd.Wait()
+		b.code = cmd.ProcessState.ExitCode()
+		close(exited)
+	}(b.cmd)
+	b.t.Cleanup(b.finish)
+}
+
+// finish stops a broker that the test has not stopped itself.
+func (b *broker) finish() {
+	if !b.over {
+		b.stop(soon)
+	}
+	if b.t.Failed() {
+		b.t.Logf("broker's log:\n%s", b.log.text())
+	}
+}
+
+// stop ends the broker by SIGTERM and wants it gone in time, without a trace.
+func (b *broker) stop(in time.Duration) {
+	b.t.Helper()
+	if !b.over {
+		b.processes()
+		b.cmd.Process.Signal(syscall.SIGTERM)
+	}
+	b.checkEnd(0, in)
+	b.checkLog()
+}
+
+// checkEnd waits for the end of the whole tree: its exit code, no process, no
+// runtime directory, no socket.
+func (b *broker) checkEnd(code int, in time.Duration) {
+	b.t.Helper()
+	b.over = true
+	defer b.killAll()
+	timer := time.NewTimer(in)
+	defer timer.Stop()
+	select {
+	case <-b.exited:
+	case <-timer.C:
+		b.t.Errorf("the broker has not ended in %v", in)
+		return
+	}
+	if b.code != code {
+		b.t.Errorf("exit code %d, want %d", b.code, code)
+	}
+	if !b.log.ended(in) {
+		b.t.Errorf("a process has outlived the broker: standard error is still open")
+	}
+	for _, path := range []string{b.run, b.unix} {
+		if _, err := os.Lstat(path); err == nil {
+			b.t.Errorf("%s was left behind", path)
+		}
+	}
+}
+
+// killAll makes sure of the next test: what is left of this tree must not stay.
+func (b *broker) killAll() {
+	for pid := range b.seen {
+		if title(pid) != "" {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	<-b.exited
+}
+
+// checkLog holds the log against what the test did to the broker.
+func (b *broker) checkLog() {
+	b.t.Helper()
+	if n := len(b.log.all("role died")); n != b.deaths {
+		b.t.Errorf("%d roles died, the test killed %d", n, b.deaths)
+	}
+	for _, l := range b.log.lines(0) {
+		if l.fields == nil {
+			b.t.Errorf("not a log line: %s", l.text)
+		} else if l.fields["security"] != nil {
+			b.t.Errorf("security event: %s", l.text)
+		}
+	}
+}
+
+// kill ends a role without warning and returns the pid that it had.
+func (b *broker) kill(role string) int {
+	b.t.Helper()
+	pid := b.processes()[role]
+	if pid == 0 {
+		b.t.Fatalf("%s is not there to be killed", role)
+	}
+	must(b.t, syscall.Kill(pid, syscall.SIGKILL))
+	b.deaths++
+	return pid
+}
+
+// signal sends sig to a role.
+func (b *broker) signal(role string, sig syscall.Signal) {
+	b.t.Helper()
+	must(b.t, syscall.Kill(b.processes()[role], sig))
+}
+
+// status is `gatehouse status --json`, as far as it is looked at here.
+type status struct {
+	PID       int       `json:"pid"`
+	Root      bool      `json:"root"`
+	Warnings  []string  `json:"warnings"`
+	Listeners []string  `json:"listeners"`
+	Processes []process `json:"processes"`
+	Arenas    []struct {
+		Used   uint64 `json:"used"`
+		Bodies uint64 `json:"bodies"`
+	} `json:"arenas"`
+}
+
+type process struct {
+	Role          string `json:"role"`
+	PID           int    `json:"pid"`
+	UID           int    `json:"uid"`
+	Restarts      int    `json:"restarts"`
+	State         string `json:"state"`
+	Connections   uint64 `json:"connections"`
+	Subscriptions uint64 `json:"subscriptions"`
+	InMsgs        uint64 `json:"in_msgs"`
+	SlowConsumers uint64 `json:"slow_consumers"`
+	Memory        uint64 `json:"memory"`
+	NoNewPrivs    bool   `json:"no_new_privs"`
+	NoCaps        bool   `json:"no_caps"`
+}
+
+func (b *broker) status() status {
+	b.t.Helper()
+	out, err := exec.Command(gatehouse, "status", "--runtime-dir", b.run, "--json").Output()
+	if err != nil {
+		text := ""
+		if e, ok := err.(*exec.ExitError); ok {
+			text = string(e.Stderr)
+		}
+		b.t.Fatalf("status: %v\n%s", err, text)
+	}
+	var s status
+	must(b.t, json.Unmarshal(out, &s))
+	return s
+}
+
+// role is one process of a status; it is there, if only as a memory.
+func (s *status) role(name string) process {
+	for _, p := range s.Processes {
+		if p.Role == name {
+			return p
+		}
+	}
+	return process{}
+}
+
+// sum adds up a figure over the connection managers.
+func (s *status) sum(of func(process) uint64) uint64 {
+	n := uint64(0)
+	for _, p := range s.Processes {
+		if len(p.Role) > 3 && p.Role[:3] == "cm/" {
+			n += of(p)
+		}
+	}
+	return n
+}
+
+// empty tells whether no message body is kept anywhere.
+func (s *status) empty() bool {
+	for _, a := range s.Arenas {
+		if a.Used != 0 || a.Bodies != 0 {
+			return false
+		}
+	}
+	return len(s.Arenas) > 0
+}
+
+// unchanged fails the test when a process of before is another one now.
+func (b *broker) unchanged(before map[string]int) {
+	b.t.Helper()
+	if now := b.processes(); !maps.Equal(before, now) {
+		b.t.Errorf("processes are %v, were %v", now, before)
+	}
+}
+
+// roles are the names in order.
+func roles(of map[string]int) []string { return slices.Sorted(maps.Keys(of)) }
+
+// await polls for a state of another process, which sends no event.
+func await(t testing.TB, what string, in time.Duration, ok func() bool) {
+	t.Helper()
+	again := time.NewTicker(2 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(in); !ok(); <-again.C {
+		if time.Now().After(end) {
+			t.Fatalf("waited %v for %s", in, what)
+		}
+	}
+}
+
+// within receives one value, or fails the test when none comes.
+func within[T any](t testing.TB, what string, c <-chan T) T {
+	t.Helper()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case v := <-c:
+		return v
+	case <-timer.C:
+		t.Fatalf("waited %v for %s", patience, what)
+		panic("unreachable")
+	}
+}
+
+// must fails the test on an error.
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,179 @@
+package process
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What each role has open beside what every child has, on a broker with two
+// cms, one TCP and one Unix listener, and one TCP connection on each cm.
+var open = map[string]map[string]int{
+	"router":     {"unix seqpacket": 1, "unix stream": 2},
+	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1},
+	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1},
+	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1},
+}
+
+// everyChild: null device, log, the role's poller, and the Go runtime's poller
+// with its wake-up.
+var everyChild = map[string]int{"/dev/null": 2, "pipe": 1, "anon_inode:[eventpoll]": 2, "anon_inode:[eventfd]": 1}
+
+// mapped is who maps which shared memory how: the single-writer rule.
+var mapped = map[string]map[string]int{
+	"router":     {"ring_up_head rw-s": 2, "ring_down_data rw-s": 2, "ring_up_data r--s": 2, "ring_down_head r--s": 2},
+	"dispatcher": {"conn_table rw-s": 1, "conn_columns r--s": 2},
+	"cm/0":       cmMaps,
+	"cm/1":       cmMaps,
+}
+
+var cmMaps = map[string]int{
+	"ring_up_data rw-s": 1, "ring_down_head rw-s": 1, "conn_columns rw-s": 1, "arena rw-s": 1, "returns rw-s": 1,
+	"ring_up_head r--s": 1, "ring_down_data r--s": 1, "arena r--s": 1, "returns r--s": 1,
+}
+
+func TestPosture(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, settings{cms: 2})
+	b.client("")
+	b.client("")
+	now := b.processes()
+	if want := []string{"cm/0", "cm/1", "dispatcher", "parent", "router"}; !slices.Equal(roles(now), want) {
+		t.Fatalf("ps shows %v, want %v", roles(now), want)
+	}
+	if n := len(childrenOf(b.pid)); n != 4 {
+		t.Errorf("the parent has %d children", n)
+	}
+	uids := map[string]string{}
+	for role, pid := range now {
+		if role == "parent" {
+			continue
+		}
+		t.Run(role, func(t *testing.T) {
+			uid := checkTasks(t, pid)
+			if other, ok := uids[uid]; ok {
+				t.Errorf("has uid %s, as has %s", uid, other)
+			}
+			uids[uid] = role
+			checkOpen(t, role, pid)
+			checkRoot(t, b, pid)
+			checkEnviron(t, pid)
+		})
+	}
+	checkStatus(t, b, now)
+	checkRunDir(t, b, now)
+}
+
+// checkTasks looks at every thread and returns the uid of them all.
+func checkTasks(t *testing.T, pid int) (uid string) {
+	all := tasks(pid)
+	if len(all) == 0 {
+		t.Fatal("no thread")
+	}
+	uid, _, _ = strings.Cut(all[0]["Uid"], " ")
+	if uid == "0" {
+		t.Error("runs as root")
+	}
+	four := strings.Join([]string{uid, uid, uid, uid}, " ")
+	want := map[string]string{"Uid": four, "Gid": four, "Groups": "", "NoNewPrivs": "1", "Name": "gatehouse"}
+	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
+		want[set] = "0000000000000000"
+	}
+	for _, task := range all {
+		for key, value := range want {
+			if got, ok := task[key]; !ok || got != value {
+				t.Errorf("thread %s: %s is %q, want %q", task["Pid"], key, got, value)
+			}
+		}
+	}
+	return uid
+}
+
+func checkOpen(t *testing.T, role string, pid int) {
+	got, err := descriptors(pid, sockets())
+	must(t, err)
+	want := maps.Clone(everyChild)
+	maps.Copy(want, open[role])
+	if !maps.Equal(got, want) {
+		t.Errorf("has open %v\nwant     %v", got, want)
+	}
+	shared, err := mappings(pid)
+	must(t, err)
+	if !maps.Equal(shared, mapped[role]) {
+		t.Errorf("maps %v\nwant %v", shared, mapped[role])
+	}
+}
+
+// checkRoot wants an empty directory that is not the process's own as root and
+// working directory.
+func checkRoot(t *testing.T, b *broker, pid int) {
+	for _, link := range []string{"root", "cwd"} {
+		path := fmt.Sprintf("/proc/%d/%s", pid, link)
+		if to, err := os.Readlink(path); err != nil || to != filepath.Join(b.run, "empty") {
+			t.Errorf("%s is %s, %v", link, to, err)
+		}
+	}
+	dir := fmt.Sprintf("/proc/%d/root/", pid)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 0 {
+		t.Errorf("root directory holds %v, %v", entries, err)
+	}
+	if st, err := os.Stat(dir); err != nil || st.Mode().Perm() != 0o555 {
+		t.Errorf("root directory: %v, %v", st.Mode(), err)
+	}
+}
+
+// checkEnviron lets nothing of the parent's environment through but what
+// steers the Go runtime.
+func checkEnviron(t *testing.T, pid int) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	must(t, err)
+	for _, entry := range strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00") {
+		key, _, _ := strings.Cut(entry, "=")
+		if !slices.Contains([]string{"GODEBUG", "GOMAXPROCS", "GOGC", "GOMEMLIMIT", "GOTRACEBACK"}, key) {
+			t.Errorf("environment has %s", entry)
+		}
+	}
+}
+
+// checkStatus wants the operator to be told the same.
+func checkStatus(t *testing.T, b *broker, now map[string]int) {
+	st := b.status()
+	if !st.Root || len(st.Processes) != len(now) {
+		t.Errorf("status: root %v, %d processes", st.Root, len(st.Processes))
+	}
+	for _, p := range st.Processes {
+		child := p.Role != "parent"
+		if p.PID != now[p.Role] || p.State != "running" || p.Restarts != 0 || p.Memory == 0 ||
+			p.NoNewPrivs != child || p.NoCaps != child || (p.UID != 0) != child {
+			t.Errorf("status: %+v", p)
+		}
+	}
+}
+
+// checkRunDir wants the files of the runtime directory for root alone, and the
+// registry to name every child.
+func checkRunDir(t *testing.T, b *broker, now map[string]int) {
+	modes := map[string]os.FileMode{"lock": 0o600, "registry": 0o600, "control": os.ModeSocket | 0o600, "empty": os.ModeDir | 0o555}
+	entries, err := os.ReadDir(b.run)
+	must(t, err)
+	for _, e := range entries {
+		if st, err := e.Info(); err != nil || st.Mode() != modes[e.Name()] {
+			t.Errorf("%s: mode %v, want %v", e.Name(), st.Mode(), modes[e.Name()])
+		}
+	}
+	if len(entries) != len(modes) {
+		t.Errorf("%d entries in the runtime directory, want %d", len(entries), len(modes))
+	}
+	registry, err := os.ReadFile(filepath.Join(b.run, "registry"))
+	must(t, err)
+	for role, pid := range now {
+		if role != "parent" && strings.Count(string(registry), fmt.Sprintf("\n%s pid=%d ", role, pid)) != 1 {
+			t.Errorf("registry does not name %s, pid %d:\n%s", role, pid, registry)
+		}
+	}
+}
