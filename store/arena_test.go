@@ -309,6 +309,69 @@ func TestArenaSlots(t *testing.T) {
 	}
 }
 
+// A record that lies in the ring after the tail was never published.
+func TestArenaRecover(t *testing.T) {
+	a := newArena(t, 16<<10, 1)
+	var hs []Handle
+	for i := range 4 {
+		h, _, _ := a.Alloc(100)
+		if hs = append(hs, h); i < 3 {
+			a.Sent(h, uint64(8*(i+1)))
+		}
+	}
+	check(t, a.open())
+	if got := a.Recover(16); got != 2 {
+		t.Fatalf("Recover %d, want 2", got)
+	}
+	a.mine[0].Done(0, hs[0].Seq, 1)
+	if got := a.Reclaim(); got != 1 {
+		t.Fatalf("Reclaim %d, want 1", got)
+	}
+	a.mine[0].Done(0, hs[1].Seq, 1)
+	if got := a.Reclaim(); got != 3 {
+		t.Fatalf("Reclaim %d, want 3", got)
+	}
+}
+
+func TestArenaUndo(t *testing.T) {
+	a := newArena(t, 16<<10, 1)
+	h1, _, _ := a.Alloc(1)
+	h2, _, _ := a.Alloc(1)
+	h3, _, _ := a.Alloc(1)
+	a.Sent(h1, 8)
+	a.Undo(h1) // sent
+	a.Undo(h2) // in between
+	a.Undo(h3) // the newest
+	a.Undo(h2) // again
+	a.Undo(h3) // no body of now
+	a.Undo(Handle{Seq: 99})
+	if _, bodies := a.Used(); bodies != 2 || a.Reclaim() != 0 {
+		t.Fatalf("%d bodies", bodies)
+	}
+	if h, _, _ := a.Alloc(1); h.Seq != h3.Seq || h.Off != h3.Off {
+		t.Fatalf("%+v in place of %+v", h, h3)
+	}
+	a.mine[0].Done(0, h1.Seq, 1)
+	if a.Reclaim() != 2 {
+		t.Fatal("not freed up to the new body")
+	}
+
+	// The newest is alone in its run, at the start again.
+	a = newArena(t, 16<<10, 1)
+	for range 4 {
+		a.Alloc(4096)
+	}
+	a.mine[0].Done(0, 1, 1)
+	h, _, _ := a.Alloc(2048)
+	a.Undo(h)
+	if h2, _, ok := a.Alloc(4096); !ok || h.Off != 0 || h2.Off != 0 {
+		t.Fatalf("%+v, %+v", h, h2)
+	}
+	if _, _, ok := a.Alloc(16); ok {
+		t.Fatal("space in a full arena")
+	}
+}
+
 // What a hostile cm can do with its words: nothing to the owner's process, and
 // nothing with a touch count that cannot be.
 func TestHostileWords(t *testing.T) {

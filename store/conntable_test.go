@@ -44,21 +44,32 @@ func TestConnRowRace(t *testing.T) {
 	check(t, err)
 	r, err := NewConnTable(ro, 1)
 	check(t, err)
+	stop, started := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for uid := uint64(1); uid <= 20_000; uid++ {
+		for uid := uint64(1); ; uid++ {
 			w.Row(0).Set(&ConnInfo{UID: uid, CM: uint16(uid), Port: uint16(uid), Addr: [16]byte{0: byte(uid), 8: byte(uid)}, Accepted: int64(uid)})
+			switch uid {
+			case 1:
+				close(started)
+			default:
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
 		}
 	})
-	for last := uint64(0); last < 20_000; {
+	<-started
+	for range 100_000 {
 		i, ok := r.Row(0).Get()
-		if !ok {
-			continue
-		}
-		if last = i.UID; i.CM != uint16(last) || i.Port != i.CM || i.Addr[0] != byte(last) || i.Addr[8] != byte(last) || i.Accepted != int64(last) {
-			t.Fatalf("torn row %+v", i)
+		if n := i.UID; ok && (i.CM != uint16(n) || i.Port != i.CM || i.Addr[0] != byte(n) || i.Addr[8] != byte(n) || i.Accepted != int64(n)) {
+			t.Errorf("torn row %+v", i)
+			break
 		}
 	}
+	close(stop)
 	wg.Wait()
 }
 

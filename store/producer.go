@@ -166,6 +166,20 @@ func (p *Producer) WantSpace(n int) bool {
 	return true
 }
 
+// WantDrained asks the consumer to ring when no more than unread of the
+// published bytes are left to it. It returns true when that is so already, and
+// then asks for nothing.
+func (p *Producer) WantDrained(unread uint64) bool {
+	p.wantAt.Store(p.published - min(unread, p.published))
+	p.want.raise()
+	p.refresh()
+	if p.err != nil || p.published-p.head > unread {
+		return false
+	}
+	p.want.lower()
+	return true
+}
+
 // Lag returns the absolute position up to which the consumer has released, and
 // the published bytes after it. A position that stands still while bytes are
 // left is a consumer that stalls.

@@ -210,6 +210,50 @@ func TestRingFull(t *testing.T) {
 	}
 }
 
+// Both ends: the predecessor stored its index and died before it rang.
+func TestSuccessorRings(t *testing.T) {
+	r := newRing(t, 64)
+	r.c.Sleep()
+	r.write([]byte("12345678"))
+	if !r.p.Publish() || r.p.Publish() {
+		t.Fatal("not rung once")
+	}
+	var err error
+	r.p, err = NewProducer(r.data, r.headRO)
+	if check(t, err); !r.p.Publish() || r.p.Publish() {
+		t.Fatal("the new producer does not ring once for what was published")
+	}
+	for r.write([]byte("12345678")) {
+	}
+	r.p.Publish()
+	r.p.WantSpace(8)
+	r.c.Next()
+	if !r.c.Release() || r.c.Release() {
+		t.Fatal("not rung once")
+	}
+	r.c, err = NewConsumer(r.dataRO, r.head)
+	if check(t, err); !r.c.Release() || r.c.Release() {
+		t.Fatal("the new consumer does not ring once for what was released")
+	}
+}
+
+// A producer that waits without Publish is rung when all is read that it showed.
+func TestWantSpaceUnpublished(t *testing.T) {
+	r := newRing(t, 64)
+	r.write([]byte("1"))
+	r.p.Publish()
+	for range 3 {
+		r.write([]byte("2"))
+	}
+	if r.p.WantSpace(16) {
+		t.Fatal("space in a full ring")
+	}
+	r.c.Next()
+	if !r.c.Release() {
+		t.Fatal("not rung")
+	}
+}
+
 func TestReserveLimits(t *testing.T) {
 	r := newRing(t, 256)
 	for _, n := range []int{-1, 0, 65, 1 << 40} {

@@ -12,8 +12,9 @@
 // the exit codes: 0 when it worked, 1 when it did not, 2 when the command was
 // typed wrongly. An error is one line on standard error, "gatehouse: ...".
 //
-// It must never import a role's loop or privsep: serve and --debug are handed
-// over by main. It must never start a process other than the one that the user
+// It must never run a role or speak for one: of package parent it uses the
+// configuration and the form of the status; serve and --debug are handed over
+// by main. It must never start a process other than the one that the user
 // names with `reply --command`, and never show what a message holds on a
 // terminal without taking out the control characters.
 package cli

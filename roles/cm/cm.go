@@ -38,6 +38,7 @@ type cm struct {
 	behind  []*conn // readers whose senders wait
 
 	full    bool   // ring or arena: no reading
+	ahead   bool   // of the router: no reading
 	backlog []kept // records that had no room
 	stalls  [fullArena + 1]uint64
 
@@ -88,7 +89,7 @@ func (m *cm) run() error {
 			m.arena.Reclaim()
 			m.resume()
 		}
-		if !m.full && len(m.ready) > 0 && !m.stopping {
+		if m.mayRead(round) {
 			worked = m.readReady() || worked
 		}
 		m.publish()
@@ -103,6 +104,30 @@ func (m *cm) run() error {
 			return err
 		}
 	}
+}
+
+// What may be under way between here and the router before reading pauses, in
+// bytes of the rings. Short queues keep bodies in the processor's cache and
+// latency low; these are long enough to keep both sides busy.
+const (
+	upLimit   = 256 << 10
+	downLimit = 64 << 10
+)
+
+// mayRead tells whether clients are read from in this round: not while ring or
+// arena are full or the router is far behind, and seldom while much waits to be
+// delivered.
+func (m *cm) mayRead(round int) bool {
+	m.ahead = false
+	switch {
+	case len(m.ready) == 0 || m.full || m.stopping:
+		return false
+	case round%4 != 0 && m.in.Backlog() > downLimit:
+		return false
+	}
+	_, unread := m.out.Lag()
+	m.ahead = unread > upLimit
+	return !m.ahead
 }
 
 // publish makes the round visible to the router.
@@ -124,7 +149,7 @@ func (m *cm) ring() {
 func (m *cm) wait(worked bool) error {
 	var timeout time.Duration
 	switch {
-	case worked || (len(m.ready) > 0 && !m.full && !m.stopping):
+	case worked || len(m.ready) > 0 && !m.full && !m.stopping && !m.ahead:
 	case !m.in.Sleep():
 	case m.full:
 		// Room in the ring is rung for; room in the arena is looked for.
@@ -134,6 +159,7 @@ func (m *cm) wait(worked bool) error {
 		}
 	case m.stopping:
 		timeout = time.Millisecond
+	case m.ahead && m.out.WantDrained(upLimit/2):
 	default:
 		timeout = m.timeout()
 	}

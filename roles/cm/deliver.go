@@ -6,7 +6,7 @@ import (
 )
 
 // instructionBatch bounds the instructions taken before output is written.
-const instructionBatch = 1024
+const instructionBatch = 4096
 
 // instructions carries out what the router says and tells whether there was any.
 func (m *cm) instructions() (bool, error) {

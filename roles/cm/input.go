@@ -255,7 +255,9 @@ func (m *cm) control(c *conn, f *wire.Frame) {
 // connect passes CONNECT on; all that the cm itself wants of it is whether
 // messages with headers may follow and be sent.
 func (m *cm) connect(c *conn, arg []byte) {
-	if opts, err := wire.ParseConnect(arg); err == nil {
+	opts := wire.DefaultConnect()
+	opts.Headers = c.has(flagHeaders)
+	if opts.Merge(arg) == nil {
 		c.parser.SetHeaders(opts.Headers)
 		c.flags &^= flagHeaders
 		if opts.Headers {

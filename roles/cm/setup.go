@@ -47,6 +47,22 @@ func Main() error {
 	return m.run()
 }
 
+// Run is the rest of Main for a role that shares its process with what stands
+// in for its parent, and so has nothing to give up. It leaves its channel to
+// the caller.
+func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
+	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	m, err := newCM(boot, set, parent)
+	if err != nil {
+		return err
+	}
+	defer m.poll.Close()
+	if err := privsep.Announce(parent); err != nil {
+		return err
+	}
+	return m.run()
+}
+
 // maxConnect bounds a CONNECT line: certificate chains travel in it.
 const maxConnect = 64 << 10
 

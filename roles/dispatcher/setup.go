@@ -46,6 +46,22 @@ func Main() error {
 	return d.run()
 }
 
+// Run is the rest of Main for a role that shares its process with what stands
+// in for its parent, and so has nothing to give up. It leaves its channel to
+// the caller.
+func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
+	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	d, err := newDispatcher(boot, set, parent)
+	if err != nil {
+		return err
+	}
+	defer d.poll.Close()
+	if err := privsep.Announce(parent); err != nil {
+		return err
+	}
+	return d.run()
+}
+
 func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*dispatcher, error) {
 	cfg := &set.Settings
 	d := &dispatcher{

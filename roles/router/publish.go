@@ -49,6 +49,9 @@ func (r *router) publish(l *link, rec []byte) error {
 // mayPublish answers for the subjects that are not for clients, and in pedantic
 // sessions for malformed ones (which are delivered all the same).
 func (r *router) mayPublish(s *session, p *store.RecPub) bool {
+	if s.pedantic && (!wire.ValidSubject(p.Subject) || !wire.IsLiteral(p.Subject)) {
+		r.sendErr(s, wire.CodeInvalidPubSubject)
+	}
 	if wire.ReservedPublish(p.Subject) {
 		r.sendErr(s, wire.CodePubPermission, p.Subject)
 		return false
@@ -56,9 +59,6 @@ func (r *router) mayPublish(s *session, p *store.RecPub) bool {
 	if len(p.Reply) > 0 && wire.ReservedReply(p.Reply) {
 		r.sendErr(s, wire.CodeReplyPermission, p.Reply)
 		return false
-	}
-	if s.pedantic && (!wire.ValidSubject(p.Subject) || !wire.IsLiteral(p.Subject)) {
-		r.sendErr(s, wire.CodeInvalidPubSubject)
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"net/netip"
 
 	"gatehouse/store"
@@ -29,7 +30,7 @@ type session struct {
 	client    netip.Addr // zero for a Unix socket
 
 	verbose, pedantic, echo, noResponders bool
-	protocol1, knowsInfo                  bool
+	headers, protocol1, knowsInfo         bool
 	congested, ended                      bool
 }
 
@@ -99,19 +100,13 @@ func (r *router) connect(l *link, rec []byte) error {
 	if s == nil {
 		return nil
 	}
-	opts, err := wire.ParseConnect(c.JSON)
-	switch {
-	case err != nil:
+	opts := s.options()
+	if err := opts.Merge(c.JSON); err != nil {
 		r.fail(s, wire.CodeBareClose)
 		return nil
-	case opts.Protocol < 0 || opts.Protocol > 1:
-		r.fail(s, wire.CodeInvalidProtocol)
-		return nil
-	case opts.Account != "" || opts.NewAccount:
-		r.fail(s, wire.CodeAuthViolation)
-		return nil
-	case opts.NoResponders && !opts.Headers:
-		r.fail(s, wire.CodeNoRespNeedsHeaders)
+	}
+	if code, bad := opts.Check(); bad {
+		r.fail(s, code)
 		return nil
 	}
 	for _, t := range s.subs {
@@ -119,9 +114,20 @@ func (r *router) connect(l *link, rec []byte) error {
 	}
 	s.subs, s.last = nil, nil
 	s.verbose, s.pedantic, s.echo = opts.Verbose, opts.Pedantic, opts.Echo
-	s.noResponders, s.protocol1 = opts.NoResponders, opts.Protocol == 1
+	s.headers, s.noResponders, s.protocol1 = opts.Headers, opts.NoResponders, opts.Protocol == 1
 	r.ok(s)
 	return nil
+}
+
+// options is what the client has said of itself so far.
+func (s *session) options() wire.Connect {
+	c := wire.DefaultConnect()
+	c.Verbose, c.Pedantic, c.Echo = s.verbose, s.pedantic, s.echo
+	c.Headers, c.NoResponders = s.headers, s.noResponders
+	if s.protocol1 {
+		c.Protocol = 1
+	}
+	return c
 }
 
 func (r *router) ok(s *session) {
@@ -188,21 +194,20 @@ func (r *router) subscribe(l *link, rec []byte) error {
 	if s == nil {
 		return nil
 	}
+	if r.cfg.MaxSubscriptions > 0 && len(s.subs) >= r.cfg.MaxSubscriptions {
+		r.sendErr(s, wire.CodeMaxSubs)
+		return nil
+	}
 	if !wire.ValidSubject(c.Subject) {
 		r.sendErr(s, wire.CodeInvalidSubject)
 		return nil
 	}
-	if s.subs[string(c.SID)] == nil {
-		if r.cfg.MaxSubscriptions > 0 && len(s.subs) >= r.cfg.MaxSubscriptions {
-			r.sendErr(s, wire.CodeMaxSubs)
-			return nil
-		}
-		sid := string(c.SID)
-		t := &sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: []byte(sid)}
+	if s.subs[string(c.SID)] == nil { // of two with one sid the first stays
+		t := &sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID)}
 		if s.subs == nil {
 			s.subs = make(map[string]*sub, 1)
 		}
-		s.subs[sid] = t
+		s.subs[string(c.SID)] = t
 		r.index.insert(t)
 	}
 	r.ok(s)

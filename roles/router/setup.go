@@ -48,6 +48,22 @@ func Main() error {
 	return r.run()
 }
 
+// Run is the rest of Main for a role that shares its process with what stands
+// in for its parent, and so has nothing to give up. It leaves its channel to
+// the caller.
+func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
+	runtime.LockOSThread() // for good: the thread ends with the goroutine
+	r, err := newRouter(set, parent)
+	if err != nil {
+		return err
+	}
+	defer r.poll.Close()
+	if err := privsep.Announce(parent); err != nil {
+		return err
+	}
+	return r.run()
+}
+
 func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	r := &router{
 		cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent),

@@ -1,0 +1,231 @@
+package process
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	kills = 3 // of each role: with more, the next start is delayed on purpose
+	// back is how long new clients may wait after the death of a role.
+	back = time.Second
+)
+
+func TestKillRouter(t *testing.T) {
+	b := startBroker(t, settings{cms: 2})
+	nc := b.natsClient()
+	others := b.processes()
+	for range kills {
+		b.killAndServe("router", others)
+		awaitAnswer(t, nc)
+	}
+}
+
+// The connections of a dead dispatcher are the cms'; new ones wait in the
+// listen queue and none is refused.
+func TestKillDispatcher(t *testing.T) {
+	b := startBroker(t, settings{cms: 2})
+	calm := startCalm(t, b.client(""), b.client(""), 0)
+	others := b.processes()
+	for range kills {
+		pid := b.processes()["dispatcher"]
+		must(t, syscall.Kill(pid, syscall.SIGSTOP))
+		refused, dialed := make(chan error, 20), new(sync.WaitGroup)
+		for range cap(refused) {
+			dialed.Go(func() {
+				c, err := dial(b.addr)
+				refused <- err
+				if err == nil {
+					c.reset()
+				}
+			})
+		}
+		b.killAndServe("dispatcher", others)
+		dialed.Wait()
+		for range cap(refused) {
+			if err := <-refused; err != nil {
+				t.Errorf("a connection during the dispatcher's absence: %v", err)
+			}
+		}
+	}
+	calm.end(t)
+}
+
+func TestKillCM(t *testing.T) {
+	b := startBroker(t, settings{cms: 2})
+	nc := b.natsClient()
+	var here, there []*client // clients of cm/0, of cm/1
+	for range 8 {
+		if c := b.client("SUB x 1\r\n"); b.homeOf(c) == "cm/0" {
+			here = append(here, c)
+		} else {
+			there = append(there, c)
+		}
+	}
+	if len(here) < 3 || len(there) < 3 {
+		t.Fatalf("%d clients on cm/0, %d on cm/1", len(here), len(there))
+	}
+	calm := startCalm(t, there[0], there[1], 0)
+	others := b.processes()
+	for i := range kills {
+		b.killAndServe("cm/0", others)
+		awaitAnswer(t, nc)
+		if i == 0 {
+			for _, c := range here {
+				if text := c.rest(); text != "" {
+					t.Errorf("a client of the dead cm was told %q", text)
+				}
+			}
+		}
+	}
+	calm.end(t)
+	must(t, there[2].sync())
+	if st := b.status(); st.role("cm/0").Restarts != kills || st.role("cm/1").Restarts != 0 {
+		t.Errorf("restarts: %+v", st.Processes)
+	}
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+}
+
+// killAndServe kills a role and wants new clients served by both cms within
+// back, by a new process of that role and the same of all others.
+func (b *broker) killAndServe(role string, others map[string]int) {
+	b.t.Helper()
+	mark := b.log.mark()
+	killed := time.Now()
+	pid := b.kill(role)
+	tries := 0
+	for err := error(fmt.Errorf("not tried")); err != nil; tries++ {
+		if err = b.serves(); err != nil && time.Since(killed) > patience {
+			b.t.Fatalf("%v after the death of %s: %v", patience, role, err)
+		}
+	}
+	took := time.Since(killed)
+	b.t.Logf("%s killed: clients served after %v, at attempt %d", role, took, tries)
+	if took > back {
+		b.t.Errorf("clients served %v after the death of %s, want at most %v", took, role, back)
+	}
+	ready := b.log.find(mark, "role ready", patience, "role", role)
+	if ready == nil || b.log.find(mark, "role died", patience, "role", role, "reason", "signal killed") == nil {
+		b.t.Fatalf("the log does not tell of the death of %s and its return", role)
+	}
+	now := b.processes()
+	for r, p := range others {
+		if changed := now[r] != p; r != role && changed {
+			b.t.Errorf("%s is pid %d, was %d", r, now[r], p)
+		}
+	}
+	if now[role] == pid || now[role] == 0 {
+		b.t.Errorf("%s is pid %d, was %d", role, now[role], pid)
+	}
+}
+
+// serves lets four new clients, so that there is one on each cm, hear each
+// other.
+func (b *broker) serves() error {
+	var all []*client
+	for range 4 {
+		c, err := dial(b.addr)
+		if err != nil {
+			return err
+		}
+		defer c.reset()
+		if err = c.send(quiet + "SUB hello 1\r\n"); err == nil {
+			err = c.sync()
+		}
+		if err != nil {
+			return err
+		}
+		all = append(all, c)
+	}
+	for i, c := range all {
+		if err := c.send(pub("hello", fmt.Sprint(i))); err != nil {
+			return err
+		}
+		for _, other := range all {
+			if _, err := other.message(i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// natsClient is nats.go with a responder on "echo", which comes back quickly
+// when its connection ends.
+func (b *broker) natsClient() *nats.Conn {
+	b.t.Helper()
+	nc, err := nats.Connect("nats://"+b.addr, nats.MaxReconnects(-1), nats.ReconnectWait(5*time.Millisecond),
+		nats.ReconnectJitter(0, 0), nats.Timeout(patience))
+	must(b.t, err)
+	b.t.Cleanup(nc.Close)
+	_, err = nc.Subscribe("echo", func(m *nats.Msg) { m.Respond(m.Data) })
+	must(b.t, err)
+	return nc
+}
+
+// awaitAnswer wants a nats.go client to be at work, again if need be by itself.
+func awaitAnswer(t testing.TB, nc *nats.Conn) {
+	t.Helper()
+	await(t, "an answer through nats.go", patience, func() bool {
+		m, err := nc.Request("echo", []byte("hi"), 200*time.Millisecond)
+		return err == nil && string(m.Data) == "hi"
+	})
+}
+
+// Roles die in the middle of traffic. Whatever it was that they were at, the
+// broker is whole afterwards: both cms serve, and no body is kept for ever.
+func TestKillUnderLoad(t *testing.T) {
+	b := startBroker(t, settings{cms: 2})
+	var stop atomic.Bool
+	var load sync.WaitGroup
+	var received atomic.Int64
+	for i := range 4 {
+		nc := b.natsClient()
+		for _, subject := range []string{"load", "load.>", "*"} {
+			_, err := nc.QueueSubscribe(subject, "", func(*nats.Msg) { received.Add(1) })
+			must(t, err)
+		}
+		load.Go(func() {
+			body := []byte(strings.Repeat("x", 100<<(3*i)))
+			for n := 0; !stop.Load(); n++ {
+				nc.Publish([]string{"load", "load.a"}[n%2], body)
+				if n%64 == 0 {
+					nc.FlushTimeout(time.Second)
+				}
+			}
+		})
+	}
+	var killed []string
+	for _, role := range []string{"router", "cm/0", "dispatcher", "cm/1", "router", "cm/1", "cm/0", "router"} {
+		n := received.Load()
+		await(t, "traffic", patience, func() bool { return received.Load() > n+200 })
+		mark := b.log.mark()
+		b.kill(role)
+		killed = append(killed, role)
+		if b.log.find(mark, "role ready", patience, "role", role) == nil {
+			t.Fatalf("%s did not come back", role)
+		}
+	}
+	stop.Store(true)
+	load.Wait()
+	t.Logf("killed %v; %d messages received", killed, received.Load())
+	await(t, "service", patience, func() bool { return b.serves() == nil })
+	var st status
+	defer func() {
+		if t.Failed() {
+			t.Logf("%+v", st)
+		}
+	}()
+	await(t, "empty arenas and four connections", patience, func() bool {
+		st = b.status()
+		conns := func(p process) uint64 { return p.Connections }
+		return st.empty() && st.sum(conns) == 4 && st.role("router").Connections == 4 && st.role("dispatcher").Connections == 4
+	})
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# test.sh: every test there is, as `make test` runs it. Skipped tests are
+# listed at the end with their reasons: silence would look like a pass.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=0 GOEXPERIMENT=runtimesecret GOFLAGS=-buildvcs=false GATEHOUSE=$PWD/gatehouse
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=0
+
+# run FOLDER ARGUMENTS...: go test there, showing the packages and failures.
+run() {
+  local dir=$1; shift
+  echo "== $dir: go test $*"
+  if ! (cd "$dir" && go test -v "$@") > "$log.1" 2>&1; then
+    failed=1
+    grep -vE '^(=== |--- PASS|    --- PASS|        --- PASS|PASS$)' "$log.1" | tail -n 200
+  else
+    grep -E '^(ok|\?)' "$log.1"
+  fi
+  cat "$log.1" >> "$log"; rm -f "$log.1"
+}
+
+run . ./...
+if command -v cc >/dev/null; then
+  CGO_ENABLED=1 run . -race -short ./store ./wire ./privsep ./tickets ./roles/router ./roles/dispatcher ./roles/cm
+else
+  echo "    SKIP race detector: no C compiler" | tee -a "$log"
+fi
+run testdata/interop -p 1 ./...
+run testdata/peers ./...
+testdata/interop/run.sh > "$log.1" 2>&1 || failed=1
+tail -n 12 "$log.1"; cat "$log.1" >> "$log"; rm -f "$log.1"
+
+count() { grep -cE "$1" "$log"; }
+echo "== skipped"
+grep -E 'SKIP' "$log" | grep -vE '^ *--- SKIP|, 0 skipped' | sed 's/^ *//' | sort | uniq -c
+if [ "$(id -u)" = 0 ] && grep -q 'SKIP needs root' "$log"; then
+  echo "a test skipped for want of root, as root"; failed=1
+fi
+echo "$(count '^ *--- PASS') passed, $(count '^ *--- FAIL') failed, $(count '^ *--- SKIP') skipped"
+exit $failed
