@@ -9,15 +9,15 @@ import (
 )
 
 // shortWait is how long Wait holds its processor before it lets the Go
-// scheduler know that it sleeps, in milliseconds. Within that time a wake-up
-// costs no scheduling at all.
+// scheduler know that it sleeps, in milliseconds (BenchmarkPaced).
 const shortWait = 2
 
 // Poller tells which fds are ready: epoll for a role's one loop. One goroutine
 // only.
 type Poller struct {
 	fd     int
-	short  int // shortWait, but for measurements; 0: none
+	short  int  // shortWait, but for measurements; 0: none
+	idle   bool // the last wait was a long one
 	events []unix.EpollEvent
 	ready  []Ready
 }
@@ -80,24 +80,15 @@ func (p *Poller) control(op, fd int, token uint64, mode Mode) error {
 // is negative. The result is valid until the next Wait and empty when time is
 // up or a signal came.
 //
-// Law: the first shortWait milliseconds are a raw system call, which hides the
-// wait from the Go scheduler, because telling it costs more than the wake-up
-// itself; the rest is an honest blocking call, so that an idle process sleeps
-// and holds up nobody's garbage collection.
+// Law: up to shortWait is waited in a raw system call, which hides the wait
+// from the Go scheduler: telling it costs more than the wake-up itself. Beyond
+// it is an honest blocking call, so that an idle process sleeps and holds up
+// nobody's garbage collection. A raw wait that runs into its bound costs most
+// of all, as the scheduler takes us for busy and looks again and again; so
+// after a long wait the raw part is left out until one has been short.
 func (p *Poller) Wait(timeout time.Duration) ([]Ready, error) {
 	p.ready = p.ready[:0]
-	ms := milliseconds(timeout)
-	short := p.short
-	if ms >= 0 {
-		short = min(short, ms)
-	}
-	n, err := p.waitRaw(short, ms)
-	if n == 0 && err == nil && ms != short {
-		if ms > 0 {
-			ms -= short
-		}
-		n, err = unix.EpollWait(p.fd, p.events, ms)
-	}
+	n, err := p.wait(milliseconds(timeout))
 	if err == syscall.EINTR {
 		return p.ready, nil
 	}
@@ -110,16 +101,32 @@ func (p *Poller) Wait(timeout time.Duration) ([]Ready, error) {
 	return p.ready, nil
 }
 
-// waitRaw does the raw part of a Wait of ms milliseconds.
-func (p *Poller) waitRaw(short, ms int) (int, error) {
-	if short == 0 && ms != 0 {
-		return 0, nil
+// wait waits ms milliseconds, for ever below 0, and gives the number of events.
+func (p *Poller) wait(ms int) (int, error) {
+	var waited time.Duration
+	raw := p.short
+	if ms >= 0 {
+		raw = min(raw, ms)
 	}
-	n, errno := rawEpollWait(p.fd, p.events, short)
-	if errno != 0 {
-		return 0, errno
+	if ms == 0 || raw > 0 && !p.idle {
+		n, errno := rawEpollWait(p.fd, p.events, raw)
+		if errno != 0 {
+			return 0, errno
+		}
+		if n > 0 || raw == ms {
+			return n, nil
+		}
+		waited = time.Duration(raw) * time.Millisecond
+		if ms > 0 {
+			ms -= raw
+		}
 	}
-	return n, nil
+	start := time.Now()
+	n, err := unix.EpollWait(p.fd, p.events, ms)
+	if err != syscall.EINTR {
+		p.idle = waited+time.Since(start) > shortWait*time.Millisecond
+	}
+	return n, err
 }
 
 func ready(ev *unix.EpollEvent) Ready {

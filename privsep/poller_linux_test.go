@@ -3,6 +3,8 @@ package privsep
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 	"testing"
@@ -275,47 +277,102 @@ func pingPong(p *Poller, fd, n int, serve bool) error {
 	return nil
 }
 
-// BenchmarkPingPong is one round between two processes over a doorbell, with
-// and without Wait's raw stage. cpu-ns is what both spend, user and system.
+// pollers are the ways to wait that are measured: by Wait's law, and without
+// its raw part.
+var pollers = []struct {
+	name  string
+	short int
+}{{"raw", shortWait}, {"scheduler", 0}}
+
+// startPong starts a child that answers rings, and gives our end.
+func startPong(b *testing.B, short int) (s *started, fd int) {
+	b.Helper()
+	s = startChild(b, self(b), Boot{ID: ID{RoleCM, 0}}, Settings{Environment: "pong", CMs: short})
+	ours, theirs, err := Doorbell()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := s.ch.Send(KindDoorbell, (&DoorbellEnd{}).Append(nil), theirs); err != nil {
+		b.Fatal(err)
+	}
+	closeFD(theirs)
+	s.ready(b)
+	return s, ours
+}
+
+// BenchmarkPingPong is one round between two processes over a doorbell, both
+// with the same Poller.
 func BenchmarkPingPong(b *testing.B) {
-	for name, short := range map[string]int{"raw": shortWait, "scheduler": 0} {
-		b.Run(name, func(b *testing.B) {
-			s := startChild(b, self(b), Boot{ID: ID{RoleCM, 0}}, Settings{Environment: "pong", CMs: short})
-			ours, theirs, err := Doorbell()
-			if err != nil {
-				b.Fatal(err)
-			}
-			if err := s.ch.Send(KindDoorbell, (&DoorbellEnd{}).Append(nil), theirs); err != nil {
-				b.Fatal(err)
-			}
-			closeFD(theirs)
-			s.ready(b)
+	for _, way := range pollers {
+		b.Run(way.name, func(b *testing.B) {
+			s, fd := startPong(b, way.short)
 			p := poller(b)
-			p.short = short
+			p.short = way.short
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			own := cpu(b, unix.RUSAGE_SELF)
+			cpu, switches := schedstat(b, s.PID)
 			b.ResetTimer()
-			if err := pingPong(p, ours, b.N, true); err != nil {
+			if err := pingPong(p, fd, b.N, true); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
-			own = cpu(b, unix.RUSAGE_SELF) - own
-			before := cpu(b, unix.RUSAGE_CHILDREN)
-			closeFD(ours)
-			s.end(b)
-			childs := cpu(b, unix.RUSAGE_CHILDREN) - before
-			b.ReportMetric(float64(own+childs)/float64(b.N), "cpu-ns/op")
+			reportChild(b, s.PID, cpu, switches)
+			closeFD(fd)
 		})
 	}
 }
 
-func cpu(b *testing.B, who int) time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(who, &u); err != nil {
-		b.Fatal(err)
+// BenchmarkPaced is what a wake-up costs the woken process, all its threads,
+// when it comes after a pause: child-ns of processor and context switches.
+func BenchmarkPaced(b *testing.B) {
+	for _, pause := range []time.Duration{20e3, 200e3, 1e6, 3e6, 15e6} {
+		for _, way := range pollers {
+			b.Run(pause.String()+"/"+way.name, func(b *testing.B) {
+				s, fd := startPong(b, way.short)
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+				ts := unix.NsecToTimespec(pause.Nanoseconds())
+				cpu, switches := schedstat(b, s.PID)
+				for b.Loop() {
+					_ = unix.Nanosleep(&ts, nil)
+					ring(b, fd)
+					if err := waitFD(fd, false, -1); err != nil {
+						b.Fatal(err)
+					}
+					DrainBell(fd)
+				}
+				reportChild(b, s.PID, cpu, switches)
+				closeFD(fd)
+			})
+		}
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// schedstat gives a process's processor time in nanoseconds and its context
+// switches, summed over its threads.
+func schedstat(b *testing.B, pid int) (cpu, switches uint64) {
+	b.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(files) == 0 {
+		b.Skipf("SKIP needs schedstat: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		var run, wait, slices uint64
+		if _, scanErr := fmt.Sscan(string(text), &run, &wait, &slices); err != nil || scanErr != nil {
+			b.Fatal(err, scanErr)
+		}
+		cpu += run
+		switches += slices
+	}
+	return cpu, switches
+}
+
+func reportChild(b *testing.B, pid int, cpu, switches uint64) {
+	b.Helper()
+	cpuEnd, switchesEnd := schedstat(b, pid)
+	b.ReportMetric(float64(cpuEnd-cpu)/float64(b.N), "child-ns/op")
+	b.ReportMetric(float64(switchesEnd-switches)/float64(b.N), "switches/op")
 }
 
 // BenchmarkRawRead is what one read that finds nothing costs, raw and through

@@ -10,7 +10,7 @@ import (
 
 // The one file of this package with unsafe. Two things have no wrapper:
 // system calls that do not tell the Go scheduler, which costs more than the
-// call itself on the message path (BenchmarkRawRead, BenchmarkPingPong), and a
+// call itself on the message path (BenchmarkRawRead, BenchmarkPaced), and a
 // capset on every thread. A raw call holds its processor while it lasts, so
 // none here may block, but for rawEpollWait's bound.
 

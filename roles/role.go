@@ -55,6 +55,3 @@ func run(main func() error) int {
 	fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)
 	return 1
 }
-
-// Debug runs one role alone in the foreground.
-func Debug(role string) error { return errors.ErrUnsupported }

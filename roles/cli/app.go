@@ -119,9 +119,9 @@ func (p *program) app() *cli.App {
 		Commands: []*cli.Command{
 			p.serveCommand(), p.checkCommand(), p.statusCommand(),
 			p.pubCommand(), p.subCommand(), p.requestCommand(), p.replyCommand(), p.benchCommand(),
-			p.roleCommand("dispatcher", "accepts connections and picks a connection manager"),
-			p.roleCommand("cm", "keeps client connections and speaks the client protocol"),
-			p.roleCommand("router", "keeps sessions and subscriptions and routes every message"),
+			p.roleCommand("dispatcher", "accepts connections and picks a connection manager", debugDispatcher),
+			p.roleCommand("cm", "keeps client connections and speaks the client protocol", debugCM),
+			p.roleCommand("router", "keeps sessions and subscriptions and routes every message", debugRouter),
 			p.versionCommand(),
 		},
 	}

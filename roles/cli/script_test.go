@@ -66,6 +66,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("EXAMPLE", example)
 			env.Values[running{}] = map[string]*process{}
+			env.Values[talking{}] = map[string]*talk{}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -74,6 +75,10 @@ func TestScripts(t *testing.T) {
 			"start":  cmdStart,
 			"await":  cmdAwait,
 			"finish": cmdFinish,
+			"talk":   cmdTalk,
+			"say":    cmdSay,
+			"hear":   cmdHear,
+			"bye":    cmdBye,
 		},
 	})
 }

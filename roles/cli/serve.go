@@ -93,15 +93,13 @@ func (p *program) check(c *cli.Context) error {
 	return err
 }
 
-func (p *program) roleCommand(name, usage string) *cli.Command {
+func (p *program) roleCommand(name, usage, description string) *cli.Command {
 	return &cli.Command{
-		Name:      name,
-		Category:  groupRole,
-		Usage:     usage,
-		UsageText: "gatehouse " + name + " --debug",
-		Description: "A broker's " + name + " is started by gatehouse serve. With --debug it runs alone in the\n" +
-			"foreground; standard input and output stand in for the other processes, one JSON\n" +
-			"object per line.",
+		Name:        name,
+		Category:    groupRole,
+		Usage:       usage,
+		UsageText:   "gatehouse " + name + " --debug",
+		Description: description,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "debug", Usage: "run this role alone against stand-ins"},
 		},

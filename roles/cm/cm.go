@@ -59,7 +59,8 @@ type cm struct {
 	ins   store.InsDeliver
 	msg   privsep.Message
 
-	chunks  [][]byte
+	small   pool
+	large   pool
 	outputs []*output
 	bodies  []*pendingBody
 }
@@ -133,7 +134,7 @@ func (m *cm) mayRead(round int) bool {
 // publish makes the round visible to the router.
 func (m *cm) publish() {
 	m.showTotals()
-	ring := m.out.Pending() && m.out.Publish()
+	ring := m.out.Publish()
 	if m.in.Release() || ring {
 		m.ring()
 	}

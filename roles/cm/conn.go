@@ -28,7 +28,7 @@ type conn struct {
 	lingerLeft int
 }
 
-type connFlags uint16
+type connFlags uint32
 
 const (
 	flagReadable  connFlags = 1 << iota // may have bytes to read
@@ -44,6 +44,7 @@ const (
 	flagEOF                             // the peer will send no more
 	flagConnected                       // has sent its first complete operation
 	flagWaiting                         // a complete payload waits for room in the arena
+	flagWide                            // has been sent more than a small chunk at once
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }

@@ -2,7 +2,6 @@ package cm
 
 import (
 	"gatehouse/store"
-	"gatehouse/wire"
 )
 
 // instructionBatch bounds the instructions taken before output is written.
@@ -82,8 +81,7 @@ func (m *cm) toRecipients(ins *store.InsDeliver, body []byte) error {
 		if headerLen > 0 && !c.has(flagHeaders) {
 			b, headerLen = body[headerLen:], -1
 		}
-		m.head = wire.AppendMsg(m.head[:0], ins.Subject, sid, ins.Reply, headerLen, len(b))
-		m.write3(c, m.head, b, crlf)
+		m.writeMsg(c, ins.Subject, sid, ins.Reply, headerLen, b)
 		m.outMsgs++
 		m.outBytes += uint64(len(b))
 		c.sent.msgs++

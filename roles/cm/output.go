@@ -5,6 +5,7 @@ import (
 
 	"gatehouse/privsep"
 	"gatehouse/store"
+	"gatehouse/wire"
 )
 
 // Output memory comes in two sizes: many connections with a message each need
@@ -14,8 +15,8 @@ const (
 	smallChunk = 2 << 10
 	chunkSize  = 64 << 10
 	flushAt    = 4 * chunkSize
-	poolLimit  = 64 // large chunks kept for reuse
-	smallLimit = 32 * poolLimit
+	largeLimit = 64 // chunks kept for reuse
+	smallLimit = 2048
 )
 
 // output is what a connection has still to be sent, in chunks from a pool.
@@ -27,11 +28,7 @@ type output struct {
 
 // write3 appends up to three pieces to the connection's output.
 func (m *cm) write3(c *conn, a, b, d []byte) {
-	o := c.out
-	if o == nil {
-		o = m.newOutput()
-		c.out = o
-	}
+	o := m.outputOf(c)
 	n := len(a) + len(b) + len(d)
 	last := len(o.chunks) - 1
 	if ch := o.chunks[last]; n <= cap(ch)-len(ch) {
@@ -39,11 +36,37 @@ func (m *cm) write3(c *conn, a, b, d []byte) {
 		ch = append(ch, b...)
 		o.chunks[last] = append(ch, d...)
 	} else {
-		m.widen(o)
+		m.widen(c, o)
 		m.spill(o, a)
 		m.spill(o, b)
 		m.spill(o, d)
 	}
+	m.grown(c, o, n)
+}
+
+// writeMsg appends a message, in place where the last chunk has room.
+func (m *cm) writeMsg(c *conn, subject, sid, reply []byte, headerLen int, body []byte) {
+	o := m.outputOf(c)
+	last := len(o.chunks) - 1
+	ch := o.chunks[last]
+	if msgOverhead+len(subject)+len(sid)+len(reply)+len(body) > cap(ch)-len(ch) {
+		m.head = wire.AppendMsg(m.head[:0], subject, sid, reply, headerLen, len(body))
+		m.write3(c, m.head, body, crlf)
+		return
+	}
+	n := len(ch)
+	ch = wire.AppendMsg(ch, subject, sid, reply, headerLen, len(body))
+	ch = append(ch, body...)
+	ch = append(ch, crlf...)
+	o.chunks[last] = ch
+	m.grown(c, o, len(ch)-n)
+}
+
+// msgOverhead bounds what a message needs beside its texts and body: the verb,
+// blanks, two numbers and two line ends.
+const msgOverhead = 48
+
+func (m *cm) grown(c *conn, o *output, n int) {
 	o.size += n
 	m.touch(c)
 	if o.size >= flushAt && !c.has(flagBlocked) {
@@ -52,11 +75,12 @@ func (m *cm) write3(c *conn, a, b, d []byte) {
 }
 
 // widen exchanges a first small chunk for a large one.
-func (m *cm) widen(o *output) {
+func (m *cm) widen(c *conn, o *output) {
 	if ch := o.chunks[0]; len(o.chunks) == 1 && cap(ch) < chunkSize {
-		o.chunks[0] = append(m.newChunk(), ch[o.off:]...)
+		c.flags |= flagWide
+		o.chunks[0] = append(m.large.get(), ch[o.off:]...)
 		o.off = 0
-		m.freeChunk(ch)
+		m.small.put(ch)
 	}
 }
 
@@ -67,7 +91,7 @@ func (m *cm) spill(o *output, b []byte) {
 		ch := o.chunks[last]
 		n := min(len(b), cap(ch)-len(ch))
 		if n == 0 {
-			o.chunks = append(o.chunks, m.newChunk())
+			o.chunks = append(o.chunks, m.large.get())
 			continue
 		}
 		o.chunks[last] = append(ch, b[:n]...)
@@ -130,10 +154,9 @@ func (m *cm) wrote(c *conn, o *output, n int) {
 		return
 	}
 	if len(o.chunks) == 1 {
-		o.chunks[0], o.off = o.chunks[0][:0], 0
-		return
+		return // dropOutput sees how much it was
 	}
-	m.freeChunk(o.chunks[0])
+	m.free(o.chunks[0])
 	o.chunks[0] = nil
 	o.chunks, o.off = o.chunks[1:], 0
 }
@@ -172,28 +195,24 @@ func (m *cm) relieve(c *conn) {
 	m.must(&store.RecRelieved{Conn: c.ref()})
 }
 
-func (m *cm) newOutput() *output {
+// outputOf gives a connection's output, a new one if it has none: wide where
+// the last one had to become so.
+func (m *cm) outputOf(c *conn) *output {
+	if c.out != nil {
+		return c.out
+	}
 	if n := len(m.outputs); n > 0 {
-		o := m.outputs[n-1]
+		c.out = m.outputs[n-1]
 		m.outputs = m.outputs[:n-1]
-		return o
+	} else {
+		c.out = new(output)
 	}
-	return &output{chunks: [][]byte{make([]byte, 0, smallChunk)}}
-}
-
-func (m *cm) newChunk() []byte {
-	if n := len(m.chunks); n > 0 {
-		ch := m.chunks[n-1]
-		m.chunks = m.chunks[:n-1]
-		return ch
+	if c.has(flagWide) {
+		c.out.chunks = append(c.out.chunks, m.large.get())
+	} else {
+		c.out.chunks = append(c.out.chunks, m.small.get())
 	}
-	return make([]byte, 0, chunkSize)
-}
-
-func (m *cm) freeChunk(ch []byte) {
-	if cap(ch) == chunkSize && len(m.chunks) < poolLimit {
-		m.chunks = append(m.chunks, ch[:0])
-	}
+	return c.out
 }
 
 // dropOutput gives a connection's output memory back.
@@ -203,16 +222,44 @@ func (m *cm) dropOutput(c *conn) {
 		return
 	}
 	c.out = nil
-	for _, ch := range o.chunks[1:] {
-		m.freeChunk(ch)
+	if len(o.chunks) == 1 && o.off+len(o.chunks[0]) < smallChunk/2 {
+		c.flags &^= flagWide
 	}
-	first := o.chunks[0]
-	if cap(first) == chunkSize && len(m.chunks) < poolLimit {
-		m.freeChunk(first)
-		first = make([]byte, 0, smallChunk)
+	for i, ch := range o.chunks {
+		m.free(ch)
+		o.chunks[i] = nil
 	}
-	if len(m.outputs) < smallLimit && cap(first) == smallChunk {
-		*o = output{chunks: append(o.chunks[:0], first[:0])}
+	*o = output{chunks: o.chunks[:0]}
+	if len(m.outputs) < smallLimit {
 		m.outputs = append(m.outputs, o)
+	}
+}
+
+// pool keeps chunks of one size for reuse.
+type pool struct {
+	size, limit int
+	chunks      [][]byte
+}
+
+func (p *pool) get() []byte {
+	if n := len(p.chunks); n > 0 {
+		ch := p.chunks[n-1]
+		p.chunks = p.chunks[:n-1]
+		return ch
+	}
+	return make([]byte, 0, p.size)
+}
+
+func (p *pool) put(ch []byte) {
+	if len(p.chunks) < p.limit {
+		p.chunks = append(p.chunks, ch[:0])
+	}
+}
+
+func (m *cm) free(ch []byte) {
+	if cap(ch) == smallChunk {
+		m.small.put(ch)
+	} else {
+		m.large.put(ch)
 	}
 }

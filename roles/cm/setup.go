@@ -71,7 +71,8 @@ func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm
 	m := &cm{
 		index: boot.ID.Index, cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
 		limits: wire.Limits{ControlLine: cfg.MaxControlLine, Connect: maxConnect, Payload: cfg.MaxPayload},
-		bell:   -1, conns: make([]*conn, cfg.MaxConnections), rbuf: make([]byte, readSize),
+		small:  pool{size: smallChunk, limit: smallLimit}, large: pool{size: chunkSize, limit: largeLimit},
+		bell: -1, conns: make([]*conn, cfg.MaxConnections), rbuf: make([]byte, readSize),
 		slowEvery: min(slowTick, max(cfg.PingInterval/4, fastTick), max(cfg.WriteDeadline/4, fastTick)),
 	}
 	m.log.SetLevel(cfg.LogLevel)

@@ -58,6 +58,10 @@ func (r *router) waitRoom(l *link, n int) []byte {
 		if l.out.WantSpace(n) {
 			continue
 		}
+		if err := l.out.Err(); err != nil {
+			r.log.Error("ring refused", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Err(err))
+			r.fault(l, privsep.FaultCorrupt)
+		}
 		ready, err := r.poll.Wait(time.Until(report))
 		if err == nil {
 			err = r.events(ready)
@@ -86,7 +90,7 @@ func (r *router) exit(err error) {
 // the incoming ones, then the doorbells of those who wait.
 func (r *router) publishAll() {
 	for _, l := range r.links {
-		ring := l.out.Pending() && l.out.Publish()
+		ring := l.out.Publish()
 		if l.in.Release() || ring {
 			r.ring(l)
 		}

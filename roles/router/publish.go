@@ -24,19 +24,23 @@ func (r *router) publish(l *link, rec []byte) error {
 		r.send(s, okBytes, 0)
 	}
 	m := r.matchFor(s, p.Subject)
-	delivered := 0
-	if !m.none() {
-		delivered = r.collect(s, m)
+	n := 0
+	switch {
+	case m.simple && len(m.blocks) == 1 && len(m.groups) == 0:
+		n = r.deliverBlock(l, p, m)
+	case !m.none():
+		if n = r.collect(s, m); n > 0 {
+			r.deliver(l, p)
+		}
 	}
-	if delivered == 0 {
+	if n == 0 {
 		r.free(l, p)
 		if len(p.Reply) > 0 && s.noResponders {
 			r.noResponders(s, p)
 		}
 		return nil
 	}
-	r.deliver(l, p)
-	r.delivered += uint64(delivered)
+	r.delivered += uint64(n)
 	if r.spent {
 		r.dropSpent()
 	}
@@ -168,17 +172,30 @@ func (r *router) deliver(from *link, p *store.RecPub) {
 		if left == 0 {
 			ins.Touch = uint16(touch)
 		}
-		r.instruct(l, ins)
+		r.instruct(l, ins, l.to)
 		l.to, l.toN = l.to[:0], 0
 	}
+}
+
+// deliverBlock is deliver for the commonest case: plain subscriptions on one cm,
+// already encoded.
+func (r *router) deliverBlock(from *link, p *store.RecPub, m *match) int {
+	for _, t := range m.plain {
+		t.delivered++
+	}
+	b := &m.blocks[0]
+	ins := &r.ins
+	ins.Handle, ins.HeaderLen, ins.Subject, ins.Reply, ins.Touch = handle(from, p), p.HeaderLen, p.Subject, p.Reply, 1
+	r.instruct(r.links[b.cm], ins, b.recipients)
+	return b.n
 }
 
 func handle(l *link, p *store.RecPub) store.Handle {
 	return store.Handle{Arena: uint16(l.index), Seq: p.Seq, Off: p.Off, Len: p.Len}
 }
 
-func (r *router) instruct(l *link, ins *store.InsDeliver) {
-	to, touch := l.to, ins.Touch
+func (r *router) instruct(l *link, ins *store.InsDeliver, to []byte) {
+	touch := ins.Touch
 	for len(to) > pieceLimit {
 		n := piece(to)
 		ins.Touch, ins.Flags, ins.Recipients = 0, store.DeliverMore, to[:n]

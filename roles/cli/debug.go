@@ -1,0 +1,69 @@
+package cli
+
+// Help for the roles that run alone: the format of package roles' debug files.
+
+const debugCommon = ` is started by gatehouse serve. With --debug it runs alone in the
+foreground, its code unchanged; standard input and output stand in for the other
+processes: one JSON object per line (long ones are folded here), its kind under "kind".
+What is 0, false or empty may be left out and is, but for numbers that name something.
+Bytes are a string; those that are no UTF-8 are base64 under the key with "_base64"
+behind it.
+
+Any line can be answered with {"log":{...}}, what the role logs, or {"error":"..."}: the
+line made no sense and changed nothing. The answers to a line come before the next is
+read; the end of the input ends the program. For every role:
+  {"kind":"STATS_GET"}                    is answered with STATS and its counters
+  {"kind":"SHUTDOWN","drain_ms":1000}     tells the role to finish, as SIGTERM does
+`
+
+const debugRouter = `A broker's router` + debugCommon + `
+Input: what cm/0 or cm/1 sends to the router. cm is 0 where it is missing; seq, the
+number of a body, is then the next of that cm.
+  {"kind":"OPEN","cm":0,"slot":1,"gen":1,"uid":1,"addr":"127.0.0.1","port":5000}
+  {"kind":"CONNECT","slot":1,"gen":1,"json":"{\"verbose\":false}"}
+  {"kind":"SUB","slot":1,"gen":1,"subject":"px.>","queue":"q","sid":"1"}
+  {"kind":"UNSUB","slot":1,"gen":1,"sid":"1","max":5}
+  {"kind":"PUB","slot":1,"gen":1,"seq":1,"len":2,"subject":"px.a","reply":"r"}
+  PING, CONGESTED, RELIEVED with slot and gen; FAIL with code, too; CLOSED with reason,
+  too; RESET with generation; from the parent: CM_GONE with cm and generation
+A PUB may also have off, and header_len, the bytes of its body that are headers.
+
+Output: what the router instructs a cm to do.
+  {"kind":"SEND","cm":0,"slot":1,"gen":1,"data":"PONG\r\n","close":true}
+  {"kind":"DELIVER","cm":0,"arena":0,"seq":1,"len":2,"subject":"px.a",
+   "recipients":[{"slot":1,"gen":1,"sid":"1"}],"more":true,"touch":1}
+  HOLD, RESUME with slot and gen; to the parent: CM_FAULT with reason, DRAINED
+arena is the cm that has the body, touch the number of cms named for it, in the
+instruction to the last of them. One without recipients frees the body.`
+
+const debugCM = `A broker's cm` + debugCommon + `
+The first lines say RESET, for a new process, and where clients can connect:
+  {"listen":"127.0.0.1:40000"}
+
+Output: what the cm tells the router of its clients, as the router's input has it
+(see gatehouse router --help): OPEN, CONNECT, SUB, UNSUB, PUB, PING, FAIL, CLOSED,
+CONGESTED, RELIEVED.
+
+Input: what the router instructs the cm to do.
+  {"kind":"SEND","slot":0,"gen":1,"data":"INFO {} \r\n"}
+  {"kind":"SEND","slot":0,"gen":1,"data":"-ERR 'Stale Connection'\r\n","close":true}
+  {"kind":"DELIVER","seq":1,"recipients":[{"slot":0,"gen":1,"sid":"1"}]}
+  {"kind":"HOLD","slot":0,"gen":1}        stops reading from a client
+  {"kind":"RESUME","slot":0,"gen":1}
+A DELIVER is about the body that a PUB with that seq told of. off, len, header_len,
+subject and reply are that PUB's, touch is 1, unless the line says otherwise. Without
+recipients it frees the body.`
+
+const debugDispatcher = `A broker's dispatcher` + debugCommon + `
+The first line says where clients can connect:
+  {"listen":"127.0.0.1:40000"}
+
+Output: the connections handed to cm/0 and cm/1, which hang up at once but keep the
+slot, and whether the handoff ticket is good.
+  {"kind":"CONN_HANDOFF","cm":0,"slot":0,"uid":1,"addr":"127.0.0.1","port":50000,
+   "ticket":"good"}
+
+Input:
+  {"kind":"CLOSED","cm":0,"slot":0}       the cm has closed that connection
+  {"kind":"CM_GONE","cm":0}               the process of the cm has ended
+  {"kind":"PEER","cm":0}                  a new one is there, and has closed the rest`

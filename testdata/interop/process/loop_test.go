@@ -1,0 +1,62 @@
+package process
+
+import (
+	"testing"
+	"time"
+)
+
+// A role that dies in a loop: each start waits longer than the one before, the
+// log says so, and the parent and all others go on.
+func TestDeathLoop(t *testing.T) {
+	t.Parallel()
+	const loop = 7 // deaths
+	b := startBroker(t, settings{cms: 2})
+	before := b.processes()
+	mark := 0
+	var gaps []time.Duration // from a death to the next start
+	for range loop {
+		ready := b.log.find(mark, "role ready", patience, "role", "cm/1")
+		if ready == nil {
+			t.Fatal("cm/1 did not come up")
+		}
+		if died := b.log.all("role died"); len(died) > 0 {
+			gaps = append(gaps, ready.at.Sub(died[len(died)-1].at))
+		}
+		mark = b.log.mark()
+		b.kill("cm/1")
+		if b.log.find(mark, "role died", patience, "role", "cm/1") == nil {
+			t.Fatal("the parent has not noticed the death")
+		}
+	}
+	if st := b.status(); st.role("cm/1").State != "backoff" || st.role("cm/1").PID != 0 {
+		t.Errorf("status in the delay: %+v", st.role("cm/1"))
+	}
+	if err := b.serves(); err != nil {
+		t.Errorf("clients in the delay: %v", err)
+	}
+	ready := b.log.find(mark, "role ready", patience, "role", "cm/1")
+	if ready == nil {
+		t.Fatal("cm/1 did not come up in the end")
+	}
+	gaps = append(gaps, ready.at.Sub(b.log.all("role died")[loop-1].at))
+	t.Logf("delays %v", gaps)
+	for i := 3; i < len(gaps); i++ {
+		if gaps[i] < gaps[i-1]*5/4 {
+			t.Errorf("start %d waited %v, the one before %v", i, gaps[i], gaps[i-1])
+		}
+	}
+	if gaps[0] > back || gaps[loop-1] < back/2 {
+		t.Errorf("first delay %v, last %v", gaps[0], gaps[loop-1])
+	}
+	if n := len(b.log.all("role dies in a loop", "role", "cm/1")); n != loop-4 {
+		t.Errorf("%d reports of a loop, want one from the fifth death on", n)
+	}
+	if err := b.serves(); err != nil {
+		t.Errorf("clients after the loop: %v", err)
+	}
+	before["cm/1"] = b.processes()["cm/1"]
+	b.unchanged(before)
+	if st := b.status(); st.role("cm/1").Restarts != loop {
+		t.Errorf("status after the loop: %+v", st.role("cm/1"))
+	}
+}
