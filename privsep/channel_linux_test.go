@@ -115,12 +115,12 @@ func TestChannelLastWords(t *testing.T) {
 	}
 	NewLogger(a).Error("last words")
 	a.Close() // with STATS_GET unread: the kernel resets the connection
-	if err := b.Send(KindStatsGet, (&StatsGet{ID: 2}).Append(nil)); err != io.EOF {
-		t.Fatalf("sent to the dead: %v", err)
-	}
 	var m Message
 	if err := b.Recv(&m); err != nil || m.Kind != KindLog {
 		t.Fatalf("%v %v", m.Kind, err)
+	}
+	if err := b.Send(KindStatsGet, (&StatsGet{ID: 2}).Append(nil)); err != io.EOF {
+		t.Fatalf("sent to the dead: %v", err)
 	}
 	if err := b.Recv(&m); err != io.EOF {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func samples() map[Kind]payload {
 		values[i] = ^uint64(i)
 	}
 	return map[Kind]payload{
-		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101},
+		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
 		KindConfig: &Settings{
 			MaxPayload: 1, MaxControlLine: 2, MaxConnections: 3, MaxPending: 4, MaxSubscriptions: 5, CMs: 6,
 			Arena: 1 << 30, Ring: 8, AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
@@ -37,7 +37,8 @@ func samples() map[Kind]payload {
 		KindSetupDone:   &SetupDone{Version: Version},
 		KindStatsGet:    &StatsGet{ID: 1 << 60},
 		KindStats:       &Stats{ID: 3, Values: values},
-		KindCMGone:      &CMGone{CM: 2},
+		KindCMGone:      &CMGone{CM: 2, Generation: 1 << 40},
+		KindCMFault:     &CMFault{CM: 2, Reason: FaultCorrupt},
 		KindConnHandoff: &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, Ticket: [32]byte{6}},
 		KindShutdown:    &Shutdown{Drain: 30 * time.Second},
 	}
@@ -46,6 +47,17 @@ func samples() map[Kind]payload {
 // fresh gives a zero payload of p's type.
 func fresh(p payload) payload {
 	return reflect.New(reflect.TypeOf(p).Elem()).Interface().(payload)
+}
+
+// Each kind that may carry bytes is tested here; LOG has a codec of its own.
+func TestEveryPayloadHasASample(t *testing.T) {
+	have := samples()
+	for i := range rules {
+		r := &rules[i]
+		if want := r.max > 0 && r.kind != KindLog; want != (have[r.kind] != nil) {
+			t.Errorf("%v: sample %v, up to %d bytes", r.kind, have[r.kind], r.max)
+		}
+	}
 }
 
 func TestPayloads(t *testing.T) {
@@ -104,6 +116,8 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"indexed router":   &Peer{ID: ID{RoleRouter, 1}},
 		"cm too high":      &CMGone{CM: maxIndex + 1},
 		"negative cm":      &CMGone{CM: -1},
+		"no fault":         &CMFault{CM: 1},
+		"unknown fault":    &CMFault{CM: 1, Reason: numFaults},
 		"negative drain":   &Shutdown{Drain: -time.Second},
 		"too many figures": &Stats{Values: make([]uint64, MaxStats+1)},
 	} {

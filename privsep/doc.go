@@ -28,11 +28,11 @@
 // What an operator sees, as root; without it every uid is the same:
 //
 //	$ ps -eo user,pid,args | grep gatehouse:
-//	root    812 gatehouse: parent
-//	61100   815 gatehouse: dispatcher -x dispatcher
-//	61101   816 gatehouse: router -x router
-//	61102   817 gatehouse: cm/0 -x cm/0
-//	61103   818 gatehouse: cm/1 -x cm/1
+//	root    812 gatehouse: parent serve
+//	61102   815 gatehouse: dispatcher -x dispatcher
+//	61104   816 gatehouse: router -x router
+//	61116   817 gatehouse: cm/0 -x cm/0
+//	61117   818 gatehouse: cm/1 -x cm/1
 //
 // A child's life: Inherit takes the channel at fd 3 and BOOT; CONFIG, SEGMENT
 // and the rest until SETUP_END; EmptyRoot; Drop; SETUP_DONE; from here on it

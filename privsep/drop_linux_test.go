@@ -129,10 +129,16 @@ func TestDropFailsClosedWithCgo(t *testing.T) {
 
 func childNoNewPrivs(*Boot, *Channel, *Logger, *Settings) error {
 	threads(4)
+	if n, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || n != 1 {
+		return fmt.Errorf("dumpable before: %d, %v", n, err)
+	}
 	if err := NoNewPrivs(); err != nil {
 		return err
 	}
 	threads(4)
+	if n, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil || n != 0 {
+		return fmt.Errorf("dumpable after: %d, %v", n, err)
+	}
 	return nil
 }
 

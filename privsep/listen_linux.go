@@ -76,7 +76,8 @@ func ListenUnix(path string, mode os.FileMode) (int, error) {
 	}
 	sa := &unix.SockaddrUnix{Name: path}
 	err = unix.Bind(fd, sa)
-	if err == unix.EADDRINUSE && unix.Connect(fd, sa) == unix.ECONNREFUSED {
+	// A file that is no socket refuses connections too, and is not ours to remove.
+	if err == unix.EADDRINUSE && isSocket(path) && unix.Connect(fd, sa) == unix.ECONNREFUSED {
 		if err = os.Remove(path); err == nil {
 			err = unix.Bind(fd, sa)
 		}

@@ -77,7 +77,12 @@ func PSS(pid int) uint64 {
 
 // RemoveSocket removes a socket file, and nothing that is not one.
 func RemoveSocket(path string) {
-	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSocket != 0 {
+	if isSocket(path) {
 		os.Remove(path)
 	}
+}
+
+func isSocket(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.Mode()&os.ModeSocket != 0
 }

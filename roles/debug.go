@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 
 	"gatehouse/privsep"
@@ -36,13 +37,17 @@ type peers interface {
 	listeners() []privsep.ListenerFD
 	// start makes the ways to the role, which is ready.
 	start(*privsep.Boot) error
+	// address is where clients can connect, if anywhere.
+	address() netip.AddrPort
 	// lines are the kinds that standard input may hold for these peers. An
 	// error is the line's, not the program's.
 	lines() map[string]func(*coder) error
 	// event takes note of a ready fd.
 	event(token uint64) error
-	// read prints what the role has said and tells whether there was anything.
+	// read takes what the role has said and tells whether there was anything.
 	read() (bool, error)
+	// settle waits for all that the role has to say about what it was told.
+	settle() error
 	// sleep announces that the peers will wait; false: there is more to read.
 	sleep() bool
 	awake()
@@ -134,6 +139,7 @@ func debugSettings(cms int) privsep.Settings {
 	return s
 }
 
+// close gives back what is large; descriptors go with the process.
 func (d *driver) close() {
 	d.role.Close()
 	d.poll.Close()
@@ -146,31 +152,42 @@ func (d *driver) drive(in io.Reader) error {
 	if err := d.readInput(in); err != nil {
 		return err
 	}
-	for !d.ready && !d.gone {
-		if err := d.turn(); err != nil {
-			return err
-		}
-	}
-	if !d.gone {
-		if err := d.peers.start(d.boot); err != nil {
-			return err
-		}
-	}
-	if err := d.settle(); err != nil {
+	if err := d.begin(); err != nil {
 		return err
 	}
 	if err := d.follow(); err != nil {
 		return err
 	}
 	d.role.Close() // the role ends without its parent
+	d.gone = true
 	err := <-d.ended
-	if _, more := d.peers.read(); more != nil && err == nil {
-		err = more
+	if last := d.peers.settle(); err == nil {
+		err = last
 	}
 	if failed := d.out.Flush(); err == nil || errors.Is(err, privsep.ErrOrphan) {
 		return failed
 	}
 	return fmt.Errorf("%v ended: %w", d.id.Role, err)
+}
+
+func (d *driver) begin() error {
+	for !d.ready {
+		if err := d.turn(); err != nil || d.gone {
+			return err
+		}
+	}
+	if err := d.peers.start(d.boot); err != nil {
+		return err
+	}
+	if err := d.settle(); err != nil {
+		return err
+	}
+	if addr := d.peers.address(); addr.IsValid() {
+		c := &coder{out: []byte{'{'}}
+		c.put("listen", quote(addr.String()))
+		d.print(c.line())
+	}
+	return nil
 }
 
 func (d *driver) follow() error {
@@ -227,7 +244,7 @@ func (d *driver) readInput(in io.Reader) error {
 	return nil
 }
 
-// turn prints what there is and, if there was nothing, waits for more.
+// turn takes what there is and, if there was nothing, waits for more.
 func (d *driver) turn() error {
 	if worked, err := d.peers.read(); worked || err != nil {
 		return err
@@ -260,44 +277,28 @@ func (d *driver) turn() error {
 	return nil
 }
 
-// settle waits until the role has dealt with everything it was told and
-// everything it said about that is printed.
-//
-// A role answers STATS_GET between two rounds of its loop, so between two
-// answers lies a whole round, which saw all that was there before the first.
-// Only in the middle of a round may it also answer when a ring to its peers is
-// full; then something is read meanwhile, and the count begins anew.
+// settle waits until the role has dealt with everything that it was told, and
+// prints what it said about that.
 func (d *driver) settle() error {
-	for quiet := 0; quiet < 2 && !d.gone; {
-		heard, err := d.ask()
-		if err != nil {
-			return err
-		}
-		if quiet++; heard && d.id.Role == privsep.RoleRouter {
-			quiet = 0
-		}
+	if err := d.ask(); err != nil || d.gone {
+		return err
 	}
-	return nil
+	return d.peers.settle()
 }
 
-// ask has the role answer a STATS_GET and tells whether the peers heard
-// anything meanwhile.
-func (d *driver) ask() (heard bool, err error) {
+// ask has the role answer a STATS_GET: it has then heard everything that was
+// said to it over the channel before, and everything that it said there before
+// is printed.
+func (d *driver) ask() error {
 	d.asked++
 	get := privsep.StatsGet{ID: d.asked}
 	if err := d.send(privsep.KindStatsGet, get.Append(nil)); err != nil {
-		return false, err
+		return err
 	}
 	for d.answered != d.asked && !d.gone {
-		worked, err := d.peers.read()
-		if err == nil && !worked {
-			err = d.turn()
+		if err := d.turn(); err != nil {
+			return err
 		}
-		if err != nil {
-			return false, err
-		}
-		heard = heard || worked
 	}
-	worked, err := d.peers.read()
-	return heard || worked, err
+	return nil
 }

@@ -46,6 +46,8 @@ func newCMPeers(d *driver) (peers, error) {
 
 func (p *cmPeers) listeners() []privsep.ListenerFD { return nil }
 
+func (p *cmPeers) address() netip.AddrPort { return p.addr }
+
 func (p *cmPeers) start(*privsep.Boot) (err error) {
 	if err := p.ring.connect(p.d, tokenRing); err != nil {
 		return err
@@ -64,15 +66,7 @@ func (p *cmPeers) start(*privsep.Boot) (err error) {
 	if p.listen, p.addr, err = privsep.ListenTCP(netip.MustParseAddrPort("127.0.0.1:0")); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	p.d.print(listenLine(p.addr))
 	return p.d.poll.Add(p.listen, tokenListen, privsep.In)
-}
-
-// listenLine says where clients can connect.
-func listenLine(addr netip.AddrPort) []byte {
-	c := &coder{out: []byte{'{'}}
-	c.put("listen", quote(addr.String()))
-	return c.line()
 }
 
 func (p *cmPeers) lines() map[string]func(*coder) error {
@@ -124,8 +118,9 @@ func (p *cmPeers) prefill(c *coder, ins *store.InsDeliver) error {
 	return nil
 }
 
-// see remembers what a client published, for DELIVER.
-func (p *cmPeers) see(_ store.RecKind, r store.Record) {
+// see prints a record, and remembers what a client published, for DELIVER.
+func (p *cmPeers) see(g *ring, kind store.RecKind, r store.Record) {
+	p.d.print(recordLine(g.index, r, kind))
 	if pub, ok := r.(*store.RecPub); ok {
 		keep := *pub
 		keep.Subject, keep.Reply = bytes.Clone(pub.Subject), bytes.Clone(pub.Reply)
@@ -191,7 +186,19 @@ func (p *cmPeers) freeSlot() int {
 	return -1
 }
 
-func (p *cmPeers) read() (bool, error) { return p.ring.read(p.d) }
+func (p *cmPeers) read() (bool, error) { return p.ring.read() }
+
+// settle waits until the cm has taken all instructions. It says so only after
+// it has written to its clients and published its records.
+func (p *cmPeers) settle() error {
+	for p.ring.unread() && !p.d.gone {
+		if err := p.d.ask(); err != nil {
+			return err
+		}
+	}
+	_, err := p.read()
+	return err
+}
 
 func (p *cmPeers) sleep() bool { return p.ring.In.Sleep() }
 

@@ -48,6 +48,8 @@ func newDispatcherPeers(d *driver) (peers, error) {
 
 func (p *dispatcherPeers) listeners() []privsep.ListenerFD { return []privsep.ListenerFD{p.listener} }
 
+func (p *dispatcherPeers) address() netip.AddrPort { return p.addr }
+
 func (p *dispatcherPeers) start(boot *privsep.Boot) error {
 	p.key = tickets.HandoffKey(boot.Key.Derive("handoff tickets"))
 	for i := range p.cms {
@@ -55,7 +57,6 @@ func (p *dispatcherPeers) start(boot *privsep.Boot) error {
 			return err
 		}
 	}
-	p.d.print(listenLine(p.addr))
 	return nil
 }
 
@@ -191,6 +192,8 @@ func (p *dispatcherPeers) take(i int, m *privsep.Message) error {
 // A dispatcher says all it has to say over channels.
 
 func (p *dispatcherPeers) read() (bool, error) { return false, nil }
+
+func (p *dispatcherPeers) settle() error { return nil }
 
 func (p *dispatcherPeers) sleep() bool { return true }
 

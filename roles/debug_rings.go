@@ -13,7 +13,8 @@ type ring struct {
 	standin.Ends
 	index int // of the cm
 	bell  int
-	see   func(kind store.RecKind, r store.Record) // may be nil
+	// see is told of each record that comes.
+	see func(g *ring, kind store.RecKind, r store.Record)
 }
 
 // put sends a record, which must be one that its reader can parse: what a peer
@@ -35,8 +36,8 @@ func (g *ring) put(r store.Record, kind store.RecKind) error {
 	return nil
 }
 
-// read prints what has come and tells whether there was anything.
-func (g *ring) read(d *driver) (worked bool, err error) {
+// read takes what has come and tells whether there was anything.
+func (g *ring) read() (worked bool, err error) {
 	for {
 		b, err := g.In.Next()
 		if err != nil {
@@ -54,15 +55,18 @@ func (g *ring) read(d *driver) (worked bool, err error) {
 		if err := r.Parse(b); err != nil {
 			return worked, fmt.Errorf("%v of cm/%d: %w", kind, g.index, err)
 		}
-		if g.see != nil {
-			g.see(kind, r)
-		}
-		d.print(recordLine(g.index, r, kind))
+		g.see(g, kind, r)
 	}
 	if g.In.Release() {
 		privsep.Ring(g.bell)
 	}
 	return worked, nil
+}
+
+// unread tells whether the role has still to take something.
+func (g *ring) unread() bool {
+	_, n := g.Out.Lag()
+	return n > 0
 }
 
 // connect gives the role its end of the doorbell.

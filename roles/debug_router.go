@@ -1,6 +1,9 @@
 package roles
 
 import (
+	"math"
+	"net/netip"
+
 	"gatehouse/privsep"
 	"gatehouse/store"
 )
@@ -11,21 +14,25 @@ type routerPeers struct {
 	d     *driver
 	rings []*ring  // by cm
 	seqs  []uint64 // by cm: of the last body
+	said  [][]byte // by cm: lines to be printed
+	marks int      // still to come back
 }
 
 func newRouterPeers(d *driver) (peers, error) {
-	p := &routerPeers{d: d, seqs: make([]uint64, d.cms)}
+	p := &routerPeers{d: d, seqs: make([]uint64, d.cms), said: make([][]byte, d.cms)}
 	for i := range d.cms {
 		ends, err := d.mem.CMEnds(i)
 		if err != nil {
 			return nil, err
 		}
-		p.rings = append(p.rings, &ring{Ends: ends, index: i, bell: -1})
+		p.rings = append(p.rings, &ring{Ends: ends, index: i, bell: -1, see: p.see})
 	}
 	return p, nil
 }
 
 func (p *routerPeers) listeners() []privsep.ListenerFD { return nil }
+
+func (p *routerPeers) address() netip.AddrPort { return netip.AddrPort{} }
 
 func (p *routerPeers) start(*privsep.Boot) error {
 	for i, g := range p.rings {
@@ -72,13 +79,64 @@ func (p *routerPeers) event(token uint64) error {
 
 func (p *routerPeers) read() (worked bool, err error) {
 	for _, g := range p.rings {
-		w, err := g.read(p.d)
+		w, err := g.read()
 		if err != nil {
 			return worked, err
 		}
 		worked = worked || w
 	}
 	return worked, nil
+}
+
+// mark is a record that tells nothing but comes back at once: a body published
+// by nobody is free.
+func mark() *store.RecPub {
+	return &store.RecPub{Conn: store.Conn{Slot: math.MaxUint32, Gen: math.MaxUint32}, Seq: maxSeq + 1, HeaderLen: -1}
+}
+
+// see keeps a line for each instruction but those that return a mark.
+func (p *routerPeers) see(g *ring, kind store.RecKind, r store.Record) {
+	if ins, ok := r.(*store.InsDeliver); ok && ins.Seq == maxSeq+1 {
+		p.marks--
+		return
+	}
+	p.said[g.index] = append(p.said[g.index], recordLine(g.index, r, kind)...)
+}
+
+// settle waits until the router has taken all records, so that none of them can
+// make it throw a mark away, then for a mark through each ring: it comes back
+// after everything that those records led to. What was logged meanwhile is
+// printed first, then the instructions, by cm.
+func (p *routerPeers) settle() error {
+	for _, g := range p.rings {
+		for g.unread() && !p.d.gone {
+			if err := p.d.ask(); err != nil {
+				return err
+			}
+		}
+	}
+	for _, g := range p.rings {
+		if p.d.gone {
+			break
+		}
+		if err := g.put(mark(), store.KindPub); err != nil {
+			return err
+		}
+		p.marks++
+	}
+	for p.marks > 0 && !p.d.gone {
+		if err := p.d.turn(); err != nil {
+			return err
+		}
+	}
+	if err := p.d.ask(); err != nil {
+		return err
+	}
+	for i, lines := range p.said {
+		p.d.print(lines)
+		p.said[i] = lines[:0]
+	}
+	return nil
 }
 
 func (p *routerPeers) sleep() bool {

@@ -88,8 +88,9 @@ func conn(c *coder, p *store.Conn) {
 	ident(c, "gen", &p.Gen)
 }
 
-// maxSeq is the largest number that a body can have.
-const maxSeq = 1<<48 - 1
+// maxSeq is the largest number that a body can have in a line. The one above it
+// is the driver's (routerPeers.settle).
+const maxSeq = 1<<48 - 2
 
 func seq(c *coder, p *uint64) {
 	if ident(c, "seq", p); *p > maxSeq {

@@ -131,7 +131,7 @@ func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
 		return true
 	}
 	row.Clear()
-	if err != privsep.ErrAgain {
+	if err != privsep.ErrAgain && err != privsep.ErrInFlight {
 		d.log.Warn("handoff", privsep.Str(privsep.KeyPeer, privsep.ID{Role: privsep.RoleCM, Index: k}.String()), privsep.Err(err))
 		d.dropCM(k)
 	}

@@ -211,6 +211,7 @@ func (d *dispatcher) newCM(m *privsep.Message) error {
 		return privsep.ErrShape
 	}
 	d.dropCM(k)
+	d.slots.recount(k)
 	ch := privsep.NewChannel(m.FDs[0], privsep.RoleDispatcher, privsep.RoleCM, p.Key)
 	ch.SetPhase(privsep.PhaseRun)
 	if err := d.poll.Add(ch.FD(), tokenCM+uint64(k), privsep.In); err != nil {

@@ -30,9 +30,15 @@ func newSlots(table *store.ConnTable, columns []*store.ConnColumns) *slots {
 	return s
 }
 
-// load is how many connections cm k has.
+// closed is how many connections cm k says that it has closed since its places
+// were last looked at.
+func (s *slots) closed(k int) uint64 { return s.columns[k].Counters().Closed.Load() - s.seen[k] }
+
+// load is how many connections cm k has. A cm that lies about it changes only
+// its own share.
 func (s *slots) load(k int) int {
-	return max(len(s.used[k])-int(s.columns[k].Counters().Closed.Load()-s.seen[k]), 0)
+	used := len(s.used[k])
+	return used - int(min(s.closed(k), uint64(used)))
 }
 
 func (s *slots) total() int {
@@ -45,7 +51,7 @@ func (s *slots) total() int {
 
 // take gives a place to a connection of cm k; false: the table is full.
 func (s *slots) take(k int) (uint32, bool) {
-	if closed := s.columns[k].Counters().Closed.Load() - s.seen[k]; len(s.free) == 0 || closed > uint64(max(64, len(s.used[k])/8)) {
+	if len(s.free) == 0 || s.closed(k) > uint64(max(64, len(s.used[k])/8)) {
 		s.reclaim()
 	}
 	n := len(s.free)
@@ -67,21 +73,29 @@ func (s *slots) giveBack(k int) {
 
 // reclaim frees the places whose connections the cms have closed.
 func (s *slots) reclaim() {
-	for k, c := range s.columns {
-		if c.Counters().Closed.Load() == s.seen[k] {
-			continue
+	for k := range s.columns {
+		if s.closed(k) != 0 {
+			s.recount(k)
 		}
-		keep := s.used[k][:0]
-		for _, slot := range s.used[k] {
-			if c.Row(int(slot)).ClosedUID.Load() == s.table.Row(int(slot)).UID() {
-				s.free = append(s.free, slot)
-				s.seen[k]++
-			} else {
-				keep = append(keep, slot)
-			}
-		}
-		s.used[k] = keep
 	}
+}
+
+// recount looks at the places of cm k: at times, and when a new process of it
+// is there, which has closed what the one before had, also what lost freed.
+func (s *slots) recount(k int) {
+	c := s.columns[k]
+	// Read before the rows, which a cm writes first: what it closes meanwhile
+	// counts twice until the next time, and nothing is ever missed.
+	closed := c.Counters().Closed.Load()
+	keep := s.used[k][:0]
+	for _, slot := range s.used[k] {
+		if c.Row(int(slot)).ClosedUID.Load() == s.table.Row(int(slot)).UID() {
+			s.free = append(s.free, slot)
+		} else {
+			keep = append(keep, slot)
+		}
+	}
+	s.used[k], s.seen[k] = keep, closed
 }
 
 // lost frees the places of a cm that died with its connections.

@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -103,12 +104,21 @@ func (r *router) ring(l *link) {
 	}
 }
 
-// send instructs the cm to write data to the session's connection.
+// errLong is about a record that no cm makes out of a control line, and that
+// might not fit into a ring any more with what goes out along with it.
+var errLong = fmt.Errorf("longer than a control line: %w", store.ErrRecord)
+
+// send instructs the cm to write data to the session's connection, in pieces if
+// it is long: an -ERR can be several times its control line.
 func (r *router) send(s *session, data []byte, flags uint8) {
-	ins := store.InsSend{Conn: s.conn(), Flags: flags, Data: data}
 	l := s.cm
-	n := ins.Put(r.room(l, ins.Size()))
-	l.out.Commit(n)
+	for len(data) > pieceLimit {
+		ins := store.InsSend{Conn: s.conn(), Data: data[:pieceLimit]}
+		l.out.Commit(ins.Put(r.room(l, ins.Size())))
+		data = data[pieceLimit:]
+	}
+	ins := store.InsSend{Conn: s.conn(), Flags: flags, Data: data}
+	l.out.Commit(ins.Put(r.room(l, ins.Size())))
 }
 
 // tell sends an instruction about the session's connection.

@@ -15,11 +15,15 @@ func (r *router) publish(l *link, rec []byte) error {
 	if err := p.Parse(rec); err != nil {
 		return err
 	}
+	if len(p.Subject)+len(p.Reply) > r.cfg.MaxControlLine {
+		return errLong
+	}
 	s := l.session(p.Conn)
 	if s == nil || !r.mayPublish(s, p) {
 		r.free(l, p)
 		return nil
 	}
+	r.messages++
 	if s.verbose {
 		r.send(s, okBytes, 0)
 	}

@@ -249,7 +249,7 @@ func (r *router) lameDuck() {
 	for _, l := range r.links {
 		for _, s := range l.sessions {
 			if s != nil && s.protocol1 {
-				r.buf = r.greeting.append(r.buf[:0], s, leaving)
+				r.buf = r.greeting.leaving.append(r.buf[:0], s)
 				r.send(s, r.buf, 0)
 			}
 		}

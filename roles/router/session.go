@@ -62,7 +62,7 @@ func (r *router) open(l *link, rec []byte) error {
 	l.sessions[o.Slot] = s
 	l.open++
 	r.opened++
-	r.buf = r.greeting.append(r.buf[:0], s, nil)
+	r.buf = r.greeting.first.append(r.buf[:0], s)
 	r.send(s, r.buf, 0)
 	return nil
 }
@@ -179,7 +179,7 @@ func (r *router) ping(l *link, rec []byte) error {
 	r.send(s, pongBytes, 0)
 	if s.protocol1 && !s.knowsInfo {
 		s.knowsInfo = true
-		r.buf = r.greeting.append(r.buf[:0], s, connected)
+		r.buf = r.greeting.connected.append(r.buf[:0], s)
 		r.send(s, r.buf, 0)
 	}
 	return nil
@@ -189,6 +189,9 @@ func (r *router) subscribe(l *link, rec []byte) error {
 	c := &r.recSub
 	if err := c.Parse(rec); err != nil {
 		return err
+	}
+	if len(c.Subject)+len(c.Queue)+len(c.SID) > r.cfg.MaxControlLine {
+		return errLong
 	}
 	s := l.session(c.Conn)
 	if s == nil {

@@ -1,0 +1,38 @@
+package router
+
+import (
+	"net/netip"
+	"testing"
+
+	"gatehouse/privsep"
+	"gatehouse/wire"
+)
+
+// The law: a template gives the bytes that wire.AppendInfo gives.
+func TestGreeting(t *testing.T) {
+	cfg := &privsep.Settings{ServerID: "NID", Broker: "b \"quoted\"", Environment: "e<&>", Version: "v", Host: "127.0.0.1", Port: 4222, MaxPayload: 1 << 20}
+	g := newGreeting(cfg)
+	for _, addr := range []string{"", "127.0.0.1", "2001:db8::1"} {
+		s := &session{uid: 1<<53 - 1, challenge: "abcdefghijklmnopqrstuvwxyz-_0123"}
+		if addr != "" {
+			s.client = netip.MustParseAddr(addr)
+		}
+		want := infoOf(cfg)
+		want.ClientID, want.ClientIP, want.Nonce = s.uid, addr, s.challenge
+		for _, c := range []struct {
+			name string
+			t    *template
+			set  func(*wire.Info)
+		}{
+			{"first", &g.first, func(*wire.Info) {}},
+			{"connected", &g.connected, func(i *wire.Info) { i.ConnectInfo, i.RemoteAccount = true, "$G" }},
+			{"leaving", &g.leaving, func(i *wire.Info) { i.LameDuck = true }},
+		} {
+			i := want
+			c.set(&i)
+			if got, want := string(c.t.append(nil, s)), string(wire.AppendInfo(nil, &i)); got != want {
+				t.Errorf("%s %q:\n got %q\nwant %q", c.name, addr, got, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,231 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// SIGTERM in the middle of traffic across both cms: what was accepted before is
+// delivered in order, and the broker is gone soon after, with exit code 0.
+func TestStopUnderTraffic(t *testing.T) {
+	b := startBroker(t, settings{cms: 2})
+	const readers = 4
+	counts := make(chan int, readers)
+	for range readers {
+		c := b.client("SUB flood 1\r\n")
+		go func() { counts <- c.countNumbered() }()
+	}
+	var acked atomic.Int64
+	p := b.client("")
+	go p.publishForEver("flood", &acked)
+	await(t, "traffic", patience, func() bool { return acked.Load() > 20_000 })
+	want := int(acked.Load())
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	began := time.Now()
+	for range readers {
+		if n := within(t, "a reader's end", counts); n < want {
+			t.Errorf("a reader got %d messages in order, %d were accepted", n, want)
+		}
+	}
+	b.checkEnd(0, soon)
+	b.checkLog()
+	t.Logf("%d messages accepted, end after %v", want, time.Since(began))
+}
+
+// publishForEver sends numbered messages and notes in acked how many of them
+// the broker has dealt with.
+func (c *client) publishForEver(subject string, acked *atomic.Int64) {
+	go func() {
+		for n := int64(0); ; {
+			f, err := c.next()
+			if err != nil {
+				return
+			}
+			if f.line == "PONG" {
+				n += 100
+				acked.Store(n)
+			}
+		}
+	}()
+	for i := 0; ; i += 100 {
+		var out bytes.Buffer
+		for n := range 100 {
+			out.WriteString(pub(subject, fmt.Sprintf("%08d", i+n)))
+		}
+		if c.send(out.String()+"PING\r\n") != nil {
+			return
+		}
+	}
+}
+
+// countNumbered reads numbered messages up to the end of the connection.
+func (c *client) countNumbered() int {
+	for n := 0; ; n++ {
+		f, err := c.next()
+		if err != nil || f.verb() != "MSG" || string(f.body) != fmt.Sprintf("%08d", n) {
+			return n
+		}
+	}
+}
+
+// A cm may only go when no other cm has anything left for its clients. Here the
+// router has still before it what takes long for cm/0, and then something for
+// cm/1, which has nothing to do when the signal comes.
+func TestStopWithBacklog(t *testing.T) {
+	const long, sids, late = 300, 1000, 100
+	b := startBroker(t, settings{cms: 2})
+	p, busy, idle := b.clientOn("cm/0"), b.clientOn("cm/0"), b.clientOn("cm/1")
+	subs := ""
+	for sid := range sids {
+		subs += fmt.Sprintf("SUB long %d\r\n", sid)
+	}
+	must(t, busy.send(subs))
+	must(t, busy.sync())
+	must(t, idle.send("SUB late 1\r\n"))
+	must(t, idle.sync())
+	gotBusy, gotIdle := make(chan int, 1), make(chan int, 1)
+	go func() { gotBusy <- busy.countMessages() }()
+	go func() { gotIdle <- idle.countMessages() }()
+	b.signal("router", syscall.SIGSTOP)
+	must(t, p.publishNumbered("long", long, 16))
+	must(t, p.publishNumbered("late", late, 16))
+	await(t, "messages on their way", patience, func() bool {
+		st := b.status()
+		return st.role("cm/0").InMsgs == long+late
+	})
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	if b.log.find(0, "stopping", patience) == nil {
+		t.Fatal("no reaction to SIGTERM")
+	}
+	b.signal("router", syscall.SIGCONT)
+	if n := within(t, "the end of the busy reader", gotBusy); n != long*sids {
+		t.Errorf("the busy reader got %d of %d messages", n, long*sids)
+	}
+	if n := within(t, "the end of the idle reader", gotIdle); n != late {
+		t.Errorf("the idle reader got %d of %d messages", n, late)
+	}
+	b.checkEnd(0, soon)
+	b.checkLog()
+}
+
+// clientOn connects until a connection lands on that cm.
+func (b *broker) clientOn(role string) *client {
+	b.t.Helper()
+	for {
+		if c := b.client(""); b.homeOf(c) == role {
+			return c
+		}
+	}
+}
+
+// countMessages reads up to the end of the connection.
+func (c *client) countMessages() (n int) {
+	for {
+		f, err := c.next()
+		if err != nil {
+			return n
+		}
+		if f.verb() == "MSG" {
+			n++
+		}
+	}
+}
+
+// A subscriber that reads slowly, and sends something while the broker is
+// ending, gets all that was accepted for it.
+func TestStopWithSlowReader(t *testing.T) {
+	const n, size = 1500, 8 << 10
+	b := startBroker(t, settings{})
+	c := b.clientBy(smallWindow(16<<10), "SUB flood 1\r\n")
+	p := b.client("")
+	must(t, p.publishNumbered("flood", n, size))
+	must(t, p.sync())
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	c.in.Reset(&paced{from: c.conn, rate: 20 << 20, fast: make(chan struct{}), tick: tick})
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	if b.log.find(0, "stopping", patience) == nil {
+		t.Fatal("no reaction to SIGTERM")
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond):
+				io.WriteString(c.conn, "PING\r\n")
+			}
+		}
+	}()
+	if err := c.readNumbered(n, size); err != nil {
+		t.Error(err)
+	}
+	b.checkEnd(0, soon)
+	b.checkLog()
+}
+
+// Somebody who reads nothing delays the end until drain_timeout, not longer,
+// and a second signal ends the wait.
+func TestStopWithStoppedReader(t *testing.T) {
+	for _, signals := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%d signals", signals), func(t *testing.T) {
+			t.Parallel()
+			drain := "500ms"
+			if signals == 2 {
+				drain = "60s"
+			}
+			b := startBroker(t, settings{limits: fmt.Sprintf("drain_timeout = %q", drain)})
+			b.clientBy(smallWindow(4<<10), "SUB flood 1\r\n")
+			p := b.client("")
+			must(t, p.publishNumbered("flood", 2000, 8<<10))
+			must(t, p.sync())
+			b.cmd.Process.Signal(syscall.SIGTERM)
+			if b.log.find(0, "stopping", patience) == nil {
+				t.Fatal("no reaction to SIGTERM")
+			}
+			if signals == 2 {
+				b.cmd.Process.Signal(syscall.SIGTERM)
+			}
+			b.checkEnd(0, soon)
+			b.checkLog()
+		})
+	}
+}
+
+// With the signal come the news to clients that want them, and no new ones.
+func TestStopLameDuck(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, settings{})
+	c, err := dial(b.addr)
+	must(t, err)
+	defer c.reset()
+	must(t, c.send(strings.Replace(quiet, `"protocol":0`, `"protocol":1`, 1)+"SUB a 1\r\n"))
+	must(t, c.sync())
+	f, err := c.next() // the second INFO, after the first PONG
+	if err != nil || f.verb() != "INFO" {
+		t.Fatalf("%q, %v", f.line, err)
+	}
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	f, err = c.next()
+	if err != nil || f.verb() != "INFO" || !strings.Contains(f.line, `"ldm":true`) {
+		t.Errorf("%q, %v, want an INFO with ldm", f.line, err)
+	}
+	if f, err := c.next(); !errors.Is(err, io.EOF) {
+		t.Errorf("%q, %v, want the end", f.line, err)
+	}
+	b.checkEnd(0, soon)
+	if conn, err := net.Dial("tcp", b.addr); err == nil {
+		conn.Close()
+		t.Error("the port is still open")
+	}
+}
