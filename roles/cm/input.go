@@ -267,12 +267,6 @@ func (m *cm) connect(c *conn, arg []byte) {
 	m.must(&store.RecConnect{Conn: c.ref(), JSON: arg})
 }
 
-// record is what all records can do.
-type record interface {
-	Size() int
-	Put([]byte) int
-}
-
 // place returns room for a record of n bytes in the ring, nil when it must wait.
 func (m *cm) place(n int) []byte {
 	if len(m.backlog) > 0 {

@@ -201,18 +201,20 @@ func (r *router) subscribe(l *link, rec []byte) error {
 		r.sendErr(s, wire.CodeMaxSubs)
 		return nil
 	}
+	if s.subs[string(c.SID)] != nil { // of two with one sid the first stays, whatever the second is
+		r.ok(s)
+		return nil
+	}
 	if !wire.ValidSubject(c.Subject) {
 		r.sendErr(s, wire.CodeInvalidSubject)
 		return nil
 	}
-	if s.subs[string(c.SID)] == nil { // of two with one sid the first stays
-		t := &sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID)}
-		if s.subs == nil {
-			s.subs = make(map[string]*sub, 1)
-		}
-		s.subs[string(c.SID)] = t
-		r.index.insert(t)
+	t := &sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID)}
+	if s.subs == nil {
+		s.subs = make(map[string]*sub, 1)
 	}
+	s.subs[string(c.SID)] = t
+	r.index.insert(t)
 	r.ok(s)
 	return nil
 }

@@ -28,6 +28,7 @@
 //	A< refused              nobody listens
 //	A<~ REGEXP              a whole line
 //	A<? TEXT                such lines in a row come in any order
+//	A<+ TEXT                once or more, and then something else
 //	A<1 TEXT                such lines in a row come in one TCP segment
 //	A<* TEXT                TEXT again and again, maybe cut short, then EOF
 //	A,B<% N L M REGEXP      N messages in all; each group 1 matches L to M times

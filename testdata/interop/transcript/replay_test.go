@@ -89,6 +89,8 @@ func (r *replay) steps(steps []step) error {
 		return c.lineLike(s.arg)
 	case "<*":
 		return c.prefix(s.bytes)
+	case "<+":
+		return c.atLeastOnce(s.bytes)
 	}
 	return r.tally(s)
 }
@@ -220,6 +222,21 @@ func (c *conn) anyOrder(steps []step) error {
 		}
 		if err := c.fill(patience); err != nil {
 			return c.surprise(err)
+		}
+	}
+	return nil
+}
+
+// atLeastOnce leaves alone what begins otherwise.
+func (c *conn) atLeastOnce(text []byte) error {
+	for first := true; first || c.have[0] == text[0]; first = false {
+		if err := c.expect(text); err != nil {
+			return err
+		}
+		for len(c.have) == 0 {
+			if err := c.fill(patience); err != nil {
+				return c.surprise(err)
+			}
 		}
 	}
 	return nil

@@ -1,0 +1,260 @@
+package router
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+	"gatehouse/wire"
+)
+
+// op is a record of some cm, before it is known which sessions there are.
+type op struct {
+	kind    store.RecKind // KindNone: route what is there
+	cm      int
+	slot    uint32
+	stale   bool // about the connection that had the slot before
+	subject string
+	reply   string
+	queue   string
+	sid     string
+	max     uint32
+	connect string
+}
+
+func (o op) String() string {
+	return fmt.Sprintf("%v cm/%d slot %d stale %v %q %q %q sid %q max %d %s", o.kind, o.cm, o.slot, o.stale, o.subject, o.reply, o.queue, o.sid, o.max, o.connect)
+}
+
+// opKinds are the kinds in the proportion in which they are drawn.
+var opKinds = func() (list []store.RecKind) {
+	for _, k := range []struct {
+		kind  store.RecKind
+		times int
+	}{
+		{store.KindPub, 28}, {store.KindSub, 20}, {store.KindNone, 12}, {store.KindUnsub, 8}, {store.KindOpen, 6},
+		{store.KindCongested, 3}, {store.KindRelieved, 3}, {store.KindPing, 2}, {store.KindClosed, 2},
+		{store.KindConnect, 2}, {store.KindFail, 1}, {store.KindReset, 1},
+	} {
+		for range k.times {
+			list = append(list, k.kind)
+		}
+	}
+	return list
+}()
+
+var (
+	pubSubjects = rapid.OneOf(
+		rapid.SampledFrom([]string{"a", "a.b", "b"}), // mostly the same, so that they are cached
+		rapid.SampledFrom([]string{"a", "a.b", "b"}),
+		anySubject,
+		rapid.SampledFrom([]string{"$GR.x", "a..b", "_GR_."}),
+	)
+	replies = rapid.OneOf(rapid.Just(""), rapid.Just(""), subjectOf("a", "b"), rapid.SampledFrom([]string{"_R_.x", "r"}))
+	// Not what is valid alone.
+	patterns = rapid.OneOf(anyPattern, anyPattern, anyPattern, rapid.SampledFrom([]string{"", "a..b", ">.a", "a."}))
+	connects = rapid.SampledFrom([]string{
+		`{"verbose":false,"pedantic":false}`, `{"verbose":false,"pedantic":false}`, `{"verbose":false,"pedantic":false}`,
+		`{"headers":true,"no_responders":true,"verbose":false}`, `{"headers":true,"no_responders":true,"verbose":false}`,
+		`{"verbose":false,"pedantic":false,"echo":false}`, `{"verbose":false,"pedantic":false,"echo":false}`,
+		`{"echo":true}`, `{}`, ``, `{"protocol":1,"pedantic":false}`,
+		`{`, `{"protocol":2}`, `{"no_responders":true}`, `{"account":"x"}`,
+	})
+)
+
+func drawOp(t *rapid.T) op {
+	o := op{
+		kind:  rapid.SampledFrom(opKinds).Draw(t, "kind"),
+		cm:    rapid.IntRange(0, 1).Draw(t, "cm"),
+		slot:  uint32(rapid.IntRange(0, 2).Draw(t, "slot")),
+		stale: rapid.IntRange(0, 30).Draw(t, "stale") == 30,
+	}
+	switch o.kind {
+	case store.KindSub:
+		o.subject = patterns.Draw(t, "pattern")
+		o.queue = rapid.SampledFrom([]string{"", "", "p", "q"}).Draw(t, "queue")
+		o.sid = rapid.SampledFrom([]string{"1", "2", "3", "4", "long"}).Draw(t, "sid")
+	case store.KindUnsub:
+		o.sid = rapid.SampledFrom([]string{"1", "2", "3", "9"}).Draw(t, "sid")
+		o.max = rapid.SampledFrom([]uint32{1, 2, 3, 4, 0}).Draw(t, "max")
+	case store.KindPub:
+		o.subject, o.reply = pubSubjects.Draw(t, "subject"), replies.Draw(t, "reply")
+	case store.KindConnect, store.KindOpen:
+		o.connect = connects.Draw(t, "connect")
+	}
+	return o
+}
+
+// script turns ops into records, with gens and body numbers as they come.
+type script struct {
+	gen  uint32
+	gens [2][3]uint32
+	seq  [2]uint64
+	proc [2]uint64
+}
+
+func (s *script) records(o op) []store.Record {
+	if o.kind != store.KindOpen {
+		return []store.Record{s.record(o)}
+	}
+	s.gen++
+	s.gens[o.cm][o.slot] = s.gen
+	o.stale = false
+	open := s.record(o)
+	if o.connect == "" {
+		return []store.Record{open}
+	}
+	o.kind = store.KindConnect
+	return []store.Record{open, s.record(o)}
+}
+
+func (s *script) record(o op) store.Record {
+	c := store.Conn{Slot: o.slot, Gen: s.gens[o.cm][o.slot]}
+	if o.stale {
+		c.Gen--
+	}
+	switch o.kind {
+	case store.KindOpen:
+		return &store.RecOpen{Conn: c, UID: uint64(c.Gen)}
+	case store.KindConnect:
+		return &store.RecConnect{Conn: c, JSON: []byte(o.connect)}
+	case store.KindSub:
+		return &store.RecSub{Conn: c, Subject: []byte(o.subject), Queue: []byte(o.queue), SID: []byte(o.sid)}
+	case store.KindUnsub:
+		return &store.RecUnsub{Conn: c, SID: []byte(o.sid), Max: o.max}
+	case store.KindPub:
+		s.seq[o.cm]++
+		return &store.RecPub{Conn: c, Seq: s.seq[o.cm], Off: 16 * uint32(s.seq[o.cm]), Len: 9, HeaderLen: int32(o.slot) - 1,
+			Subject: []byte(o.subject), Reply: []byte(o.reply)}
+	case store.KindPing:
+		return &store.RecPing{Conn: c}
+	case store.KindFail:
+		return &store.RecFail{Conn: c, Code: uint8(wire.CodeMaxPayload)}
+	case store.KindClosed:
+		return &store.RecClosed{Conn: c}
+	case store.KindCongested:
+		return &store.RecCongested{Conn: c}
+	case store.KindRelieved:
+		return &store.RecRelieved{Conn: c}
+	case store.KindReset:
+		s.proc[o.cm]++
+		return &store.RecReset{Generation: s.proc[o.cm]}
+	}
+	return nil
+}
+
+// Whatever the clients of two cms do, the router says what the model says.
+func TestRouterIsModel(t *testing.T) {
+	const maxSubs = 4
+	g := newRig(t, func(s *privsep.Settings) { s.MaxSubscriptions = maxSubs })
+	rapid.Check(t, func(t *rapid.T) {
+		g.start(t)
+		defer g.stop()
+		m, s := newModel(g, maxSubs), &script{}
+		var pending [2][]store.Record
+		route := func() {
+			g.route()
+			for cm := range pending {
+				m.got[cm] = g.take(cm)
+			}
+			for cm := range pending {
+				for _, r := range pending[cm] {
+					m.apply(cm, r)
+				}
+				pending[cm] = nil
+			}
+			m.settled()
+		}
+		least := rapid.IntRange(1, 300).Draw(t, "least") // else most are short
+		for _, o := range rapid.SliceOfN(rapid.Custom(drawOp), least, 500).Draw(t, "ops") {
+			if o.kind == store.KindNone {
+				route()
+				continue
+			}
+			for _, r := range s.records(o) {
+				pending[o.cm] = append(pending[o.cm], r)
+				g.put(o.cm, r)
+			}
+		}
+		route()
+		m.lose(0, s.proc[0])
+		m.lose(1, s.proc[1])
+		if !g.r.index.root.empty() || len(m.live) > 0 {
+			t.Fatalf("subscriptions are left when all connections are lost")
+		}
+	})
+}
+
+// lose has the parent say that a cm's process has ended.
+func (m *model) lose(cm int, process uint64) {
+	m.g.t.Helper()
+	m.g.r.gone = append(m.g.r.gone, privsep.CMGone{CM: cm, Generation: process})
+	m.g.check(m.g.r.between())
+	m.g.r.publishAll()
+	for i := range m.got {
+		m.got[i] = m.g.take(i)
+	}
+	m.endAll(cm, process)
+	m.settled()
+}
+
+// A message to more recipients than one instruction may hold.
+func TestRouterPieces(t *testing.T) {
+	const n = 1500
+	g := newRig(t, nil)
+	g.start(t)
+	defer g.stop()
+	m := newModel(g, 10*n)
+	seq := uint64(0)
+	do := func(cm int, r store.Record) {
+		g.put(cm, r)
+		g.route()
+		for i := range m.got {
+			m.got[i] = g.take(i)
+		}
+		m.apply(cm, r)
+		m.settled()
+	}
+	open := func(cm int, gen uint32) store.Conn {
+		c := store.Conn{Slot: gen, Gen: gen}
+		do(cm, &store.RecOpen{Conn: c})
+		do(cm, &store.RecConnect{Conn: c, JSON: []byte(`{"verbose":false}`)})
+		return c
+	}
+	a, b := open(0, 1), open(1, 2)
+	for i := range n {
+		sid := fmt.Appendf(nil, "%d.%s", i, strings.Repeat("x", i%37))
+		do(0, &store.RecSub{Conn: a, Subject: []byte("a"), SID: sid})
+		do(1, &store.RecSub{Conn: b, Subject: []byte("*"), SID: sid})
+	}
+	largest, pieces := 0, 0
+	pub := func() {
+		seq++
+		r := &store.RecPub{Conn: b, Seq: seq, Len: 1, HeaderLen: -1, Subject: []byte("a"), Reply: []byte("r")}
+		g.put(1, r)
+		g.route()
+		for i := range m.got {
+			m.got[i] = g.take(i)
+			for _, x := range m.got[i] {
+				pieces++
+				largest = max(largest, len(x.(*store.InsDeliver).Recipients))
+			}
+		}
+		m.apply(1, r)
+		m.settled()
+	}
+	for range 4 { // not cached, cached, encoded beforehand
+		pub()
+	}
+	do(0, &store.RecClosed{Conn: a})
+	for range 4 { // the same on one cm
+		pub()
+	}
+	if pieces < 4*2*3+4*3 || largest > pieceLimit || largest < pieceLimit/2 {
+		t.Fatalf("%d pieces, the largest %d bytes", pieces, largest)
+	}
+}

@@ -1,0 +1,149 @@
+package router
+
+import (
+	"testing"
+
+	"gatehouse/privsep"
+	"gatehouse/roles/standin"
+	"gatehouse/store"
+)
+
+// rig is a router without its loop, and the cms' ends of its rings: a test
+// puts records in, has them routed, and takes the instructions out.
+type rig struct {
+	t   fataler
+	mem *standin.Memory
+	cms []standin.Ends
+	r   *router
+}
+
+type fataler interface {
+	Helper()
+	Fatalf(string, ...any)
+}
+
+func newRig(t testing.TB, change func(*privsep.Settings)) *rig {
+	t.Helper()
+	cfg := standin.Settings(2)
+	if change != nil {
+		change(&cfg)
+	}
+	g := &rig{t: t}
+	var err error
+	g.mem, err = standin.New(cfg)
+	g.check(err)
+	t.Cleanup(g.mem.Close)
+	for i := range cfg.CMs {
+		e, err := g.mem.CMEnds(i)
+		g.check(err)
+		g.cms = append(g.cms, e)
+	}
+	return g
+}
+
+func (g *rig) check(err error) {
+	g.t.Helper()
+	if err != nil {
+		g.t.Fatalf("%v", err)
+	}
+}
+
+// start puts a new router in the place of the one before.
+func (g *rig) start(t fataler) {
+	g.t = t
+	t.Helper()
+	child, parent, err := g.mem.Child(privsep.ID{Role: privsep.RoleRouter})
+	g.check(err)
+	parent.SetPhase(privsep.PhaseRun)
+	child.Parent.SetPhase(privsep.PhaseRun)
+	g.r, err = newRouter(child.Setup, child.Parent)
+	g.check(err)
+	g.r.rnd = 1
+	for i := range g.cms {
+		g.take(i) // what the test before has not taken
+	}
+}
+
+func (g *rig) stop() {
+	g.r.poll.Close()
+	g.r.parent.Close()
+}
+
+// put commits a record of a cm.
+func (g *rig) put(cm int, rec store.Record) {
+	g.t.Helper()
+	if !g.cms[cm].Out.Put(rec) {
+		g.t.Fatalf("cm/%d: no room for %+v", cm, rec)
+	}
+}
+
+// route has the router take everything that was put, cm/0's first.
+func (g *rig) route() {
+	for _, e := range g.cms {
+		e.Out.Publish()
+	}
+	for busy := true; busy; {
+		busy = false
+		for _, l := range g.r.links {
+			busy = g.r.drain(l) || busy
+		}
+	}
+	g.r.publishAll()
+}
+
+// take gives the instructions that a cm has got since the last time.
+func (g *rig) take(cm int) (got []store.Record) {
+	g.t.Helper()
+	for {
+		b, err := g.cms[cm].In.Next()
+		g.check(err)
+		if b == nil {
+			g.cms[cm].In.Release()
+			return got
+		}
+		r := store.NewRecord(store.Kind(b))
+		g.check(r.Parse(append([]byte(nil), b...)))
+		got = append(got, r)
+	}
+}
+
+// to names one recipient of a message.
+type to struct {
+	cm   int
+	conn store.Conn
+	sid  string
+}
+
+// recipients takes the list of an instruction apart.
+func (g *rig) recipients(cm int, ins *store.InsDeliver) (list []to) {
+	g.t.Helper()
+	for rest := ins.Recipients; len(rest) > 0; {
+		slot, gen, sid, tail, ok := store.NextRecipient(rest)
+		if !ok {
+			g.t.Fatalf("recipients of %+v", ins)
+		}
+		list = append(list, to{cm, store.Conn{Slot: slot, Gen: gen}, string(sid)})
+		rest = tail
+	}
+	return list
+}
+
+// open makes a session that is neither verbose nor pedantic, and takes what it
+// is told. gen is also its UID.
+func (g *rig) open(cm int, slot, gen uint32, connect string) store.Conn {
+	g.t.Helper()
+	c := store.Conn{Slot: slot, Gen: gen}
+	g.put(cm, &store.RecOpen{Conn: c, UID: uint64(gen)})
+	g.put(cm, &store.RecConnect{Conn: c, JSON: []byte(`{"verbose":false,"pedantic":false` + connect + `}`)})
+	g.route()
+	if got := g.take(cm); len(got) != 1 {
+		g.t.Fatalf("open: %d instructions", len(got))
+	}
+	return c
+}
+
+func (g *rig) sub(cm int, c store.Conn, subject, queue, sid string) {
+	g.t.Helper()
+	g.put(cm, &store.RecSub{Conn: c, Subject: []byte(subject), Queue: []byte(queue), SID: []byte(sid)})
+	g.route()
+}
