@@ -148,6 +148,13 @@ func WriteAll(fd int, b []byte, timeout time.Duration) error {
 	return nil
 }
 
+// Unsent is how many bytes of those written to a socket its peer's host has not
+// taken yet.
+func Unsent(fd int) int {
+	n, _ := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	return n
+}
+
 // Lock takes the lock of an open file without waiting for it.
 func Lock(f *os.File) error {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {

@@ -46,7 +46,7 @@ CONGESTED, RELIEVED.
 
 Input: what the router instructs the cm to do.
   {"kind":"SEND","slot":0,"gen":1,"data":"INFO {} \r\n"}
-  {"kind":"SEND","slot":0,"gen":1,"data":"-ERR 'Stale Connection'\r\n","close":true}
+  {"kind":"SEND","slot":0,"gen":1,"data":"PONG\r\n","close":true}
   {"kind":"DELIVER","seq":1,"recipients":[{"slot":0,"gen":1,"sid":"1"}]}
   {"kind":"HOLD","slot":0,"gen":1}        stops reading from a client
   {"kind":"RESUME","slot":0,"gen":1}

@@ -37,6 +37,7 @@ type cm struct {
 	waiting []*conn // with a deadline
 	behind  []*conn // readers whose senders wait
 
+	hurry   bool   // what was said to the router must not wait for the batch
 	full    bool   // ring or arena: no reading
 	ahead   bool   // of the router: no reading
 	backlog []kept // records that had no room
@@ -46,7 +47,9 @@ type cm struct {
 	lastShown          int64
 	nextFast, nextSlow int64
 	slowEvery          time.Duration
-	stopping           bool
+	stopping           bool // no more is read
+	drained            bool // the parent was told that all of it is routed
+	leaving            bool // so is what the others had read
 	stopBy             int64
 
 	inMsgs, inBytes, outMsgs, outBytes, slow, malformed uint64
@@ -274,14 +277,19 @@ func (m *cm) handle(msg *privsep.Message) error {
 		if err := s.Parse(msg.Payload); err != nil {
 			return err
 		}
+		m.leaving = m.stopping
 		m.stopping, m.stopBy = true, m.now+int64(s.Drain)
 	}
 	return nil
 }
 
-// finish ends the connections once all they sent is delivered, or when time is up.
+// finish ends the connections once all is delivered that they, or those of other
+// cms, had sent; or when time is up.
 func (m *cm) finish() bool {
-	if !m.drained() && m.now < m.stopBy {
+	if !m.drained && m.routed() {
+		m.drained = m.parent.Send(privsep.KindDrained, nil) == nil
+	}
+	if m.now < m.stopBy && !(m.leaving && m.delivered()) {
 		return false
 	}
 	for _, c := range m.conns {

@@ -21,7 +21,8 @@ type conn struct {
 	flags      connFlags
 	pings      uint8
 	lastIn     int64 // loop time, ns
-	lastOut    int64 // last time the socket took bytes
+	lastOut    int64 // last time the socket took bytes, or its peer did
+	unsent     int   // in the socket when last looked at
 	row        *store.ColumnRow
 	in, sent   traffic
 	deadline   int64 // of the first operation or of lingering, 0: none
@@ -45,6 +46,7 @@ const (
 	flagConnected                       // has sent its first complete operation
 	flagWaiting                         // a complete payload waits for room in the arena
 	flagWide                            // has been sent more than a small chunk at once
+	flagUnix                            // is a Unix socket
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -105,6 +107,9 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 		privsep.CloseFD(fd)
 		m.release(int(h.Slot), h.UID)
 		return
+	}
+	if h.Unix {
+		c.flags |= flagUnix
 	}
 	c.row = m.columns.Row(int(h.Slot))
 	c.row.UID.Store(h.UID)

@@ -9,7 +9,8 @@ const instructionBatch = 4096
 
 // instructions carries out what the router says and tells whether there was any.
 func (m *cm) instructions() (bool, error) {
-	for n := 0; n < instructionBatch; n++ {
+	m.hurry = false
+	for n := 0; n < instructionBatch && !m.hurry; n++ {
 		rec, err := m.in.Next()
 		if err != nil {
 			return false, err

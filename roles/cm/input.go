@@ -69,7 +69,7 @@ func (m *cm) readOne(c *conn) bool {
 		return false
 	}
 	if n == 0 {
-		m.close(c, reasonEOF)
+		m.ended(c)
 		return true
 	}
 	if n < len(buf) && !c.has(flagEOF) {
@@ -87,6 +87,20 @@ func (m *cm) readOne(c *conn) bool {
 	c.showIn()
 	m.requeue(c)
 	return true
+}
+
+// ended acts on the end of a client's stream. What the client had asked before
+// is answered first, so the router has the connection closed unless nothing of
+// it can be under way.
+func (m *cm) ended(c *conn) {
+	c.flags |= flagEOF
+	if m.routed() && !m.out.Pending() && m.in.Backlog() == 0 {
+		m.close(c, reasonEOF)
+		return
+	}
+	c.flags |= flagFailed
+	m.dropBody(c)
+	m.must(&store.RecFail{Conn: c.ref(), Code: uint8(wire.CodeBareClose)})
 }
 
 func (m *cm) readError(c *conn, errno syscall.Errno) {
@@ -162,6 +176,7 @@ func (m *cm) message(c *conn, f *wire.Frame) {
 func (m *cm) emitPub(c *conn, h store.Handle, headerLen int32, subject, reply []byte) {
 	m.inMsgs++
 	c.in.msgs++
+	c.flags |= flagConnected
 	p := &m.pub
 	p.Conn, p.Seq, p.Off, p.Len, p.HeaderLen = c.ref(), h.Seq, h.Off, h.Len, headerLen
 	p.Subject, p.Reply = subject, reply
@@ -196,7 +211,6 @@ func (m *cm) messageEnd(c *conn) {
 		return
 	}
 	copy(buf, b.buf)
-	c.flags &^= flagWaiting
 	m.emitPub(c, h, b.headerLen, b.subject, b.reply)
 	m.dropBody(c)
 }
@@ -227,6 +241,7 @@ func (m *cm) newBody() *pendingBody {
 }
 
 func (m *cm) dropBody(c *conn) {
+	c.flags &^= flagWaiting
 	if c.body != nil && len(m.bodies) < bodyPool && cap(c.body.buf) <= bodyPoolMax {
 		m.bodies = append(m.bodies, c.body)
 	}
@@ -246,10 +261,7 @@ func (m *cm) control(c *conn, f *wire.Frame) {
 	case wire.OpConnect:
 		m.connect(c, f.Arg)
 	}
-	if !c.has(flagConnected) {
-		c.flags |= flagConnected
-		c.deadline = 0
-	}
+	c.flags |= flagConnected
 }
 
 // connect passes CONNECT on; all that the cm itself wants of it is whether

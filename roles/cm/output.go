@@ -69,8 +69,11 @@ const msgOverhead = 48
 func (m *cm) grown(c *conn, o *output, n int) {
 	o.size += n
 	m.touch(c)
-	if o.size >= flushAt && !c.has(flagBlocked) {
+	switch {
+	case o.size >= flushAt && !c.has(flagBlocked):
 		m.flush(c)
+	case o.size > m.cfg.MaxPending/8 && !c.has(flagCongested):
+		m.pressure(c)
 	}
 }
 
@@ -177,10 +180,11 @@ func (m *cm) pressure(c *conn) {
 		c.flags |= flagCongested
 		m.behind = append(m.behind, c)
 		m.must(&store.RecCongested{Conn: c.ref()})
+		m.hurry = true // the router must know before much more is written
 	}
 	limit := m.cfg.MaxPending
 	if c.has(flagCongested) {
-		limit += m.cfg.Arena // what was under way when its senders were stopped
+		limit += m.cfg.CMs * m.cfg.Arena // what was under way when its senders were stopped
 	}
 	if size > limit {
 		m.close(c, reasonSlow)

@@ -57,6 +57,8 @@ func (m *cm) deadlines() {
 	for _, c := range m.waiting {
 		switch {
 		case m.conns[c.slot] != c || c.deadline == 0:
+		case c.has(flagConnected|flagWaiting) && !c.has(flagLingering): // in time
+			c.deadline = 0
 		case m.now < c.deadline:
 			keep = append(keep, c)
 		case c.has(flagLingering):
@@ -78,7 +80,7 @@ func (m *cm) stopped() {
 		if m.conns[c.slot] != c || !c.has(flagCongested) {
 			continue
 		}
-		if m.progressing(c) {
+		if m.taking(c); m.progressing(c) {
 			keep = append(keep, c)
 			continue
 		}
@@ -88,6 +90,18 @@ func (m *cm) stopped() {
 	m.behind = keep
 }
 
+// taking notes whether the peer has taken bytes since the last look. The socket
+// itself is writable again only when much of it is empty, which with a slow
+// reader takes seconds.
+func (m *cm) taking(c *conn) bool {
+	n := privsep.Unsent(c.fd)
+	if n == c.unsent {
+		return false
+	}
+	c.unsent, c.lastOut = n, m.now
+	return true
+}
+
 // keepalive asks the silent for a sign of life, and ends those that gave none
 // or take nothing.
 func (m *cm) keepalive() {
@@ -95,9 +109,9 @@ func (m *cm) keepalive() {
 	for _, c := range m.conns {
 		switch {
 		case c == nil || c.has(flagLingering):
-		case c.has(flagBlocked) && m.now-c.lastOut > stuck:
+		case c.has(flagBlocked) && m.now-c.lastOut > stuck && !m.taking(c):
 			m.close(c, reasonSlow)
-		case m.now-c.lastIn < silent*int64(c.pings+1) || c.has(flagHeld|flagFailed) || len(c.rest) > 0:
+		case m.now-c.lastIn < silent*int64(c.pings+1) || c.has(flagHeld|flagFailed|flagReadable) || len(c.rest) > 0:
 		case int(c.pings) >= m.cfg.PingMax:
 			m.fail(c, wire.CodeStale)
 		default:
@@ -137,19 +151,26 @@ func (m *cm) discard(c *conn) {
 	}
 }
 
-// drained tells whether all that clients sent before the broker was told to
-// stop has been routed and written.
-func (m *cm) drained() bool {
+// routed tells whether all that clients sent before the broker was told to stop
+// has been routed.
+func (m *cm) routed() bool {
 	_, unread := m.out.Lag()
-	return unread == 0 && m.in.Backlog() == 0 && len(m.backlog) == 0 && m.unsent() == 0
+	return unread == 0 && len(m.backlog) == 0
 }
 
-func (m *cm) unsent() int {
-	n := 0
+// delivered tells whether all that was routed here has reached the clients'
+// hosts: a connection that is closed with bytes unread takes with it what is
+// still in the socket. What a Unix socket has taken is the peer's already.
+func (m *cm) delivered() bool {
+	if m.in.Backlog() > 0 {
+		return false
+	}
 	for _, c := range m.conns {
-		if c != nil && c.out != nil {
-			n += c.out.size
+		switch {
+		case c == nil || c.has(flagEOF):
+		case c.out != nil && c.out.size > 0, !c.has(flagUnix) && privsep.Unsent(c.fd) > 0:
+			return false
 		}
 	}
-	return n
+	return true
 }

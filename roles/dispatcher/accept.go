@@ -61,17 +61,37 @@ func (d *dispatcher) admit(p pending) {
 	}
 }
 
-// refuse says why, in the words that clients know, and closes. The client
-// expects INFO before anything else.
+// refused is a connection that was told why and is closed soon: a client that
+// writes to a closed one may never read what it was told.
+type refused struct {
+	fd  int
+	due int64
+}
+
+const (
+	refusedTime = 250 * time.Millisecond
+	refusedMost = 64
+)
+
+// refuse says why, in the words that clients know, and ends the connection. The
+// client expects INFO before anything else.
 func (d *dispatcher) refuse(p pending) {
 	i := wire.Info{ServerID: d.cfg.ServerID, ServerName: d.cfg.Broker, Version: wire.ServerVersion, Proto: 1,
 		Host: d.cfg.Host, Port: int(d.cfg.Port), Headers: true, MaxPayload: d.cfg.MaxPayload}
 	b := wire.AppendErr(wire.AppendInfo(nil, &i), wire.CodeMaxConnections)
 	privsep.RawWrite(p.fd, b) // best effort: an empty socket buffer takes it
 	privsep.ShutdownWrite(p.fd)
-	privsep.CloseFD(p.fd)
+	d.told = append(d.told, refused{p.fd, d.now + int64(refusedTime)})
 	d.refusedMax++
 	d.complain("connection refused", "max_connections")
+}
+
+// closeRefused closes those whose time is up, and the oldest when there are many.
+func (d *dispatcher) closeRefused() {
+	for len(d.told) > 0 && (d.told[0].due <= d.now || len(d.told) > refusedMost) {
+		privsep.CloseFD(d.told[0].fd)
+		d.told = d.told[1:]
+	}
 }
 
 // handOver gives the connection to the least loaded cm that takes it; false: none does now.

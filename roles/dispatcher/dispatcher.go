@@ -22,6 +22,7 @@ type dispatcher struct {
 	order     []int
 
 	waiting    *pending // accepted, but no cm takes it now
+	told       []refused
 	pauseUntil int64
 	listening  bool // the listeners are in the poller
 	stopping   bool
@@ -68,6 +69,7 @@ func (d *dispatcher) readClock() { d.now = int64(time.Since(clock)) + 1 }
 func (d *dispatcher) run() error {
 	for !d.stopping {
 		d.readClock()
+		d.closeRefused()
 		if d.waiting != nil && d.handOver(*d.waiting) {
 			d.waiting = nil
 		}
@@ -120,10 +122,14 @@ func (d *dispatcher) timeout() time.Duration {
 	if d.waiting != nil {
 		return retryPause
 	}
-	if d.now < d.pauseUntil {
-		return time.Duration(d.pauseUntil - d.now)
+	next := time.Duration(-1)
+	if len(d.told) > 0 {
+		next = max(time.Duration(d.told[0].due-d.now), 0)
 	}
-	return -1
+	if pause := time.Duration(d.pauseUntil - d.now); pause > 0 && (next < 0 || pause < next) {
+		next = pause
+	}
+	return next
 }
 
 func (d *dispatcher) event(e privsep.Ready) error {

@@ -1,6 +1,8 @@
 package parent
 
 import (
+	"errors"
+	"io"
 	"time"
 
 	"gatehouse/privsep"
@@ -46,6 +48,7 @@ type child struct {
 	stats      privsep.RoleStats
 	statsID    uint64 // of the last answer
 	drained    bool   // said that it has nothing left to do
+	leaving    bool   // was told to go, now that it is not needed any more
 	killed     bool   // at the end of the broker
 	logDropped int
 	logWindow  int64
@@ -76,7 +79,7 @@ func (p *parent) start(c *child) error {
 	}
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
-	c.drained, c.killed = false, false
+	c.drained, c.leaving, c.killed = false, false, false
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
 	c.ch = privsep.NewChannel(mine, privsep.RoleParent, c.id.Role, key)
@@ -204,7 +207,11 @@ func (p *parent) send(c *child, k privsep.Kind, payload []byte, fds ...int) {
 	if c.ch == nil || c.state != running && c.state != stopping {
 		return
 	}
-	if err := c.ch.Send(k, payload, fds...); err != nil {
+	err := c.ch.Send(k, payload, fds...)
+	if errors.Is(err, io.EOF) {
+		return // it has ended; its pidfd tells
+	}
+	if err != nil {
 		p.log.Error().Str("role", c.id.String()).Str("kind", k.String()).Err(err).Msg("role does not read its channel")
 		p.kill(c)
 	}

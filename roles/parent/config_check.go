@@ -237,8 +237,10 @@ func (c *Config) checkRelations() (faults []fault) {
 	add(s.Arena < 4*l.MaxPayload,
 		fmt.Sprintf("store.arena (%v) must be at least 4 times limits.max_payload (%v)", s.Arena, l.MaxPayload),
 		"store.arena", "limits.max_payload")
-	add(s.Ring < 8*l.MaxControlLine,
-		fmt.Sprintf("store.ring (%v) must be at least 8 times limits.max_control_line (%v)", s.Ring, l.MaxControlLine),
+	// A message to one subscriber takes two control lines and some, and a record
+	// may take a quarter of its ring.
+	add(s.Ring < 16*l.MaxControlLine,
+		fmt.Sprintf("store.ring (%v) must be at least 16 times limits.max_control_line (%v)", s.Ring, l.MaxControlLine),
 		"store.ring", "limits.max_control_line")
 	add(l.MaxPending < l.MaxPayload,
 		fmt.Sprintf("limits.max_pending (%v) must be at least limits.max_payload (%v)", l.MaxPending, l.MaxPayload),

@@ -188,14 +188,16 @@ func (p *parent) signal() {
 }
 
 // beginStop ends the broker in order: no new connections, the news to clients,
-// then the connection managers once all that was sent is delivered.
+// no more reading from clients, then the connection managers once all that was
+// sent is delivered.
 func (p *parent) beginStop() {
 	drain := p.cfg.Limits.DrainTimeout
 	p.log.Info().Dur("drain", drain).Msg("stopping")
 	p.stopping, p.stopBy = true, time.Now().Add(drain+time.Second)
+	p.closeListeners()
 	for _, c := range p.children {
 		if c.state == backoff {
-			c.state = gone
+			p.giveUp(c)
 		}
 		if c.id.Role == privsep.RoleDispatcher || c.id.Role == privsep.RoleRouter {
 			p.stop(c)
@@ -204,8 +206,19 @@ func (p *parent) beginStop() {
 	p.stopCMs()
 }
 
+// giveUp lets a component that is away stay away; but the cms need a router to
+// finish with.
+func (p *parent) giveUp(c *child) {
+	if c.id.Role == privsep.RoleRouter {
+		c.wake = time.Now()
+		return
+	}
+	c.state = gone
+}
+
 // stop asks one child to finish. The router is asked for the news to clients
-// only: it serves until the last cm has ended.
+// only: it serves until the last cm has ended. A cm is asked twice: to read no
+// more, and to go.
 func (p *parent) stop(c *child) {
 	m := privsep.Shutdown{Drain: max(time.Until(p.stopBy)-time.Second, 0)}
 	p.send(c, privsep.KindShutdown, m.Append(nil))
@@ -228,6 +241,22 @@ func (p *parent) stopCMs() {
 	}
 }
 
+// letCMsGo follows when all that the cms had read is routed: from then on none
+// has anything for another.
+func (p *parent) letCMsGo() {
+	for _, c := range p.children {
+		if c.id.Role == privsep.RoleCM && c.alive() && !c.drained {
+			return
+		}
+	}
+	for _, c := range p.children {
+		if c.id.Role == privsep.RoleCM && c.alive() && !c.leaving {
+			c.leaving = true
+			p.stop(c)
+		}
+	}
+}
+
 func (p *parent) hasDrained(c *child) {
 	c.drained = true
 	if p.stopping {
@@ -240,14 +269,20 @@ func (p *parent) stopByTime(now time.Time) {
 	if !p.stopping {
 		return
 	}
+	p.letCMsGo()
 	cms := false
 	for _, c := range p.children {
 		cms = cms || c.id.Role == privsep.RoleCM && c.alive()
 	}
 	for _, c := range p.children {
-		if c.alive() && !c.killed && (now.After(p.stopBy) || !cms && c.id.Role == privsep.RoleRouter) {
+		switch {
+		case !c.alive():
+		case now.After(p.stopBy) && !c.killed:
 			c.killed = true
 			p.kill(c)
+		case !cms && c.id.Role == privsep.RoleRouter && !c.leaving:
+			c.leaving = true
+			p.stop(c)
 		}
 	}
 }

@@ -126,10 +126,11 @@ func (p *parent) handOut(c *child) error {
 }
 
 // connect gives a child that has just become ready its ways to those peers that
-// are running; those that are not get theirs when they are ready.
+// are ready too; those that are not get theirs when they are. Peers that are
+// stopping count: a cm cannot finish without the router.
 func (p *parent) connect(c *child) {
 	for _, o := range p.children {
-		if o == c || o.state != running {
+		if o == c || o.state != running && o.state != stopping {
 			continue
 		}
 		a, b := c, o

@@ -18,6 +18,7 @@ type link struct {
 	out        *store.Producer
 	bell       int        // doorbell fd, -1 before it is known
 	wakes      int        // edges seen on bell since it was last read
+	due        bool       // bell, for what was published
 	sessions   []*session // by slot
 	open       int
 
@@ -80,7 +81,7 @@ func (r *router) waitRoom(l *link, n int) []byte {
 // exit ends the role from within a batch: without its parent or its poller
 // there is no way to go on, and what is published stays for a successor.
 func (r *router) exit(err error) {
-	if !errors.Is(err, privsep.ErrOrphan) {
+	if !errors.Is(err, privsep.ErrOrphan) && !errors.Is(err, errDone) {
 		r.log.Error("ended", privsep.Err(err))
 		os.Exit(1)
 	}
@@ -91,8 +92,10 @@ func (r *router) exit(err error) {
 // the incoming ones, then the doorbells of those who wait.
 func (r *router) publishAll() {
 	for _, l := range r.links {
-		ring := l.out.Publish()
-		if l.in.Release() || ring {
+		l.due = l.out.Publish()
+	}
+	for _, l := range r.links {
+		if l.in.Release() || l.due {
 			r.ring(l)
 		}
 	}

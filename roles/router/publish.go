@@ -240,6 +240,8 @@ func (r *router) noResponders(s *session, p *store.RecPub) {
 		if t.ses == s {
 			r.buf = wire.AppendNoResponders(r.buf[:0], p.Reply, t.sid, p.Subject)
 			r.send(s, r.buf, 0)
+			// Clients count it towards UNSUB's max, so it counts here too:
+			// otherwise the subscription would stay behind.
 			t.delivered++
 			if t.max > 0 && t.delivered >= t.max {
 				r.unsubscribe(t)

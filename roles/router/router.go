@@ -1,6 +1,7 @@
 package router
 
 import (
+	"errors"
 	"io"
 	"time"
 
@@ -43,6 +44,7 @@ type router struct {
 	// What the parent said, acted on between batches.
 	gone     []privsep.CMGone
 	stopping bool
+	told     bool // that the broker stops
 	msg      privsep.Message
 }
 
@@ -78,7 +80,7 @@ func (r *router) run() error {
 			continue
 		}
 		timeout := time.Duration(0)
-		if !busy && r.sleep() {
+		if !busy && !r.noted() && r.sleep() {
 			timeout = -1
 		}
 		ready, err := r.poll.Wait(timeout)
@@ -86,7 +88,9 @@ func (r *router) run() error {
 			return err
 		}
 		r.awake()
-		if err := r.events(ready); err != nil {
+		if err := r.events(ready); errors.Is(err, errDone) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 		if err := r.between(); err != nil {
@@ -194,10 +198,21 @@ func (r *router) handle(m *privsep.Message) error {
 	case privsep.KindStatsGet:
 		return r.stats(m)
 	case privsep.KindShutdown:
-		r.stopping = true
+		if r.told {
+			return errDone
+		}
+		r.stopping, r.told = true, true
 	}
 	return nil
 }
+
+// errDone ends the loop: the parent said stop a second time, which it does when
+// the last cm has gone.
+var errDone = errors.New("router: nothing left to do")
+
+// noted tells whether there is something for between, which may have come in the
+// middle of a batch.
+func (r *router) noted() bool { return r.stopping || len(r.gone) > 0 }
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {

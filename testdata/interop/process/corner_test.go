@@ -66,15 +66,16 @@ func TestPublishFirst(t *testing.T) {
 // smallest ring, delivered or quoted in an error.
 func TestLongestLines(t *testing.T) {
 	t.Parallel()
-	b := startBroker(t, settings{limits: `max_control_line = "64KiB"`, store: `ring = "2MiB"`})
+	b := startBroker(t, settings{limits: `max_control_line = "64KiB"`, store: `ring = "1MiB"`})
 	before := b.processes()
-	sid, subject := strings.Repeat("1", 65_000), strings.Repeat("s", 65_000)
+	const line = 64 << 10 // of which "> " and " 2" are not text
+	sid, subject := strings.Repeat("1", line-2), strings.Repeat("s", line-2)
 	c := b.client("SUB > " + sid + "\r\n")
 	must(t, c.send("PUB "+subject+" 2\r\nhi\r\n"))
 	if body := c.expect(t, "MSG "+subject+" "+sid+" 2"); body != "hi" {
 		t.Errorf("body %q", body)
 	}
-	reserved := "$NRG." + strings.Repeat("\x01", 65_000)
+	reserved := "$NRG." + strings.Repeat("\x01", line-7)
 	must(t, c.send("PUB "+reserved+" 2\r\nhi\r\n"))
 	c.expect(t, fmt.Sprintf("-ERR 'Permissions Violation for Publish to %q'", reserved))
 	must(t, b.serves())

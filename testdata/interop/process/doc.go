@@ -13,7 +13,8 @@
 //
 // Random input is printed with its seed; GATEHOUSE_SEED repeats one.
 //
-// Files: broker_test.go (start, stop, kill), log_test.go (standard error),
-// proc_test.go (what /proc says), client_test.go (raw clients), and a file for
-// each group of tests.
+// Files: broker_test.go (start, stop, kill), status_test.go (what the broker
+// says of itself), log_test.go (standard error), proc_test.go (what /proc says),
+// client_test.go (raw clients), calm_test.go (clients that nothing may disturb),
+// and a file for each group of tests.
 package process

@@ -2,6 +2,7 @@ package process
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,11 +22,12 @@ const (
 func TestKillRouter(t *testing.T) {
 	b := startBroker(t, settings{cms: 2})
 	nc := b.natsClient()
-	others := b.processes()
+	others, open := b.processes(), b.openEverywhere()
 	for range kills {
 		b.killAndServe("router", others)
 		awaitAnswer(t, nc)
 	}
+	b.awaitOpen(open)
 }
 
 // The connections of a dead dispatcher are the cms'; new ones wait in the
@@ -33,7 +35,7 @@ func TestKillRouter(t *testing.T) {
 func TestKillDispatcher(t *testing.T) {
 	b := startBroker(t, settings{cms: 2})
 	calm := startCalm(t, b.client(""), b.client(""), 0)
-	others := b.processes()
+	others, open := b.processes(), b.openEverywhere()
 	for range kills {
 		pid := b.processes()["dispatcher"]
 		must(t, syscall.Kill(pid, syscall.SIGSTOP))
@@ -56,6 +58,7 @@ func TestKillDispatcher(t *testing.T) {
 		}
 	}
 	calm.end(t)
+	b.awaitOpen(open)
 }
 
 func TestKillCM(t *testing.T) {
@@ -73,7 +76,7 @@ func TestKillCM(t *testing.T) {
 		t.Fatalf("%d clients on cm/0, %d on cm/1", len(here), len(there))
 	}
 	calm := startCalm(t, there[0], there[1], 0)
-	others := b.processes()
+	others, open := b.processes(), b.openEverywhere()
 	for i := range kills {
 		b.killAndServe("cm/0", others)
 		awaitAnswer(t, nc)
@@ -91,6 +94,37 @@ func TestKillCM(t *testing.T) {
 		t.Errorf("restarts: %+v", st.Processes)
 	}
 	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	b.awaitOpen(open)
+}
+
+// openEverywhere is what each process has open, but for clients.
+func (b *broker) openEverywhere() map[string]string {
+	b.t.Helper()
+	all, kinds := map[string]string{}, sockets()
+	for role, pid := range b.processes() {
+		count, err := descriptors(pid, kinds)
+		must(b.t, err)
+		delete(count, "tcp connection")
+		delete(count, "") // a socket that has come or gone since it was listed
+		all[role] = fmt.Sprint(count)
+	}
+	return all
+}
+
+// awaitOpen wants every process, the new ones too, to have open what was open
+// before: nothing is left of those that died.
+func (b *broker) awaitOpen(before map[string]string) {
+	b.t.Helper()
+	var now map[string]string
+	defer func() {
+		if b.t.Failed() {
+			b.t.Logf("open now:    %v\nopen before: %v", now, before)
+		}
+	}()
+	await(b.t, "the descriptors of before", soon, func() bool {
+		now = b.openEverywhere()
+		return maps.Equal(now, before)
+	})
 }
 
 // killAndServe kills a role and wants new clients served by both cms within
@@ -124,6 +158,7 @@ func (b *broker) killAndServe(role string, others map[string]int) {
 	if now[role] == pid || now[role] == 0 {
 		b.t.Errorf("%s is pid %d, was %d", role, now[role], pid)
 	}
+	checkTasks(b.t, now[role])
 }
 
 // serves lets four new clients, so that there is one on each cm, hear each

@@ -69,7 +69,8 @@ func TestPosture(t *testing.T) {
 }
 
 // checkTasks looks at every thread and returns the uid of them all.
-func checkTasks(t *testing.T, pid int) (uid string) {
+func checkTasks(t testing.TB, pid int) (uid string) {
+	t.Helper()
 	all := tasks(pid)
 	if len(all) == 0 {
 		t.Fatal("no thread")

@@ -31,6 +31,11 @@ var startErrors = map[string]func(t *testing.T, b *broker) (names []string, left
 		b.edit("[limits]", "[limits]\nmax_payload = = 1")
 		return []string{b.lineOf("= =")}, nil
 	},
+	"ring too small for its lines": func(t *testing.T, b *broker) ([]string, []string) {
+		b.edit("[limits]", "[limits]\nmax_control_line = \"64KiB\"")
+		b.edit("[store]", "[store]\nring = \"512KiB\"")
+		return []string{b.lineOf("512KiB"), "store.ring", "max_control_line"}, nil
+	},
 	"port taken": func(t *testing.T, b *broker) ([]string, []string) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		must(t, err)

@@ -118,22 +118,25 @@ func (b *broker) stop(t *testing.T) {
 // complaint is what no client may make a log say.
 var complaint = regexp.MustCompile(`"role died"|"security"`)
 
-// settle waits until the broker has forgotten the connections of the last
-// replay: one new connection on each connection manager is served, which comes
-// after all that the old ones left behind.
-func (b *broker) settle() error {
+// crowd is how many new connections surely are on every connection manager,
+// the least busy ones first, beside those of a transcript.
+const crowd = 6
+
+// settle waits until the broker has dealt with the past: n new connections are
+// served, each connection manager's after all that its old ones left behind.
+func (b *broker) settle(n int) error {
 	deadline := time.Now().Add(patience)
 	for {
-		err := b.visit()
+		err := b.visit(n)
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
 	}
 }
 
-func (b *broker) visit() error {
+func (b *broker) visit(n int) error {
 	var errs []error
-	for range 2 {
+	for range n {
 		c, err := dial(b.addr, false, true)
 		if err != nil {
 			return err

@@ -1,14 +1,16 @@
 // Package transcript replays testdata/wire/*.txt against a running gatehouse:
 // what clients send, byte for byte, and what must come back. Each file is
 // replayed twice over TCP, with every burst in one write and with every byte in
-// a write of its own, and must get the same answers. Another broker stands in
-// to show that the answers are those that clients are used to:
+// a write of its own (but for the middle of long ones), and must get the same
+// answers. Another broker stands in to show that the answers are those that
+// clients are used to:
 //
 //	go test -peer .              the nats-server that testdata/peers names
 //	NATS_SERVER=/path go test .  this one
 //	go test -update .            rewrites testdata/wire/rules.ok
 //
-// The binary is $GATEHOUSE, or is built from the checkout.
+// The binary is $GATEHOUSE, or is built from the checkout. The go command knows
+// neither it nor the transcripts as inputs: -count=1 keeps it from an old answer.
 //
 // # Transcripts
 //
@@ -34,6 +36,7 @@
 //	A,B<% N L M REGEXP      N messages in all; each group 1 matches L to M times
 //	A=                      open, and nothing else came: PING is answered by PONG
 //	wait DURATION           time passes
+//	settle                  the broker has dealt with all that was sent and closed
 //	leave                   the broker is told to stop
 //	gatehouse: STEP         for one broker alone, likewise nats-server:
 //

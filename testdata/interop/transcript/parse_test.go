@@ -30,7 +30,7 @@ type transcript struct {
 // rule is a line of the protocol: a tag for it, and its words.
 type rule struct{ tag, words string }
 
-// step is one line. What op is, doc.go says; "wait" and "leave" have no conn.
+// step is one line. What op is, doc.go says; one that is a word has no conn.
 type step struct {
 	line   int
 	broker string // "" for both
@@ -134,7 +134,7 @@ func parseStep(line string) (s step, err error) {
 			s.broker, line = broker, rest
 		}
 	}
-	if line == "leave" {
+	if line == "leave" || line == "settle" {
 		s.op = line
 		return s, nil
 	}

@@ -60,6 +60,8 @@ func (r *replay) steps(steps []step) error {
 	case s.op == "wait":
 		<-time.After(s.wait)
 		return nil
+	case s.op == "settle":
+		return r.broker.settle(crowd)
 	case s.op == "leave":
 		return r.broker.leave()
 	case s.arg == "refused":
