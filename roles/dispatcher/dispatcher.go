@@ -24,6 +24,8 @@ type dispatcher struct {
 	waiting    *pending // accepted, but no cm takes it now
 	told       []refused
 	pauseUntil int64
+	since      int64 // the first cm was there
+	gathered   bool  // all cms were there, or have been waited for
 	listening  bool // the listeners are in the poller
 	stopping   bool
 	now        int64
@@ -59,6 +61,10 @@ const (
 
 	acceptPause = 100 * time.Millisecond
 	retryPause  = time.Millisecond
+
+	// gatherTime is how long after the first cm the others are waited for at the
+	// start: who waits in the listen queue is then spread over all of them.
+	gatherTime = 500 * time.Millisecond
 )
 
 var clock = time.Now()
@@ -94,12 +100,16 @@ func (d *dispatcher) open() bool {
 	if d.now < d.pauseUntil || d.stopping {
 		return false
 	}
+	present := 0
 	for _, c := range d.cms {
 		if c.ch != nil {
-			return true
+			present++
 		}
 	}
-	return false
+	if present == len(d.cms) || d.since != 0 && d.now >= d.since+int64(gatherTime) {
+		d.gathered = true
+	}
+	return present > 0 && d.gathered
 }
 
 // listen puts the listeners into the poller, or takes them out so that
@@ -126,7 +136,11 @@ func (d *dispatcher) timeout() time.Duration {
 	if len(d.told) > 0 {
 		next = max(time.Duration(d.told[0].due-d.now), 0)
 	}
-	if pause := time.Duration(d.pauseUntil - d.now); pause > 0 && (next < 0 || pause < next) {
+	until := d.pauseUntil
+	if !d.gathered && d.since != 0 {
+		until = max(until, d.since+int64(gatherTime))
+	}
+	if pause := time.Duration(until - d.now); pause > 0 && (next < 0 || pause < next) {
 		next = pause
 	}
 	return next
@@ -222,6 +236,9 @@ func (d *dispatcher) newCM(m *privsep.Message) error {
 	ch.SetPhase(privsep.PhaseRun)
 	if err := d.poll.Add(ch.FD(), tokenCM+uint64(k), privsep.In); err != nil {
 		return err
+	}
+	if d.since == 0 {
+		d.since = d.now
 	}
 	d.cms[k] = cmPeer{ch: ch, generation: p.Generation}
 	return nil
