@@ -26,7 +26,7 @@ type dispatcher struct {
 	pauseUntil int64
 	since      int64 // the first cm was there
 	gathered   bool  // all cms were there, or have been waited for
-	listening  bool // the listeners are in the poller
+	listening  bool  // the listeners are in the poller
 	stopping   bool
 	now        int64
 
