@@ -1,0 +1,88 @@
+package roles
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// What a package may import is policy: a reviewer reads here what a role cannot
+// do by itself. Only direct imports count; a linked-in package is no wall, the
+// sandbox is.
+var policy = []struct {
+	folder string
+	except string // the file that may
+	banned []string
+}{
+	{"wire", "", []string{"net", "os", "os/exec", "time", "log", "log/slog", "syscall", "unsafe", "github.com/rs/zerolog"}},
+	{"tickets", "", []string{"net", "os", "os/exec", "syscall", "unsafe"}},
+	{"roles/router", "", []string{"net", "net/http", "os/exec", "syscall", "unsafe", "golang.org/x/sys/unix"}},
+	{"roles/dispatcher", "", []string{"net", "os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},
+	{"roles/cm", "", []string{"net", "os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},
+	{"roles/parent", "", []string{"os/exec", "unsafe", "gatehouse/wire"}},
+	{"privsep", "raw_linux.go", []string{"unsafe"}},
+	{"privsep", "", []string{"net", "os/exec", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},
+}
+
+func TestImports(t *testing.T) {
+	for _, p := range policy {
+		files := sources(t, filepath.Join("..", p.folder))
+		if len(files) == 0 {
+			t.Errorf("%s: no source files", p.folder)
+		}
+		for _, file := range files {
+			if filepath.Base(file) == p.except {
+				continue
+			}
+			for _, name := range imports(t, file) {
+				if slices.Contains(p.banned, name) {
+					t.Errorf("%s imports %s", file, name)
+				}
+			}
+		}
+	}
+}
+
+// Unsafe is in store, where shared memory becomes typed words, and in the one
+// file of privsep that makes raw system calls.
+func TestUnsafe(t *testing.T) {
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		rel, _ := filepath.Rel("..", path)
+		if slices.Contains(imports(t, path), "unsafe") && !strings.HasPrefix(rel, "store/") && rel != "privsep/raw_linux.go" {
+			t.Errorf("%s imports unsafe", rel)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sources(t *testing.T, folder string) []string {
+	all, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(f string) bool { return strings.HasSuffix(f, "_test.go") })
+}
+
+func imports(t *testing.T, file string) []string {
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range f.Imports {
+		name, _ := strconv.Unquote(s.Path.Value)
+		names = append(names, name)
+	}
+	return names
+}
