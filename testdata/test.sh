@@ -21,6 +21,13 @@ run() {
   cat "$log.1" >> "$log"; rm -f "$log.1"
 }
 
+# The transcripts are replayed against nats-server too: they must not drift from it.
+peer=$(mktemp -d)
+trap 'rm -rf "$log" "$peer"' EXIT
+if (cd testdata/peers && go build -o "$peer/nats-server" github.com/nats-io/nats-server/v2); then
+  export NATS_SERVER=$peer/nats-server
+fi
+
 run . ./...
 if command -v cc >/dev/null; then
   CGO_ENABLED=1 run . -race -short ./store ./wire ./privsep ./tickets ./roles/router ./roles/dispatcher ./roles/cm
