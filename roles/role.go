@@ -1,4 +1,3 @@
-// Package roles is the list of what this binary can become.
 package roles
 
 import (

@@ -166,7 +166,6 @@ func TestRouterIsModel(t *testing.T) {
 	g := newRig(t, func(s *privsep.Settings) { s.MaxSubscriptions = maxSubs })
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
-		defer g.stop()
 		m, s := newModel(g, maxSubs), &script{}
 		var pending [2][]store.Record
 		route := func() {
@@ -220,7 +219,6 @@ func TestRouterPieces(t *testing.T) {
 	const n = 1500
 	g := newRig(t, nil)
 	g.start(t)
-	defer g.stop()
 	m := newModel(g, 10*n)
 	seq := uint64(0)
 	do := func(cm int, r store.Record) {

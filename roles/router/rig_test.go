@@ -6,15 +6,17 @@ import (
 	"gatehouse/privsep"
 	"gatehouse/roles/standin"
 	"gatehouse/store"
+	"gatehouse/wire"
 )
 
 // rig is a router without its loop, and the cms' ends of its rings: a test
 // puts records in, has them routed, and takes the instructions out.
 type rig struct {
-	t   fataler
-	mem *standin.Memory
-	cms []standin.Ends
-	r   *router
+	t      fataler
+	mem    *standin.Memory
+	cms    []standin.Ends
+	r      *router
+	parent *privsep.Channel // the parent's end
 }
 
 type fataler interface {
@@ -48,25 +50,36 @@ func (g *rig) check(err error) {
 	}
 }
 
-// start puts a new router in the place of the one before.
+// start puts a new router in the place of the one before, over the mappings of
+// that one: there may be many.
 func (g *rig) start(t fataler) {
 	g.t = t
 	t.Helper()
-	child, parent, err := g.mem.Child(privsep.ID{Role: privsep.RoleRouter})
-	g.check(err)
-	parent.SetPhase(privsep.PhaseRun)
-	child.Parent.SetPhase(privsep.PhaseRun)
-	g.r, err = newRouter(child.Setup, child.Parent)
-	g.check(err)
-	g.r.rnd = 1
-	for i := range g.cms {
+	if g.r == nil {
+		g.first()
+	}
+	old := g.r
+	g.r = &router{
+		cfg: old.cfg, parent: old.parent, log: old.log, poll: old.poll, links: old.links,
+		index: newIndex(), greeting: old.greeting, names: make(map[string]string),
+		refused: make(map[wire.Code]uint64), rnd: 1,
+	}
+	for i, l := range g.r.links {
+		clear(l.sessions)
+		l.open, l.generation, l.to, l.toN = 0, 0, nil, 0
 		g.take(i) // what the test before has not taken
 	}
 }
 
-func (g *rig) stop() {
-	g.r.poll.Close()
-	g.r.parent.Close()
+func (g *rig) first() {
+	g.t.Helper()
+	child, parent, err := g.mem.Child(privsep.ID{Role: privsep.RoleRouter})
+	g.check(err)
+	g.parent = parent
+	parent.SetPhase(privsep.PhaseRun)
+	child.Parent.SetPhase(privsep.PhaseRun)
+	g.r, err = newRouter(child.Setup, child.Parent)
+	g.check(err)
 }
 
 // put commits a record of a cm.
