@@ -62,38 +62,6 @@ func (p *parent) makeSegments() error {
 	return nil
 }
 
-// access says what a component may do with a segment: nothing, read, or write.
-// This is DESIGN's table of who maps what, in one place.
-func access(id privsep.ID, s *segment) (reads, writes bool) {
-	own := id.Index == s.index
-	switch id.Role {
-	case privsep.RoleDispatcher:
-		switch s.kind {
-		case privsep.SegConnTable:
-			return true, true
-		case privsep.SegConnColumns:
-			return true, false
-		}
-	case privsep.RoleRouter:
-		switch s.kind {
-		case privsep.SegRingUpHead, privsep.SegRingDownData:
-			return true, true
-		case privsep.SegRingUpData, privsep.SegRingDownHead:
-			return true, false
-		}
-	case privsep.RoleCM:
-		switch s.kind {
-		case privsep.SegRingUpData, privsep.SegRingDownHead, privsep.SegConnColumns:
-			return own, own
-		case privsep.SegRingUpHead, privsep.SegRingDownData:
-			return own, false
-		case privsep.SegArena, privsep.SegReturns:
-			return true, own
-		}
-	}
-	return false, false
-}
-
 // handOut sends a new process everything that it needs before it gives up its
 // privileges.
 func (p *parent) handOut(c *child) error {
@@ -101,7 +69,7 @@ func (p *parent) handOut(c *child) error {
 		return err
 	}
 	for _, s := range p.segments {
-		reads, writes := access(c.id, s)
+		reads, writes := privsep.Access(c.id, s.kind, s.index)
 		if !reads {
 			continue
 		}

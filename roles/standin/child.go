@@ -11,45 +11,6 @@ type Child struct {
 	Parent *privsep.Channel // the role's end
 }
 
-// grant is one row of who maps what.
-type grant struct {
-	kind          privsep.SegmentKind
-	reads, writes scope
-}
-
-type scope uint8
-
-const (
-	nobodys scope = iota
-	own           // of the cm with the role's index
-	all
-)
-
-// grants is the parent's table for the roles that can run alone.
-var grants = map[privsep.Role][]grant{
-	privsep.RoleDispatcher: {
-		{privsep.SegConnTable, all, all},
-		{privsep.SegConnColumns, all, nobodys},
-	},
-	privsep.RoleRouter: {
-		{privsep.SegRingUpData, all, nobodys},
-		{privsep.SegRingUpHead, all, all},
-		{privsep.SegRingDownData, all, all},
-		{privsep.SegRingDownHead, all, nobodys},
-	},
-	privsep.RoleCM: {
-		{privsep.SegRingUpData, own, own},
-		{privsep.SegRingUpHead, own, nobodys},
-		{privsep.SegRingDownData, own, nobodys},
-		{privsep.SegRingDownHead, own, own},
-		{privsep.SegConnColumns, own, own},
-		{privsep.SegArena, all, own},
-		{privsep.SegReturns, all, own},
-	},
-}
-
-func (s scope) has(id privsep.ID, index int) bool { return s == all || s == own && index == id.Index }
-
 // Child hands a role in this process its setup, as the parent would. The
 // second result is the parent's end of its channel, in PhaseSetup: the next
 // thing to come over it is SETUP_DONE. listeners stay the caller's.
@@ -82,19 +43,18 @@ func (m *Memory) handOut(ch *privsep.Channel, id privsep.ID, listeners []privsep
 	if err := ch.Send(privsep.KindConfig, m.cfg.Append(nil)); err != nil {
 		return err
 	}
-	for _, g := range grants[id.Role] {
-		for p, f := range m.files {
-			if p.kind != g.kind || !g.reads.has(id, p.index) {
-				continue
-			}
-			s := privsep.Segment{Kind: p.kind, Index: p.index, Size: uint64(f.size), Writable: g.writes.has(id, p.index)}
-			file := f.ro
-			if s.Writable {
-				file = f.rw
-			}
-			if err := ch.Send(privsep.KindSegment, s.Append(nil), int(file.Fd())); err != nil {
-				return err
-			}
+	for p, f := range m.files {
+		reads, writes := privsep.Access(id, p.kind, p.index)
+		if !reads {
+			continue
+		}
+		file := f.ro
+		if writes {
+			file = f.rw
+		}
+		s := privsep.Segment{Kind: p.kind, Index: p.index, Size: uint64(f.size), Writable: writes}
+		if err := ch.Send(privsep.KindSegment, s.Append(nil), int(file.Fd())); err != nil {
+			return err
 		}
 	}
 	for _, l := range listeners {
