@@ -22,6 +22,9 @@ func TestStartGivesExactlyThis(t *testing.T) {
 	t.Setenv("SECRET", "of the parent")
 	t.Setenv("GOGC", "77")
 	exe := self(t)
+	if _, err := Digest(exe); err != nil { // else the record has none
+		t.Fatal(err)
+	}
 	s := startChild(t, exe, Boot{ID: ID{RoleCM, 3}}, Settings{Environment: "idle"})
 	s.ready(t)
 	proc := fmt.Sprintf("/proc/%d/", s.PID)

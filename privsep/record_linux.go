@@ -24,32 +24,59 @@ type fileState struct {
 // not wait for megabytes to be read again.
 var digests sync.Map
 
-// setExecutable records which file exe is and what it holds.
-func (r *Record) setExecutable(exe *os.File) error {
+// stateOf says which file exe is.
+func stateOf(exe *os.File) (fileState, error) {
 	conn, err := exe.SyscallConn()
 	if err != nil {
-		return err
+		return fileState{}, err
 	}
 	var st unix.Stat_t
 	if ctlErr := conn.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) }); ctlErr != nil {
-		return ctlErr
+		return fileState{}, ctlErr
 	}
 	if err != nil {
-		return fmt.Errorf("executable: %w", err)
+		return fileState{}, fmt.Errorf("executable: %w", err)
 	}
-	r.Dev, r.Ino = uint64(st.Dev), st.Ino
-	state := fileState{r.Dev, r.Ino, st.Size, st.Mtim, st.Ctim}
+	return fileState{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}, nil
+}
+
+// setExecutable records which file exe is, and what it holds if Digest has
+// looked.
+func (r *Record) setExecutable(exe *os.File) error {
+	state, err := stateOf(exe)
+	if err != nil {
+		return err
+	}
+	r.Dev, r.Ino = state.dev, state.ino
 	if sum, ok := digests.Load(state); ok {
 		r.SHA256 = sum.([sha256.Size]byte)
-		return nil
+	}
+	return nil
+}
+
+// Digest gives the SHA-256 of an executable, which takes a tenth of a second
+// where the processor has no help for it. Records made afterwards have it.
+func Digest(exe *os.File) (sum [sha256.Size]byte, err error) {
+	state, err := stateOf(exe)
+	if err != nil {
+		return sum, err
+	}
+	if known, ok := digests.Load(state); ok {
+		return known.([sha256.Size]byte), nil
 	}
 	h := sha256.New()
-	if _, err := io.Copy(h, io.NewSectionReader(exe, 0, st.Size)); err != nil {
-		return fmt.Errorf("executable: %w", err)
+	if _, err := io.Copy(h, io.NewSectionReader(exe, 0, state.size)); err != nil {
+		return sum, fmt.Errorf("executable: %w", err)
 	}
-	h.Sum(r.SHA256[:0])
-	digests.Store(state, r.SHA256)
-	return nil
+	h.Sum(sum[:0])
+	digests.Store(state, sum)
+	return sum, nil
+}
+
+// Background lowers the priority of the calling thread, which must be locked
+// to its goroutine: for work that nobody waits for.
+func Background() {
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 10) // only slower for others if it fails
 }
 
 // StartTime gives when process pid started, in clock ticks since boot.

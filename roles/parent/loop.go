@@ -174,6 +174,10 @@ func (p *parent) signal() {
 	var b [8]byte
 	n, _ := privsep.RawRead(p.signals, b[:])
 	for _, s := range b[:max(n, 0)] {
+		if s == 0 {
+			p.hasDigest()
+			continue
+		}
 		if syscall.Signal(s) == syscall.SIGHUP {
 			p.log.Warn().Msg("reload: no setting of this version can change while it runs; restart to apply the configuration")
 			continue

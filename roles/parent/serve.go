@@ -36,6 +36,9 @@ type parent struct {
 	listeners []bound
 	control   *controlSocket
 	signals   int // fd that becomes readable with a signal
+	knock     int // its other end
+	digests   chan digest
+	digested  bool
 
 	failed   []privsep.ID // never got ready
 	stopping bool
@@ -103,6 +106,7 @@ func (p *parent) prepare(version string) error {
 	if err := p.watchSignals(); err != nil {
 		return err
 	}
+	p.digestExe()
 	if err := p.listen(); err != nil {
 		return err
 	}
@@ -155,7 +159,7 @@ func (p *parent) watchSignals() error {
 	if err != nil {
 		return err
 	}
-	p.signals = a
+	p.signals, p.knock = a, b
 	if err := p.poll.Add(a, tokenSignal, privsep.In); err != nil {
 		return err
 	}
@@ -184,7 +188,7 @@ func (p *parent) startAll() error {
 		}
 	}
 	p.writeRegistry()
-	for !p.allRunning() {
+	for !p.allRunning() || !p.digested {
 		if err := p.step(); err != nil {
 			return err
 		}
@@ -239,4 +243,39 @@ func (p *parent) cleanUp() {
 	if p.dir != nil {
 		p.dir.close()
 	}
+}
+
+// digest is what the executable holds, for the instantiation records.
+type digest struct {
+	sum [32]byte
+	err error
+}
+
+// digestExe reads the executable on a thread of its own and at low priority:
+// the roles can start, and whoever shares the machine can work, meanwhile.
+func (p *parent) digestExe() {
+	p.digests = make(chan digest, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its priority
+		privsep.Background()
+		sum, err := privsep.Digest(p.exe)
+		p.digests <- digest{sum, err}
+		privsep.RawWrite(p.knock, []byte{0})
+	}()
+}
+
+// hasDigest completes the records of those that were started before.
+func (p *parent) hasDigest() {
+	d := <-p.digests
+	p.digested = true
+	if d.err != nil {
+		p.log.Error().Err(d.err).Msg("registry without digest")
+		return
+	}
+	for _, c := range p.children {
+		if c.proc != nil {
+			c.proc.Record.SHA256 = d.sum
+		}
+	}
+	p.writeRegistry()
 }
