@@ -37,7 +37,10 @@ fi
 # The binary and the transcripts are no inputs that go test knows of.
 run testdata/interop -count=1 -p 1 ./...
 run testdata/peers -count=1 ./...
-testdata/interop/run.sh > "$log.1" 2>&1 || failed=1
+# One at a time, and again if need be: some of these tests give two messages 10 ms
+# together, which a virtual machine's own wake-ups take at times, whatever the
+# broker. What needed a second try is counted; run.sh -n 5 alone allows none.
+testdata/interop/run.sh -j 1 -R 2 > "$log.1" 2>&1 || failed=1
 tail -n 12 "$log.1"; cat "$log.1" >> "$log"; rm -f "$log.1"
 
 count() { grep -cE "$1" "$log"; }
