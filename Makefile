@@ -41,7 +41,7 @@ bench-peers: build ## beside nats-server: throughput, CPU, latency, memory
 	cd testdata/peers && go run . -gatehouse ../../gatehouse
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
-	@for p in wire store privsep roles/parent; do \
+	@for p in wire store privsep roles roles/parent roles/router; do \
 	  for f in $$(go test -list '^Fuzz' ./$$p | grep ^Fuzz); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$p || exit 1; \
 	  done; done
