@@ -319,4 +319,6 @@ func (m *cm) showTotals() {
 	c.OutBytes.Store(m.outBytes)
 	c.SlowConsumers.Store(m.slow)
 	c.Malformed.Store(m.malformed)
+	c.RingFull.Store(m.stalls[fullRing])
+	c.ArenaFull.Store(m.stalls[fullArena])
 }

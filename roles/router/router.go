@@ -39,7 +39,7 @@ type router struct {
 	congested int
 	refused   map[wire.Code]uint64
 
-	opened, records, delivered, messages uint64
+	delivered, messages uint64
 
 	// What the parent said, acted on between batches.
 	gone     []privsep.CMGone
@@ -124,7 +124,6 @@ func (r *router) record(l *link, rec []byte) error {
 	if int(kind) >= len(handlers) || handlers[kind] == nil {
 		return store.ErrCorrupt
 	}
-	r.records++
 	return handlers[kind](r, l, rec)
 }
 

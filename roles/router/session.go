@@ -61,7 +61,6 @@ func (r *router) open(l *link, rec []byte) error {
 	}
 	l.sessions[o.Slot] = s
 	l.open++
-	r.opened++
 	r.buf = r.greeting.first.append(r.buf[:0], s)
 	r.send(s, r.buf, 0)
 	return nil
