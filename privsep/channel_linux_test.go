@@ -416,6 +416,7 @@ func TestLoggerCountsWhatIsLost(t *testing.T) {
 	l.Debug("below the level")
 	const lines = 20000
 	for i := range int64(lines) {
+		l.pace = bucket{} // as if they came slowly
 		l.Info("many", Int(KeyN, i))
 	}
 	var m Message
@@ -427,6 +428,7 @@ func TestLoggerCountsWhatIsLost(t *testing.T) {
 		}
 		next++
 	}
+	l.pace = bucket{}
 	l.Warn("room again")
 	if err := b.Recv(&m); err != nil {
 		t.Fatal(err)
@@ -442,6 +444,51 @@ func TestLoggerCountsWhatIsLost(t *testing.T) {
 	}
 	if line, err = DecodeLog(m.Payload); err != nil || line.Dropped != 0 {
 		t.Fatalf("%+v %v", line, err)
+	}
+}
+
+// A role that logs in a loop loses lines, not its channel.
+func TestLoggerKeepsItsPace(t *testing.T) {
+	a, b := channels(t, RoleCM, RoleParent, PhaseRun)
+	l := NewLogger(a)
+	start := time.Now()
+	for range 3000 {
+		l.Info("many")
+	}
+	got, m := 0, Message{}
+	for b.Recv(&m) == nil {
+		got++
+	}
+	most := logPace + int(time.Since(start).Seconds()*logPace) + 1
+	if got < logPace || got > most || b.FD() < 0 {
+		t.Fatalf("%d lines came of 3000, want %d to %d", got, logPace, most)
+	}
+}
+
+// Whoever sends more often than the rule allows is refused.
+func TestRate(t *testing.T) {
+	a, b := channels(t, RoleCM, RoleParent, PhaseRun)
+	var m Message
+	rate := 0
+	for i := range rules {
+		if rules[i].kind == KindDrained {
+			rate = rules[i].rate
+		}
+	}
+	start, n := time.Now(), 0
+	var err error
+	for ; err == nil && n < 100*rate; n++ {
+		if err = a.Send(KindDrained, nil); err != nil {
+			t.Fatal(err)
+		}
+		err = b.Recv(&m)
+	}
+	var pe *PermitError
+	if !errors.As(err, &pe) || pe.Reason != "rate" || b.FD() >= 0 {
+		t.Fatalf("after %d: %v", n, err)
+	}
+	if most := rate + int(time.Since(start).Seconds()*float64(rate)) + 2; n <= rate || n > most {
+		t.Fatalf("refused after %d, the rate is %d", n, rate)
 	}
 }
 

@@ -60,7 +60,38 @@ type Settings struct {
 	Host             string // that clients are told, with Port
 	Port             int
 	Root             string // directory to be confined to, "" without root
+	TLS              TLSSettings
 }
+
+// TLSSettings is what a cm needs for its TLS listeners beside certificate and
+// key.
+type TLSSettings struct {
+	HandshakeFirst bool       // before INFO
+	Min            uint16     // TLS version: 0x0303 or 0x0304
+	Client         ClientAuth // certificates of clients
+	Release        bool       // the key comes by KEY; otherwise the parent signs
+	SignRate       int        // signatures a second that this cm may ask for
+}
+
+func (p *TLSSettings) fields(c *coder) {
+	c.flag(&p.HandshakeFirst)
+	c.u16(&p.Min)
+	c.u8((*uint8)(&p.Client))
+	c.check(p.Client < numClientAuths)
+	c.flag(&p.Release)
+	c.number(&p.SignRate)
+}
+
+// ClientAuth says whether clients are asked for a certificate.
+type ClientAuth uint8
+
+// What is asked of clients. A certificate that is given is verified in any case.
+const (
+	ClientAuthNone ClientAuth = iota
+	ClientAuthRequest
+	ClientAuthRequire
+	numClientAuths
+)
 
 func (p *Settings) fields(c *coder) {
 	c.number(&p.MaxPayload)
@@ -87,6 +118,7 @@ func (p *Settings) fields(c *coder) {
 	c.text(&p.Host, MaxSettingsText)
 	c.number(&p.Port)
 	c.text(&p.Root, MaxAddressText)
+	p.TLS.fields(c)
 }
 
 // SegmentKind says what a segment of shared memory is for.
@@ -285,6 +317,8 @@ type ConnHandoff struct {
 	Addr     [16]byte // IPv4-mapped for IPv4, zero for Unix
 	Port     uint16
 	Unix     bool
+	TLS      bool
+	Issued   uint64   // Uptime of the ticket
 	Ticket   [32]byte // handoff ticket of package tickets
 }
 
@@ -295,6 +329,8 @@ func (p *ConnHandoff) fields(c *coder) {
 	c.fixed(p.Addr[:])
 	c.u16(&p.Port)
 	c.flag(&p.Unix)
+	c.flag(&p.TLS)
+	c.u64(&p.Issued)
 	c.fixed(p.Ticket[:])
 }
 
@@ -314,3 +350,76 @@ func (p *Shutdown) fields(c *coder) {
 
 // maxDrain bounds Shutdown.Drain in milliseconds: a duration holds it.
 const maxDrain = uint64(1<<63-1) / uint64(time.Millisecond)
+
+// Certificate comes with a sealed memfd: the certificate chain to show, then
+// the authorities that sign certificates of clients, both PEM. It replaces an
+// earlier one for new handshakes.
+type Certificate struct {
+	Number      uint32 // of this certificate and its key, from 1
+	Chain       uint32 // bytes
+	Authorities uint32 // bytes, 0: none
+}
+
+func (p *Certificate) fields(c *coder) {
+	c.u32(&p.Number)
+	c.u32(&p.Chain)
+	c.u32(&p.Authorities)
+	c.check(p.Chain <= MaxCertificates && p.Authorities <= MaxCertificates)
+}
+
+// MaxCertificates bounds each part of a Certificate, in bytes.
+const MaxCertificates = 1 << 20
+
+// ReleasedKey is the payload of KEY, which comes with the secret memory of the
+// private key to the Certificate of the same number.
+type ReleasedKey struct {
+	Number uint32
+	Size   uint32 // bytes of PKCS#8
+}
+
+func (p *ReleasedKey) fields(c *coder) {
+	c.u32(&p.Number)
+	c.u32(&p.Size)
+}
+
+// Sign asks for the signature of one handshake.
+type Sign struct {
+	ID       uint64 // the cm's, comes back
+	Number   uint32 // of the certificate
+	Scheme   uint16 // TLS SignatureScheme
+	Listener uint16 // this and the following as in CONN_HANDOFF
+	UID      uint64
+	Issued   uint64
+	Ticket   [32]byte
+	Input    []byte // what the TLS 1.3 CertificateVerify covers, whole; at most MaxSignInput
+}
+
+// MaxSignInput and MaxSignature bound what is signed and the result, in bytes:
+// RFC 8446, 4.4.3, with SHA-384; RSA of 4096 bits.
+const (
+	MaxSignInput = 146
+	MaxSignature = 512
+)
+
+func (p *Sign) fields(c *coder) {
+	c.u64(&p.ID)
+	c.u32(&p.Number)
+	c.u16(&p.Scheme)
+	c.u16(&p.Listener)
+	c.u64(&p.UID)
+	c.u64(&p.Issued)
+	c.fixed(p.Ticket[:])
+	c.blob(&p.Input, MaxSignInput)
+}
+
+// Signed answers a Sign. Without a signature the key is not to be had now: it
+// has been replaced, or cannot sign.
+type Signed struct {
+	ID        uint64
+	Signature []byte // at most MaxSignature
+}
+
+func (p *Signed) fields(c *coder) {
+	c.u64(&p.ID)
+	c.blob(&p.Signature, MaxSignature)
+}

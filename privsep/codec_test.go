@@ -29,6 +29,7 @@ func samples() map[Kind]payload {
 			Arena: 1 << 30, Ring: 8, AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
 			StallTimeout: time.Hour, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError,
 			Environment: text, Broker: text, Version: "", ServerID: text,
+			TLS: TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, Release: true, SignRate: 5000},
 		},
 		KindSegment:     &Segment{Kind: SegConnColumns, Index: 5, Size: 1 << 40, Writable: true},
 		KindListener:    &Listener{Number: 7, Network: NetTLS, Address: strings.Repeat("a", MaxAddressText)},
@@ -39,8 +40,13 @@ func samples() map[Kind]payload {
 		KindStats:       &Stats{ID: 3, Values: values},
 		KindCMGone:      &CMGone{CM: 2, Generation: 1 << 40},
 		KindCMFault:     &CMFault{CM: 2, Reason: FaultCorrupt},
-		KindConnHandoff: &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, Ticket: [32]byte{6}},
-		KindShutdown:    &Shutdown{Drain: 30 * time.Second},
+		KindConnHandoff: &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, TLS: true, Issued: 1 << 40, Ticket: [32]byte{6}},
+		KindCertificate: &Certificate{Number: 1, Chain: MaxCertificates, Authorities: 2},
+		KindKey:         &ReleasedKey{Number: 1, Size: 1 << 12},
+		KindSign: &Sign{ID: 1 << 50, Number: 2, Scheme: 0x0403, Listener: 7, UID: 1 << 60, Issued: 1 << 40, Ticket: [32]byte{6},
+			Input: bytes.Repeat([]byte{' '}, MaxSignInput)},
+		KindSigned:   &Signed{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
+		KindShutdown: &Shutdown{Drain: 30 * time.Second},
 	}
 }
 

@@ -138,6 +138,18 @@ func (c *coder) text(v *string, max int) {
 	*v = string(c.take(int(n)))
 }
 
+// blob is at most max bytes after a length. Decoded, it aliases the payload.
+func (c *coder) blob(v *[]byte, max int) {
+	n := uint16(min(len(*v), math.MaxUint16))
+	c.u16(&n)
+	if c.encoding {
+		c.out = append(c.out, (*v)[:n]...)
+		return
+	}
+	c.check(int(n) <= max)
+	*v = c.take(int(n))
+}
+
 // fixed is len(v) bytes as they are.
 func (c *coder) fixed(v []byte) {
 	if c.encoding {

@@ -1,6 +1,9 @@
 package privsep
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // Level is how much a log line matters.
 type Level uint8
@@ -87,13 +90,14 @@ func Err(err error) Field {
 }
 
 // Logger is how a role without files logs: over its channel to the parent. A
-// line that finds the channel full, or not in a phase for logs, is dropped and
-// counted; the next one that passes carries the count. One goroutine only, the
+// line that finds the channel full, or not in a phase for logs, or that comes
+// after logPace others in a second, is dropped and counted; the next one that passes carries the count. One goroutine only, the
 // channel's.
 type Logger struct {
 	ch      *Channel
 	least   Level
 	dropped uint32
+	pace    bucket
 	buf     []byte
 }
 
@@ -120,11 +124,24 @@ func (l *Logger) log(level Level, event string, fields []Field) {
 	if l == nil || l.ch == nil || level < l.least {
 		return
 	}
+	if !l.pace.take(logPace, time.Now()) {
+		l.drop()
+		return
+	}
 	line := LogLine{Level: level, Dropped: l.dropped, Event: event, Fields: fields}
 	l.buf = line.append(l.buf[:0])
 	if err := l.ch.Send(KindLog, l.buf); err == nil {
 		l.dropped = 0
-	} else if l.dropped < math.MaxUint32 {
+	} else {
+		l.drop()
+	}
+}
+
+// logPace is well below the rate of LOG, which it would be an offence to pass.
+const logPace = 250
+
+func (l *Logger) drop() {
+	if l.dropped < math.MaxUint32 {
 		l.dropped++
 	}
 }

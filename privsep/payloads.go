@@ -82,3 +82,27 @@ func (p *Shutdown) Append(dst []byte) []byte { return encode(p, dst) }
 
 // Parse decodes all of b or fails with ErrShape.
 func (p *Shutdown) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *Certificate) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *Certificate) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *ReleasedKey) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *ReleasedKey) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *Sign) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *Sign) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *Signed) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *Signed) Parse(b []byte) error { return decode(p, b) }

@@ -9,7 +9,7 @@ import (
 
 // Version of the role protocol: the first thing SETUP_DONE says. Raised
 // whenever testdata/kinds.ok changes.
-const Version = 1
+const Version = 2
 
 // Kind is a kind of message between roles. Values are frozen by
 // testdata/kinds.ok and only ever appended.
@@ -34,6 +34,10 @@ const (
 	KindShutdown
 	KindDrained
 	KindCMFault
+	KindCertificate
+	KindKey
+	KindSign
+	KindSigned
 	numKinds
 )
 
@@ -100,27 +104,32 @@ type rule struct {
 	fds      int  // exactly
 	max      int  // bytes of payload at most
 	once     bool // once in a channel's life
+	rate     int  // a second at most, and as many at once; 0: no limit
 }
 
 // rules is the whole protocol between roles. A message that has no row here,
 // or that breaks its row, closes the channel.
 var rules = [...]rule{
-	{KindBoot, "BOOT", parent, anyChild, PhaseBoot, 0, 64, true},
-	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 2048, true},
-	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false},
-	{KindListener, "LISTENER", parent, dispatcher, PhaseSetup, 1, 320, false},
-	{KindPeer, "PEER", parent, dispatcher | cm, PhaseSetup | PhaseRun, 1, 48, false},
-	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false},
-	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true},
-	{KindSetupDone, "SETUP_DONE", anyChild, parent, PhaseSetup, 0, 8, true},
-	{KindLog, "LOG", anyChild, parent, PhaseSetup | PhaseRun | PhaseDrain, 0, 2048, false},
-	{KindStatsGet, "STATS_GET", parent, anyChild, PhaseRun | PhaseDrain, 0, 8, false},
-	{KindStats, "STATS", anyChild, parent, PhaseRun | PhaseDrain, 0, 512, false},
-	{KindCMGone, "CM_GONE", parent, dispatcher | router, PhaseRun, 0, 16, false},
-	{KindCMFault, "CM_FAULT", router, parent, PhaseRun, 0, 8, false},
-	{KindConnHandoff, "CONN_HANDOFF", dispatcher, cm, PhaseRun, 1, 128, false},
-	{KindShutdown, "SHUTDOWN", parent, anyChild, PhaseRun, 0, 8, false},
-	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false},
+	{KindBoot, "BOOT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
+	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 2048, true, 0},
+	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false, 0},
+	{KindListener, "LISTENER", parent, dispatcher, PhaseSetup, 1, 320, false, 0},
+	{KindPeer, "PEER", parent, dispatcher | cm, PhaseSetup | PhaseRun, 1, 48, false, 0},
+	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false, 0},
+	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true, 0},
+	{KindSetupDone, "SETUP_DONE", anyChild, parent, PhaseSetup, 0, 8, true, 0},
+	{KindLog, "LOG", anyChild, parent, PhaseSetup | PhaseRun | PhaseDrain, 0, 2048, false, 1000},
+	{KindStatsGet, "STATS_GET", parent, anyChild, PhaseRun | PhaseDrain, 0, 8, false, 0},
+	{KindStats, "STATS", anyChild, parent, PhaseRun | PhaseDrain, 0, 512, false, 1000},
+	{KindCMGone, "CM_GONE", parent, dispatcher | router, PhaseRun, 0, 16, false, 0},
+	{KindCMFault, "CM_FAULT", router, parent, PhaseRun, 0, 8, false, 100},
+	{KindConnHandoff, "CONN_HANDOFF", dispatcher, cm, PhaseRun, 1, 128, false, 0},
+	{KindShutdown, "SHUTDOWN", parent, anyChild, PhaseRun, 0, 8, false, 0},
+	{KindCertificate, "CERTIFICATE", parent, cm, PhaseSetup | PhaseRun, 1, 16, false, 0},
+	{KindKey, "KEY", parent, cm, PhaseSetup | PhaseRun, 1, 16, false, 0},
+	{KindSign, "SIGN", cm, parent, PhaseRun | PhaseDrain, 0, 256, false, 20000},
+	{KindSigned, "SIGNED", parent, cm, PhaseRun | PhaseDrain, 0, 544, false, 0},
+	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
 }
 
 // String gives the kind's name as logs and the golden have it.
@@ -153,7 +162,7 @@ type PermitError struct {
 	Phase    Phase
 	Size     int // bytes of payload
 	FDs      int
-	Reason   string // "kind", "direction", "phase", "size", "fds" or "once"
+	Reason   string // "kind", "direction", "phase", "size", "fds", "once" or "rate"
 }
 
 // Error names the message and the broken part.

@@ -18,8 +18,8 @@ func formatRules() string {
 	fmt.Fprintf(&b, "version %d\n", Version)
 	for i := range rules {
 		r := &rules[i]
-		fmt.Fprintf(&b, "%d %s from=%v to=%v phase=%v fds=%d max=%d once=%v\n",
-			r.kind, r.name, r.from, r.to, r.phases, r.fds, r.max, r.once)
+		fmt.Fprintf(&b, "%d %s from=%v to=%v phase=%v fds=%d max=%d once=%v rate=%d\n",
+			r.kind, r.name, r.from, r.to, r.phases, r.fds, r.max, r.once, r.rate)
 	}
 	return b.String()
 }
@@ -208,7 +208,7 @@ func TestPermitReasons(t *testing.T) {
 
 func TestKindsTo(t *testing.T) {
 	got := fmt.Sprint(KindsTo(RoleParent))
-	if got != "[SETUP_DONE LOG STATS CM_FAULT DRAINED]" {
+	if got != "[SETUP_DONE LOG STATS CM_FAULT SIGN DRAINED]" {
 		t.Errorf("the parent takes %s", got)
 	}
 	if ks := KindsTo(RoleNone); ks != nil {

@@ -180,7 +180,8 @@ func (p *dispatcherPeers) take(i int, m *privsep.Message) error {
 		row.UID.Store(h.UID)
 	}
 	ticket := "bad"
-	if tickets.Verify(p.key, h.Ticket, h.UID, uint32(i), c.generation) {
+	if tickets.Verify(p.key, h.Ticket, tickets.Handoff{UID: h.UID, CM: uint16(i), Listener: h.Listener,
+		Generation: c.generation, Issued: h.Issued}) {
 		ticket = "good"
 	}
 	line := newLine(m.Kind.String())

@@ -17,6 +17,7 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		c.addr("addr", &r.Addr)
 		number(c, "port", &r.Port)
 		c.flag("unix", &r.Unix)
+		c.flag("tls", &r.TLS)
 	}),
 	store.KindConnect: shape(func(c *coder, r *store.RecConnect) {
 		conn(c, &r.Conn)
@@ -176,6 +177,7 @@ func handoff(c *coder, cm uint16, h *privsep.ConnHandoff, ticket string) {
 	c.addr("addr", &h.Addr)
 	number(c, "port", &h.Port)
 	c.flag("unix", &h.Unix)
+	c.flag("tls", &h.TLS)
 	c.put("ticket", quote(ticket))
 }
 

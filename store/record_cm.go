@@ -9,6 +9,7 @@ type RecOpen struct {
 	Port     uint16
 	Addr     [16]byte
 	Unix     bool
+	TLS      bool // by TLS, or will be after INFO
 }
 
 const openSize = headSize + 8 + 2 + 16
@@ -20,7 +21,10 @@ func (r *RecOpen) Size() int { return openSize }
 func (r *RecOpen) Put(dst []byte) int {
 	small := uint8(0)
 	if r.Unix {
-		small = 1
+		small |= 1
+	}
+	if r.TLS {
+		small |= 2
 	}
 	putHead(dst, KindOpen, small, r.Listener, r.Conn)
 	le.PutUint64(dst[12:], r.UID)
@@ -33,10 +37,11 @@ func (r *RecOpen) Put(dst []byte) int {
 func (r *RecOpen) Parse(rec []byte) error {
 	*r = RecOpen{}
 	small, wide, c, ok := parseHead(rec, KindOpen, openSize)
-	if !ok || len(rec) != openSize || small > 1 {
+	if !ok || len(rec) != openSize || small > 3 {
 		return ErrRecord
 	}
-	r.Conn, r.Listener, r.Unix = c, wide, small == 1
+	r.Conn, r.Listener, r.Unix = c, wide, small&1 != 0
+	r.TLS = small&2 != 0
 	r.UID, r.Port = le.Uint64(rec[12:]), le.Uint16(rec[20:])
 	copy(r.Addr[:], rec[22:])
 	return nil

@@ -15,6 +15,7 @@ func samples() []Record {
 	return []Record{
 		&RecOpen{Conn: c, UID: 1 << 40, Listener: 3, Port: 4222, Addr: [16]byte{10: 0xff, 11: 0xff, 12: 127, 15: 1}},
 		&RecOpen{Conn: c, UID: 7, Unix: true},
+		&RecOpen{Conn: c, UID: 8, TLS: true},
 		&RecConnect{Conn: c, JSON: []byte(`{"verbose":true}`)},
 		&RecSub{Conn: c, Subject: []byte("a.*.>"), Queue: []byte("q"), SID: []byte("9")},
 		&RecSub{Conn: c, Subject: []byte("a"), Queue: []byte{}, SID: []byte("10")},

@@ -27,23 +27,36 @@ func (HandoffKey) String() string { return "********" }
 // GoString hides the key from %#v.
 func (HandoffKey) GoString() string { return "********" }
 
-// Make gives the ticket that says: connection uid was handed to connection
-// manager cmIndex in its life number cmGeneration.
-func Make(key HandoffKey, uid uint64, cmIndex uint32, cmGeneration uint64) (ticket [32]byte) {
-	m := make([]byte, 0, len(handoffDomain)+20)
+// Handoff is what a handoff ticket says: connection UID, which came in on a
+// listener, was handed to connection manager CM in its life number Generation
+// at the time Issued, in milliseconds of a clock that the key's two holders
+// share.
+type Handoff struct {
+	UID        uint64
+	CM         uint16
+	Listener   uint16
+	Generation uint64
+	Issued     uint64
+}
+
+// Make gives the ticket for h.
+func Make(key HandoffKey, h Handoff) (ticket [32]byte) {
+	m := make([]byte, 0, len(handoffDomain)+28)
 	m = append(m, handoffDomain...)
-	m = binary.LittleEndian.AppendUint64(m, uid)
-	m = binary.LittleEndian.AppendUint32(m, cmIndex)
-	m = binary.LittleEndian.AppendUint64(m, cmGeneration)
-	h := hmac.New(sha256.New, key[:])
-	h.Write(m)
-	h.Sum(ticket[:0])
+	m = binary.LittleEndian.AppendUint64(m, h.UID)
+	m = binary.LittleEndian.AppendUint16(m, h.CM)
+	m = binary.LittleEndian.AppendUint16(m, h.Listener)
+	m = binary.LittleEndian.AppendUint64(m, h.Generation)
+	m = binary.LittleEndian.AppendUint64(m, h.Issued)
+	sum := hmac.New(sha256.New, key[:])
+	sum.Write(m)
+	sum.Sum(ticket[:0])
 	return ticket
 }
 
-// Verify reports whether ticket is what Make gives for the rest, in a time that
-// does not depend on how much of it is right.
-func Verify(key HandoffKey, ticket [32]byte, uid uint64, cmIndex uint32, cmGeneration uint64) bool {
-	want := Make(key, uid, cmIndex, cmGeneration)
+// Verify reports whether ticket is what Make gives for h, in a time that does
+// not depend on how much of it is right.
+func Verify(key HandoffKey, ticket [32]byte, h Handoff) bool {
+	want := Make(key, h)
 	return hmac.Equal(want[:], ticket[:])
 }

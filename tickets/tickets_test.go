@@ -24,39 +24,53 @@ func TestChallenge(t *testing.T) {
 }
 
 // The vector was computed with Python's hmac module: key 00..1f, message
-// domain + struct.pack("<QIQ", uid, index, generation).
+// domain + struct.pack("<QHHQQ", uid, cm, listener, generation, issued).
 func TestHandoffVector(t *testing.T) {
 	var key HandoffKey
 	for i := range key {
 		key[i] = byte(i)
 	}
-	got := Make(key, 0x0102030405060708, 3, 9)
-	const want = "ac2ead6936adcd0ab6577b7f7d8878fac850f3a3d99cbe21ccf513f75a6f36d0"
+	got := Make(key, Handoff{0x0102030405060708, 3, 5, 9, 77})
+	const want = "23ddeaa3f62dcc096bfdf628aae89aeaac58929735d12d85327661ba13814145"
 	if hex.EncodeToString(got[:]) != want {
 		t.Fatalf("ticket %x, want %s", got, want)
 	}
 }
 
 func TestHandoffVerify(t *testing.T) {
-	key, uid, index, gen := NewHandoffKey(), uint64(7), uint32(1), uint64(3)
-	good := Make(key, uid, index, gen)
-	if !Verify(key, good, uid, index, gen) {
+	key, h := NewHandoffKey(), Handoff{7, 1, 2, 3, 9}
+	good := Make(key, h)
+	if !Verify(key, good, h) {
 		t.Fatal("own ticket refused")
 	}
 	for bit := range 256 {
 		bad := good
 		bad[bit/8] ^= 1 << (bit % 8)
-		if Verify(key, bad, uid, index, gen) {
+		if Verify(key, bad, h) {
 			t.Fatalf("ticket with bit %d changed verified", bit)
 		}
 	}
 	for bit := range 64 {
-		if Verify(key, good, uid^1<<bit, index, gen) || Verify(key, good, uid, index, gen^1<<bit) ||
-			Verify(key, good, uid, index^1<<(bit%32), gen) {
-			t.Fatalf("ticket verified for other facts, bit %d", bit)
+		for field := range 5 {
+			o := h
+			switch field {
+			case 0:
+				o.UID ^= 1 << bit
+			case 1:
+				o.CM ^= 1 << (bit % 16)
+			case 2:
+				o.Listener ^= 1 << (bit % 16)
+			case 3:
+				o.Generation ^= 1 << bit
+			case 4:
+				o.Issued ^= 1 << bit
+			}
+			if Verify(key, good, o) {
+				t.Fatalf("ticket for %+v verified for %+v", h, o)
+			}
 		}
 	}
-	if Verify(NewHandoffKey(), good, uid, index, gen) {
+	if Verify(NewHandoffKey(), good, h) {
 		t.Fatal("ticket verified under another key")
 	}
 }
@@ -71,6 +85,6 @@ func TestKeyIsHidden(t *testing.T) {
 func BenchmarkMake(b *testing.B) {
 	key := NewHandoffKey()
 	for i := range b.N {
-		Make(key, uint64(i), 1, 1)
+		Make(key, Handoff{UID: uint64(i)})
 	}
 }

@@ -117,7 +117,7 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 	c.showOut()
 	m.conns[h.Slot] = c
 	m.live++
-	open := store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix}
+	open := store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix, TLS: h.TLS}
 	m.must(&open)
 	m.queue(c)
 }

@@ -138,8 +138,9 @@ func (d *dispatcher) pick(try int) int {
 func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
 	c := &d.cms[k]
 	uid := d.nextUID()
-	h := privsep.ConnHandoff{UID: uid, Slot: slot, Listener: uint16(p.lst.number), Unix: p.lst.unix,
-		Ticket: tickets.Make(d.key, uid, uint32(k), c.generation)}
+	h := privsep.ConnHandoff{UID: uid, Slot: slot, Listener: uint16(p.lst.number), Unix: p.lst.unix, TLS: p.lst.tls,
+		Issued: privsep.Uptime()}
+	h.Ticket = tickets.Make(d.key, tickets.Handoff{UID: uid, CM: uint16(k), Listener: h.Listener, Generation: c.generation, Issued: h.Issued})
 	if p.addr.IsValid() {
 		h.Addr, h.Port = p.addr.Addr().As16(), p.addr.Port()
 	}

@@ -41,6 +41,7 @@ type listener struct {
 	fd     int
 	number int
 	unix   bool
+	tls    bool
 }
 
 // cmPeer is the way to one connection manager; ch is nil while it is away.

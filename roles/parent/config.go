@@ -26,6 +26,7 @@ const BuiltIn = "built-in defaults"
 type Config struct {
 	Environment EnvironmentConfig `toml:"environment"`
 	Listen      ListenConfig      `toml:"listen"`
+	TLS         TLSConfig         `toml:"tls"`
 	Privsep     PrivsepConfig     `toml:"privsep"`
 	CM          CMConfig          `toml:"cm"`
 	Store       StoreConfig       `toml:"store"`
@@ -42,10 +43,32 @@ type EnvironmentConfig struct {
 // ListenConfig says where clients connect. Anonymous is AnonymousLoopback or
 // AnonymousAny.
 type ListenConfig struct {
-	TCP       []string `toml:"tcp"`  // ParseListen reads them
-	Unix      []string `toml:"unix"` // paths
-	Anonymous string   `toml:"anonymous"`
+	TCP            []string `toml:"tcp"` // ParseListen reads them
+	TLS            []string `toml:"tls"` // the same
+	HandshakeFirst bool     `toml:"handshake_first"`
+	Unix           []string `toml:"unix"` // paths
+	Anonymous      string   `toml:"anonymous"`
 }
+
+// TLSConfig is the certificate that TLS listeners show, and what guards its
+// key. Paths of a file are relative to the file's folder.
+type TLSConfig struct {
+	Cert       string `toml:"cert"`        // PEM, the server's own first
+	Key        string `toml:"key"`         // encrypted PKCS#8
+	UnlockFile string `toml:"unlock_file"` // its first line decrypts the key
+	UnlockUser string `toml:"unlock_user"` // who reads it; empty: we
+	KeyUse     string `toml:"key_use"`     // KeyUseSign or KeyUseRelease
+	MinVersion string `toml:"min_version"` // "1.3" or "1.2"
+	ClientAuth string `toml:"client_auth"` // "none", "request" or "require"
+	ClientCA   string `toml:"client_ca"`   // PEM
+	SignRate   int    `toml:"sign_rate"`   // per second and cm
+}
+
+// Where the private key is used.
+const (
+	KeyUseSign    = "sign"
+	KeyUseRelease = "release"
+)
 
 // Who may connect without credentials.
 const (
@@ -96,11 +119,20 @@ type LogConfig struct {
 	Format string `toml:"format"`
 }
 
-// Defaults is the configuration of a broker that has no file.
+// builtIn is the configuration of a broker that has no file: the defaults, and
+// a TLS listener with a certificate for development.
+func builtIn() *Config {
+	cfg := Defaults()
+	cfg.Listen.TLS = []string{} // until cms speak it
+	return cfg
+}
+
+// Defaults is what a configuration file leaves out.
 func Defaults() *Config {
 	return &Config{
 		Environment: EnvironmentConfig{Name: "local"},
-		Listen:      ListenConfig{TCP: []string{"127.0.0.1:4222"}, Unix: []string{}, Anonymous: AnonymousLoopback},
+		Listen:      ListenConfig{TCP: []string{"127.0.0.1:4222"}, TLS: []string{}, Unix: []string{}, Anonymous: AnonymousLoopback},
+		TLS:         TLSConfig{KeyUse: KeyUseSign, MinVersion: "1.3", ClientAuth: "none", SignRate: 5000},
 		Privsep:     PrivsepConfig{UIDBase: 61100},
 		Store:       StoreConfig{Arena: 64 << 20, Ring: 4 << 20},
 		Limits: LimitsConfig{
@@ -120,7 +152,7 @@ func Defaults() *Config {
 }
 
 // Find loads the configuration at explicit or, when that is empty, the one at
-// DefaultPath; where that is missing too it gives Defaults. source is the path
+// DefaultPath; where that is missing too it gives the built-in one. source is the path
 // or BuiltIn.
 func Find(explicit string) (cfg *Config, source string, err error) {
 	return find(explicit, DefaultPath)
@@ -133,7 +165,7 @@ func find(explicit, standard string) (*Config, string, error) {
 	}
 	cfg, err := Load(standard)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Defaults(), BuiltIn, nil
+		return builtIn(), BuiltIn, nil
 	}
 	return cfg, standard, err
 }
@@ -146,12 +178,7 @@ func (c *Config) Effective() *Config {
 	if e.Environment.Broker == "" {
 		e.Environment.Broker = hostName()
 	}
-	e.Listen.TCP = slices.Clone(c.Listen.TCP)
-	for i, addr := range e.Listen.TCP {
-		if ap, err := ParseListen(addr); err == nil {
-			e.Listen.TCP[i] = ap.String()
-		}
-	}
+	e.Listen.TCP, e.Listen.TLS = canonical(c.Listen.TCP), canonical(c.Listen.TLS)
 	e.Listen.Unix = slices.Clone(c.Listen.Unix)
 	for i, path := range e.Listen.Unix {
 		e.Listen.Unix[i] = absolute(path)
@@ -166,6 +193,16 @@ func (c *Config) Effective() *Config {
 		e.Limits.ConnectBurst = e.Limits.ConnectRate
 	}
 	return &e
+}
+
+func canonical(addrs []string) []string {
+	out := slices.Clone(addrs)
+	for i, addr := range out {
+		if ap, err := ParseListen(addr); err == nil {
+			out[i] = ap.String()
+		}
+	}
+	return out
 }
 
 // TOML writes the configuration so that Load gives an equal one.

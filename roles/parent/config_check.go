@@ -32,6 +32,7 @@ var bounds = []struct {
 	section, key string
 	least, most  int64
 }{
+	{"tls", "sign_rate", 1, 10000},
 	{"privsep", "uid_base", 1, math.MaxInt32 - uidsUsed},
 	{"cm", "count", 0, MaxCMs},
 	{"store", "arena", 64 << 10, 2 << 30},
@@ -57,6 +58,9 @@ var words = []struct {
 	allowed      []string
 }{
 	{"listen", "anonymous", []string{AnonymousLoopback, AnonymousAny}},
+	{"tls", "key_use", []string{KeyUseSign, KeyUseRelease}},
+	{"tls", "min_version", []string{"1.3", "1.2"}},
+	{"tls", "client_auth", []string{"none", "request", "require"}},
 	{"log", "level", []string{"debug", "info", "warn", "error"}},
 	{"log", "format", []string{"auto", "text", "json"}},
 }
@@ -76,7 +80,7 @@ func (c *Config) Validate() error { return c.check(nil) }
 // and among several faults the one that comes first in the file.
 func (c *Config) check(lines map[string]int) error {
 	var first *ConfigError
-	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkRelations()) {
+	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations()) {
 		e := &ConfigError{Key: f.keys[0], Text: f.text}
 		for _, key := range f.keys {
 			if lines[key] > 0 {
@@ -195,18 +199,24 @@ func ParseListen(addr string) (netip.AddrPort, error) {
 func (c *Config) checkListen() (faults []fault) {
 	seen := map[string]bool{}
 	add := func(key, text string) { faults = append(faults, fault{text, []string{key, "listen.anonymous"}}) }
-	for _, addr := range c.Listen.TCP {
-		ap, err := ParseListen(addr)
-		switch {
-		case err != nil:
-			add("listen.tcp", err.Error())
-		case ap.Port() != 0 && seen[ap.String()]:
-			add("listen.tcp", show(addr)+" is there twice")
-		case c.Listen.Anonymous != AnonymousAny && !ap.Addr().Unmap().IsLoopback():
-			add("listen.tcp", show(addr)+` is not a loopback address and clients need no credentials: listen on 127.0.0.1, or allow it with listen.anonymous = "any"`)
+	open := c.Listen.Anonymous == AnonymousAny
+	addresses := func(key string, addrs []string, open bool) {
+		for _, addr := range addrs {
+			ap, err := ParseListen(addr)
+			switch {
+			case err != nil:
+				add(key, err.Error())
+			case ap.Port() != 0 && seen[ap.String()]:
+				add(key, show(addr)+" is there twice")
+			case !open && !ap.Addr().Unmap().IsLoopback():
+				add(key, show(addr)+` is not a loopback address and clients need no credentials: listen on 127.0.0.1, or allow it with listen.anonymous = "any"`)
+			}
+			seen[ap.String()] = true
 		}
-		seen[ap.String()] = true
 	}
+	addresses("listen.tcp", c.Listen.TCP, open)
+	// A client certificate is a credential.
+	addresses("listen.tls", c.Listen.TLS, open || c.TLS.ClientAuth == "require")
 	for _, path := range c.Listen.Unix {
 		text := checkPath(path)
 		if text == "" && seen[absolute(path)] {
@@ -217,9 +227,29 @@ func (c *Config) checkListen() (faults []fault) {
 		}
 		seen[absolute(path)] = true
 	}
-	if len(c.Listen.TCP)+len(c.Listen.Unix) == 0 {
+	if len(c.Listen.TCP)+len(c.Listen.TLS)+len(c.Listen.Unix) == 0 {
 		faults = append(faults, fault{"there is no address to listen on", []string{"listen.tcp", "listen.unix"}})
 	}
+	return faults
+}
+
+// checkTLS says what belongs together; the files are read at the start.
+func (c *Config) checkTLS() (faults []fault) {
+	t := &c.TLS
+	add := func(broken bool, text string, keys ...string) {
+		if broken {
+			faults = append(faults, fault{text, keys})
+		}
+	}
+	if len(c.Listen.TLS) > 0 {
+		add(t.Cert == "", "is missing: listen.tls needs a certificate", "tls.cert", "listen.tls")
+		add(t.Key == "", "is missing: listen.tls needs a private key", "tls.key", "listen.tls")
+		add(t.Key != "" && t.UnlockFile == "", "is missing: it decrypts tls.key", "tls.unlock_file", "tls.key")
+	}
+	add(t.ClientAuth != "none" && t.ClientCA == "", "is missing: it verifies the certificates that tls.client_auth asks for", "tls.client_ca", "tls.client_auth")
+	add(t.MinVersion == "1.2" && t.KeyUse != KeyUseRelease,
+		`tls.min_version = "1.2" needs tls.key_use = "release": the parent signs handshakes of TLS 1.3 only, which show it what they are`,
+		"tls.min_version", "tls.key_use")
 	return faults
 }
 

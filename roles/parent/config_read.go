@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -74,6 +75,12 @@ func parseConfig(file, text string) (*Config, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	dir := filepath.Dir(file)
+	for _, path := range []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA} {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = absolute(filepath.Join(dir, *path))
+		}
 	}
 	return cfg, nil
 }
@@ -148,6 +155,8 @@ func setOption(field reflect.Value, raw any) (err error) {
 	switch p := field.Addr().Interface().(type) {
 	case *string:
 		err = assign(p, raw, "a string")
+	case *bool:
+		err = assign(p, raw, "true or false")
 	case *int:
 		var n int64
 		err = assign(&n, raw, "a whole number")

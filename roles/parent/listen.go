@@ -20,16 +20,14 @@ type bound struct {
 // listen opens every listener of the configuration.
 func (p *parent) listen() error {
 	for _, a := range p.cfg.Listen.TCP {
-		ap, err := ParseListen(a)
-		if err != nil {
-			return fmt.Errorf("listen %s: %w", a, err)
+		if err := p.listenTCP(privsep.NetTCP, a); err != nil {
+			return err
 		}
-		fd, got, err := privsep.ListenTCP(ap)
-		if err != nil {
-			return fmt.Errorf("listen tcp %s: %w", a, err)
+	}
+	for _, a := range p.cfg.Listen.TLS {
+		if err := p.listenTCP(privsep.NetTLS, a); err != nil {
+			return err
 		}
-		p.listeners = append(p.listeners, bound{fd: fd, network: privsep.NetTCP, address: got.String(),
-			host: got.Addr().Unmap().String(), port: int(got.Port())})
 	}
 	for _, path := range p.cfg.Listen.Unix {
 		fd, err := privsep.ListenUnix(path, 0o666)
@@ -38,6 +36,20 @@ func (p *parent) listen() error {
 		}
 		p.listeners = append(p.listeners, bound{fd: fd, network: privsep.NetUnix, address: path, path: path})
 	}
+	return nil
+}
+
+func (p *parent) listenTCP(network privsep.Network, address string) error {
+	ap, err := ParseListen(address)
+	if err != nil {
+		return fmt.Errorf("listen %s: %w", address, err)
+	}
+	fd, got, err := privsep.ListenTCP(ap)
+	if err != nil {
+		return fmt.Errorf("listen %v %s: %w", network, address, err)
+	}
+	p.listeners = append(p.listeners, bound{fd: fd, network: network, address: got.String(),
+		host: got.Addr().Unmap().String(), port: int(got.Port())})
 	return nil
 }
 
