@@ -3,6 +3,7 @@ package parent
 import (
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"gatehouse/privsep"
@@ -72,6 +73,10 @@ func (p *parent) start(c *child) error {
 		return err
 	}
 	defer privsep.CloseFD(theirs)
+	if p.unknown, err = privsep.Identify(mine); err != nil {
+		privsep.CloseFD(mine)
+		return err
+	}
 	proc, err := privsep.Start(p.exe, c.id, theirs)
 	if err != nil {
 		privsep.CloseFD(mine)
@@ -86,6 +91,9 @@ func (p *parent) start(c *child) error {
 	uid, gid := p.ids(c.id)
 	if p.root {
 		proc.Record.UID = uid
+	}
+	if err := c.ch.Expect(privsep.Sender{PID: proc.PID, PidIno: proc.Record.PidIno, UID: proc.Record.UID, Before: os.Geteuid()}); err != nil {
+		return err
 	}
 	boot := privsep.Boot{ID: c.id, Key: key, UID: uid, GID: gid, Generation: c.generation}
 	if err := c.ch.Send(privsep.KindBoot, boot.Append(nil)); err != nil {

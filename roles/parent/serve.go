@@ -39,6 +39,7 @@ type parent struct {
 	knock     int // its other end
 	digests   chan digest
 	digested  bool
+	unknown   []string // what this kernel does not say of a sender
 
 	failed   []privsep.ID // never got ready
 	stopping bool
