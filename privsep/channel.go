@@ -26,6 +26,7 @@ type Channel struct {
 	fd      int // -1 once closed
 	phase   Phase
 	in, out direction
+	sender  *Sender // nil: whoever has the key
 	rbuf    []byte
 	wbuf    []byte
 }
@@ -97,7 +98,7 @@ func (c *Channel) Send(k Kind, payload []byte, fds ...int) error {
 
 // Recv takes the next message. ErrAgain: there is none. io.EOF: the peer is
 // gone and everything it sent has been taken. ErrClosed: closed before. On any
-// other error (*PermitError, ErrShape, ErrTruncated, ErrForged, ErrReplayed, or
+// other error (*PermitError, *ImpostorError, ErrShape, ErrTruncated, ErrForged, ErrReplayed, or
 // the kernel's) the peer is wrong or hostile, every fd that came along has been
 // closed, and so has the channel. m is zero on error.
 func (c *Channel) Recv(m *Message) error {
@@ -105,10 +106,13 @@ func (c *Channel) Recv(m *Message) error {
 	if c.fd < 0 {
 		return ErrClosed
 	}
-	p := packet{fds: m.FDs}
+	p := packet{fds: m.FDs, identify: c.sender != nil}
 	err := recvPacket(c.fd, c.rbuf, &p)
 	if err == ErrAgain || err == io.EOF {
 		return err
+	}
+	if err == nil && c.sender != nil {
+		err = c.sender.check(&p, c.phase)
 	}
 	if err == nil {
 		m.Kind, m.Payload, err = c.in.open(c.rbuf[:p.n], c.phase, len(p.fds))
@@ -157,6 +161,12 @@ func (c *Channel) wait(verb string, out bool, timeout time.Duration, try func() 
 type packet struct {
 	n   int // bytes
 	fds []int
+
+	// Who sent it, if that was asked for: told by the kernel.
+	identify    bool
+	told, pidfd bool
+	pid, uid    int
+	pidIno      uint64
 }
 
 func closeFDs(fds []int) {

@@ -125,6 +125,12 @@ func (p *packet) control(oob []byte) error {
 			for ; len(data) >= 4; data = data[4:] {
 				p.fds = append(p.fds, int(int32(binary.NativeEndian.Uint32(data))))
 			}
+		case p.identify && hdr.Level == unix.SOL_SOCKET && hdr.Type == unix.SCM_CREDENTIALS && len(data) >= unix.SizeofUcred:
+			p.told = true
+			p.pid = int(int32(binary.NativeEndian.Uint32(data)))
+			p.uid = int(int32(binary.NativeEndian.Uint32(data[4:])))
+		case p.identify && hdr.Level == unix.SOL_SOCKET && hdr.Type == unix.SCM_PIDFD && len(data) >= 4:
+			p.pidfd, p.pidIno = true, pidfdInode(int(int32(binary.NativeEndian.Uint32(data))))
 		default:
 			stray = true // go on: fds may follow, and must be closed
 		}

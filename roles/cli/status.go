@@ -146,6 +146,14 @@ func statusText(st *parent.Status, now time.Time) string {
 		}
 		b.WriteString("\n" + t.String())
 	}
+	if len(st.Offences) > 0 {
+		t = newTable("REFUSED AND ENDED", "KIND", "REASON", "COUNT")
+		t.left(0, 1, 2)
+		for _, o := range st.Offences {
+			t.row(o.Role, o.Kind, o.Reason, count(o.Count))
+		}
+		b.WriteString("\n" + t.String())
+	}
 	return b.String()
 }
 

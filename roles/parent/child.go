@@ -3,6 +3,7 @@ package parent
 import (
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"gatehouse/privsep"
@@ -46,10 +47,11 @@ type child struct {
 	wake       time.Time // next thing to do by time: setup's end, or the next start
 	everRan    bool
 	stats      privsep.RoleStats
-	statsID    uint64 // of the last answer
-	drained    bool   // said that it has nothing left to do
-	leaving    bool   // was told to go, now that it is not needed any more
-	killed     bool   // at the end of the broker
+	statsID    uint64    // of the last answer
+	drained    bool      // said that it has nothing left to do
+	leaving    bool      // was told to go, now that it is not needed any more
+	killed     bool      // at the end of the broker
+	muteBy     time.Time // it closed its channel and must have ended by then
 	logDropped int
 	logWindow  int64
 	logLines   int
@@ -65,6 +67,9 @@ const (
 	loopDeaths   = 5
 )
 
+// mute tells that a child has closed its channel and not ended yet.
+func (c *child) mute() bool { return c.alive() && !c.muteBy.IsZero() }
+
 // start gives a component a process and hands out what it may have.
 func (p *parent) start(c *child) error {
 	mine, theirs, err := privsep.Socketpair()
@@ -72,6 +77,10 @@ func (p *parent) start(c *child) error {
 		return err
 	}
 	defer privsep.CloseFD(theirs)
+	if p.unknown, err = privsep.Identify(mine); err != nil {
+		privsep.CloseFD(mine)
+		return err
+	}
 	proc, err := privsep.Start(p.exe, c.id, theirs)
 	if err != nil {
 		privsep.CloseFD(mine)
@@ -79,13 +88,16 @@ func (p *parent) start(c *child) error {
 	}
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
-	c.drained, c.leaving, c.killed = false, false, false
+	c.drained, c.leaving, c.killed, c.muteBy = false, false, false, time.Time{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
 	c.ch = privsep.NewChannel(mine, privsep.RoleParent, c.id.Role, key)
 	uid, gid := p.ids(c.id)
 	if p.root {
 		proc.Record.UID = uid
+	}
+	if err := c.ch.Expect(privsep.Sender{PID: proc.PID, PidIno: proc.Record.PidIno, UID: proc.Record.UID, Before: os.Geteuid()}); err != nil {
+		return err
 	}
 	boot := privsep.Boot{ID: c.id, Key: key, UID: uid, GID: gid, Generation: c.generation}
 	if err := c.ch.Send(privsep.KindBoot, boot.Append(nil)); err != nil {
@@ -162,6 +174,11 @@ func (p *parent) delay(c *child, lived time.Duration) {
 // byTime does what is due for a child: its next start, or the end of one that
 // did not get ready.
 func (p *parent) byTime(c *child, now time.Time) {
+	if c.mute() && now.After(c.muteBy) {
+		p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Msg("role killed: it closed its channel and lives on")
+		c.muteBy = now.Add(setupTimeout)
+		p.kill(c)
+	}
 	switch c.state {
 	case starting, stopping:
 		if now.After(c.wake) {

@@ -82,6 +82,9 @@ func (p *parent) timeout() time.Duration {
 		if (c.state == starting || c.state == backoff || c.state == stopping) && (next.IsZero() || c.wake.Before(next)) {
 			next = c.wake
 		}
+		if c.mute() && (next.IsZero() || c.muteBy.Before(next)) {
+			next = c.muteBy
+		}
 	}
 	if next.IsZero() {
 		return -1
@@ -89,35 +92,47 @@ func (p *parent) timeout() time.Duration {
 	return max(time.Until(next), 0) + time.Millisecond
 }
 
-// lastWords reads what a child had said before it ended.
+// lastWords reads what a child had said before it ended: what its socket holds.
 func (p *parent) lastWords(c *child) {
-	if c.ch != nil {
-		p.fromChild(c)
+	for range 100 {
+		if c.ch == nil || !p.fromChild(c) {
+			return
+		}
 	}
 }
 
-// fromChild reads a child's channel until it is empty. A child that breaks the
-// role protocol is ended.
-func (p *parent) fromChild(c *child) {
-	for c.ch != nil {
+// turn is how many messages of one child are taken before the others have
+// theirs.
+const turn = 32
+
+// fromChild reads a child's channel, for one turn, and tells whether there may
+// be more. A child that breaks the role protocol is ended.
+func (p *parent) fromChild(c *child) bool {
+	for range turn {
+		if c.ch == nil {
+			return false
+		}
 		err := c.ch.Recv(&p.msg)
 		switch {
 		case errors.Is(err, privsep.ErrAgain):
-			return
+			return false
 		case errors.Is(err, io.EOF):
-			p.dropChannel(c) // its pidfd tells the rest
-			return
+			p.dropChannel(c)
+			c.muteBy = time.Now().Add(muteTime) // its pidfd should tell the rest
+			return false
 		case err == nil:
 			err = p.handle(c, &p.msg)
 		}
 		if err != nil {
-			p.log.Error().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).Err(err).Msg("role broke the protocol")
-			p.dropChannel(c)
-			p.kill(c)
-			return
+			p.punish(c, err)
+			return false
 		}
 	}
+	return true
 }
+
+// muteTime is how long a child may live on after it closed its channel.
+const muteTime = time.Second
 
 func (p *parent) handle(c *child, m *privsep.Message) error {
 	switch m.Kind {

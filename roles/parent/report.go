@@ -12,7 +12,7 @@ func (p *parent) status(ask uint64) *Status {
 	s := &Status{
 		Version: p.settings.Version, Environment: p.settings.Environment, Broker: p.settings.Broker,
 		ServerID: p.settings.ServerID, Started: p.started, PID: os.Getpid(), Root: p.root,
-		Warnings: p.warnings, Listeners: p.addresses(),
+		Warnings: p.warnings, Listeners: p.addresses(), Offences: p.offenceList(),
 	}
 	own := Process{Role: privsep.RoleParent.String(), PID: os.Getpid(), UID: os.Geteuid(), Started: p.started, State: running.String()}
 	own.look()

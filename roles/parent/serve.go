@@ -39,6 +39,8 @@ type parent struct {
 	knock     int // its other end
 	digests   chan digest
 	digested  bool
+	offences  map[offenceKey]uint64
+	unknown   []string // what this kernel does not say of a sender
 
 	failed   []privsep.ID // never got ready
 	stopping bool
@@ -59,7 +61,8 @@ func Serve(cfg *Config, source, version string) error {
 	if err := privsep.CloseRange(); err != nil {
 		return err
 	}
-	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now()}
+	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(),
+		offences: map[offenceKey]uint64{}}
 	p.log = newLog(cfg)
 	if err := p.prepare(version); err != nil {
 		p.cleanUp()

@@ -16,6 +16,16 @@ type Status struct {
 	Listeners   []string  `json:"listeners"`
 	Processes   []Process `json:"processes"`
 	Arenas      []Arena   `json:"arenas"`
+	Offences    []Offence `json:"offences"`
+}
+
+// Offence counts one way in which a component broke the role protocol, and was
+// ended for it.
+type Offence struct {
+	Role   string `json:"role"`
+	Kind   string `json:"kind"`   // of the message; "" when it could not be read
+	Reason string `json:"reason"` // "impostor", "forged", "phase", ...
+	Count  uint64 `json:"count"`
 }
 
 // Process is one component. Counters are zero where the role has none. State is
