@@ -26,6 +26,8 @@ var policy = []struct {
 	{"roles/cm", "", []string{"net", "os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},
 	{"roles/parent", "", []string{"os/exec", "unsafe", "gatehouse/wire"}},
 	{"privsep", "raw_linux.go", []string{"unsafe"}},
+	{"privsep/keyfile", "", []string{"net", "os", "os/exec", "time", "log", "syscall", "unsafe"}},
+	{"privsep/custody", "", []string{"net/http", "os/exec", "log", "unsafe", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},
 	{"privsep", "", []string{"net", "os/exec", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},
 }
 

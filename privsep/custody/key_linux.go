@@ -253,13 +253,9 @@ func Adopt(fd, size int) (*Key, error) {
 	if size <= 0 || size > maxMemory || st.Size != int64(pages(size)) {
 		return nil, fmt.Errorf("adopt key: %d bytes in memory of %d", size, st.Size)
 	}
-	mem, err := mapMemory(fd, pages(size), KindSecret, unix.PROT_READ)
+	mem, err := adoptMemory(fd, pages(size))
 	if err != nil {
 		return nil, fmt.Errorf("adopt key: %w", err)
-	}
-	// Locking fails where the kernel has no struct page for it: memfd_secret.
-	if unix.Mlock(mem.b) == nil {
-		mem.kind = KindLocked
 	}
 	k, err := newKey(mem, size)
 	if err != nil {

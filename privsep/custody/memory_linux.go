@@ -60,10 +60,13 @@ func pages(size int) int {
 	return (size + p - 1) / p * p
 }
 
+// memfdSecret fails in tests of the other kind.
+var memfdSecret = unix.MemfdSecret
+
 // memoryFD makes an fd of size bytes, a size that nobody can change.
 func memoryFD(size int) (int, string, error) {
 	kind := KindSecret
-	fd, err := unix.MemfdSecret(unix.O_CLOEXEC)
+	fd, err := memfdSecret(unix.O_CLOEXEC)
 	if err != nil { // ENOSYS, or a container's filter says EPERM
 		kind = KindLocked
 		fd, err = unix.MemfdCreate("secret", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
@@ -113,6 +116,25 @@ func (m *Memory) protect() error {
 		return nil
 	}
 	return os.NewSyscallError("mlock", lockLimit(unix.Mlock(m.b)))
+}
+
+// adoptMemory maps another process's memory for reading. Its kind shows in
+// what the kernel will not do: it neither locks nor populates memfd_secret,
+// which it does not map for itself.
+func adoptMemory(fd, size int) (*Memory, error) {
+	m, err := mapMemory(fd, size, KindSecret, unix.PROT_READ)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Mlock(m.b)
+	switch {
+	case err == nil:
+		m.kind = KindLocked
+	case unix.Madvise(m.b, unix.MADV_POPULATE_READ) == nil:
+		m.Close()
+		return nil, os.NewSyscallError("mlock", lockLimit(err))
+	}
+	return m, nil
 }
 
 // lockLimit says what the kernel means.
