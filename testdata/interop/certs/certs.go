@@ -167,3 +167,6 @@ func (f Files) Seal(gatehouse string) error {
 	}
 	return nil
 }
+
+// Write puts the authority's certificate into a file.
+func (a *Authority) Write(path string) error { return os.WriteFile(path, a.PEM, 0o644) }

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatehouse.test/interop/certs"
 )
 
 const (
@@ -94,6 +96,7 @@ type settings struct {
 	limits string // lines of [limits]
 	store  string // lines of [store]
 	uid    uint32 // who runs the broker
+	tls    string // key_use of a listener with TLS; "": there is none
 }
 
 // broker is one running broker and what the test did to it.
@@ -104,6 +107,8 @@ type broker struct {
 	unix   string // Unix socket
 	config string
 	addr   string // TCP address, as bound
+	tls    string // that of the listener with TLS
+	ca     *certs.Authority
 	uid    uint32
 
 	cmd    *exec.Cmd
@@ -130,9 +135,9 @@ func newBroker(t testing.TB, s settings) *broker {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &broker{t: t, dir: dir, uid: s.uid, run: filepath.Join(dir, "run"), unix: filepath.Join(dir, "client"),
 		config: filepath.Join(dir, "broker.toml"), seen: map[int]bool{}}
-	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n[privsep]\nruntime_dir = %q\nuid_base = %d\n"+
+	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\n"+
 		"[cm]\ncount = %d\n[log]\nformat = \"json\"\n[limits]\n%s\n[store]\n%s\n",
-		b.unix, b.run, 61100+100*(brokers.Add(1)%40), max(s.cms, 1), s.limits, s.store))
+		b.unix, b.secure(s.tls), b.run, 61100+100*(brokers.Add(1)%40), max(s.cms, 1), s.limits, s.store))
 	return b
 }
 
@@ -158,6 +163,9 @@ func (b *broker) start() {
 	}
 	st := b.status()
 	b.addr, b.pid = st.Listeners[0], st.PID
+	if b.ca != nil {
+		b.tls = st.Listeners[1]
+	}
 	b.processes()
 }
 
