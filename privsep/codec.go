@@ -60,6 +60,7 @@ type Settings struct {
 	Host             string // that clients are told, with Port
 	Port             int
 	Root             string // directory to be confined to, "" without root
+	Trap             bool   // a forbidden system call ends the role with a trace
 }
 
 func (p *Settings) fields(c *coder) {
@@ -87,6 +88,7 @@ func (p *Settings) fields(c *coder) {
 	c.text(&p.Host, MaxSettingsText)
 	c.number(&p.Port)
 	c.text(&p.Root, MaxAddressText)
+	c.flag(&p.Trap)
 }
 
 // SegmentKind says what a segment of shared memory is for.
@@ -199,9 +201,15 @@ func (p *DoorbellEnd) fields(c *coder) {
 // SetupDone says that the child is jailed and ready.
 type SetupDone struct {
 	Version uint32 // of the role protocol
+	Sandbox Sandbox
 }
 
-func (p *SetupDone) fields(c *coder) { c.u32(&p.Version) }
+func (p *SetupDone) fields(c *coder) {
+	c.u32(&p.Version)
+	c.u8(&p.Sandbox.Landlock)
+	c.u16((*uint16)(&p.Sandbox.Missing))
+	c.check(p.Sandbox.Missing <= allMissing)
+}
 
 // StatsGet asks for a Stats with the same ID.
 type StatsGet struct {

@@ -28,13 +28,13 @@ func samples() map[Kind]payload {
 			MaxPayload: 1, MaxControlLine: 2, MaxConnections: 3, MaxPending: 4, MaxSubscriptions: 5, CMs: 6,
 			Arena: 1 << 30, Ring: 8, AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
 			StallTimeout: time.Hour, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError,
-			Environment: text, Broker: text, Version: "", ServerID: text,
+			Environment: text, Broker: text, Version: "", ServerID: text, Trap: true,
 		},
 		KindSegment:     &Segment{Kind: SegConnColumns, Index: 5, Size: 1 << 40, Writable: true},
 		KindListener:    &Listener{Number: 7, Network: NetTLS, Address: strings.Repeat("a", MaxAddressText)},
 		KindPeer:        &Peer{ID: ID{RoleDispatcher, 0}, Key: Key{2}, Generation: 1 << 50},
 		KindDoorbell:    &DoorbellEnd{CM: 63, Fresh: true},
-		KindSetupDone:   &SetupDone{Version: Version},
+		KindSetupDone:   &SetupDone{Version: Version, Sandbox: Sandbox{Landlock: 7, Missing: allMissing}},
 		KindStatsGet:    &StatsGet{ID: 1 << 60},
 		KindStats:       &Stats{ID: 3, Values: values},
 		KindCMGone:      &CMGone{CM: 2, Generation: 1 << 40},
@@ -119,6 +119,7 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"no fault":         &CMFault{CM: 1},
 		"unknown fault":    &CMFault{CM: 1, Reason: numFaults},
 		"negative drain":   &Shutdown{Drain: -time.Second},
+		"missing what":     &SetupDone{Sandbox: Sandbox{Missing: allMissing + 1}},
 		"too many figures": &Stats{Values: make([]uint64, MaxStats+1)},
 	} {
 		if err := fresh(p).Parse(p.Append(nil)); !errors.Is(err, ErrShape) {

@@ -58,6 +58,7 @@ const (
 type PrivsepConfig struct {
 	RuntimeDir string `toml:"runtime_dir"` // empty: /run/gatehouse as root, ./run otherwise
 	UIDBase    int    `toml:"uid_base"`
+	Seccomp    string `toml:"seccomp"` // SeccompKill or SeccompTrap
 }
 
 // CMConfig sets up the connection managers.
@@ -101,7 +102,7 @@ func Defaults() *Config {
 	return &Config{
 		Environment: EnvironmentConfig{Name: "local"},
 		Listen:      ListenConfig{TCP: []string{"127.0.0.1:4222"}, Unix: []string{}, Anonymous: AnonymousLoopback},
-		Privsep:     PrivsepConfig{UIDBase: 61100},
+		Privsep:     PrivsepConfig{UIDBase: 61100, Seccomp: SeccompKill},
 		Store:       StoreConfig{Arena: 64 << 20, Ring: 4 << 20},
 		Limits: LimitsConfig{
 			MaxPayload:     1 << 20,

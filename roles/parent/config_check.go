@@ -57,6 +57,7 @@ var words = []struct {
 	allowed      []string
 }{
 	{"listen", "anonymous", []string{AnonymousLoopback, AnonymousAny}},
+	{"privsep", "seccomp", []string{SeccompKill, SeccompTrap}},
 	{"log", "level", []string{"debug", "info", "warn", "error"}},
 	{"log", "format", []string{"auto", "text", "json"}},
 }

@@ -27,6 +27,8 @@ type parent struct {
 	cms      int
 	started  time.Time
 	warnings []string
+	missing  []string // what the kernel does not give the roles
+	told     bool     // about missing
 
 	exe       *os.File
 	dir       *runDir
@@ -69,7 +71,10 @@ func Serve(cfg *Config, source, version string) error {
 	for _, w := range p.warnings {
 		p.log.Warn().Msg(w)
 	}
-	err := p.startAll()
+	err := p.confine()
+	if err == nil {
+		err = p.startAll()
+	}
 	if err == nil {
 		err = p.run()
 	}
@@ -131,6 +136,7 @@ func (p *parent) makeSettings(version string) privsep.Settings {
 		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
 		LogLevel:    privsep.ParseLevel(c.Log.Level),
 		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version, ServerID: newServerID(),
+		Trap: c.Privsep.Seccomp == SeccompTrap,
 	}
 	if p.root {
 		s.Root = p.dir.file("empty")
@@ -199,6 +205,7 @@ func (p *parent) startAll() error {
 			return nil
 		}
 	}
+	p.tellMissing()
 	p.log.Info().Int("cms", p.cms).Strs("listen", p.addresses()).Msg("ready")
 	return nil
 }
