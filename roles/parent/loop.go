@@ -290,7 +290,7 @@ func (p *parent) stopByTime(now time.Time) {
 		case now.After(p.stopBy) && !c.killed:
 			c.killed = true
 			p.kill(c)
-		case !cms && c.id.Role == privsep.RoleRouter && !c.leaving:
+		case !cms && c.id.Role == privsep.RoleRouter && !c.leaving && c.state != starting:
 			c.leaving = true
 			p.stop(c)
 		}

@@ -73,6 +73,7 @@ func Serve(cfg *Config, source, version string) error {
 	}
 	err := p.confine()
 	if err == nil {
+		p.digestExe()
 		err = p.startAll()
 	}
 	if err == nil {
@@ -111,7 +112,6 @@ func (p *parent) prepare(version string) error {
 	if err := p.watchSignals(); err != nil {
 		return err
 	}
-	p.digestExe()
 	if err := p.listen(); err != nil {
 		return err
 	}
