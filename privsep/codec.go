@@ -61,6 +61,7 @@ type Settings struct {
 	Port             int
 	Root             string // directory to be confined to, "" without root
 	TLS              TLSSettings
+	Trap             bool // a forbidden system call ends the role with a trace
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and
@@ -119,6 +120,7 @@ func (p *Settings) fields(c *coder) {
 	c.number(&p.Port)
 	c.text(&p.Root, MaxAddressText)
 	p.TLS.fields(c)
+	c.flag(&p.Trap)
 }
 
 // SegmentKind says what a segment of shared memory is for.
@@ -231,9 +233,15 @@ func (p *DoorbellEnd) fields(c *coder) {
 // SetupDone says that the child is jailed and ready.
 type SetupDone struct {
 	Version uint32 // of the role protocol
+	Sandbox Sandbox
 }
 
-func (p *SetupDone) fields(c *coder) { c.u32(&p.Version) }
+func (p *SetupDone) fields(c *coder) {
+	c.u32(&p.Version)
+	c.u8(&p.Sandbox.Landlock)
+	c.u16((*uint16)(&p.Sandbox.Missing))
+	c.check(p.Sandbox.Missing <= allMissing)
+}
 
 // StatsGet asks for a Stats with the same ID.
 type StatsGet struct {
@@ -281,10 +289,10 @@ type Fault uint8
 
 // The faults.
 const (
-	FaultNone    Fault = iota
-	FaultStalled       // does not drain its ring
-	FaultCorrupt       // writes nonsense into its ring
-	FaultProtocol      // breaks the rules on its channel to the dispatcher
+	FaultNone     Fault = iota
+	FaultStalled        // does not drain its ring
+	FaultCorrupt        // writes nonsense into its ring
+	FaultProtocol       // breaks the rules on its channel to the dispatcher
 	numFaults
 )
 

@@ -5,6 +5,7 @@ import (
 	"runtime/debug"
 
 	"gatehouse/privsep"
+	"gatehouse/privsep/sandbox"
 	"gatehouse/store"
 	"gatehouse/wire"
 )
@@ -41,7 +42,11 @@ func Main() error {
 	}
 
 	// From here on: the sockets that are handed over, and nothing else.
-	if err := privsep.Announce(parent); err != nil {
+	walls, err := sandbox.Enter(privsep.RoleCM, sandbox.Options{OwnUID: boot.UID != 0, Trap: set.Settings.Trap})
+	if err != nil {
+		return err
+	}
+	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
 	return m.run()
@@ -57,7 +62,7 @@ func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error 
 		return err
 	}
 	defer m.poll.Close()
-	if err := privsep.Announce(parent); err != nil {
+	if err := privsep.Announce(parent, privsep.Sandbox{}); err != nil {
 		return err
 	}
 	return m.run()

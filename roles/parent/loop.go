@@ -170,6 +170,12 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	if d.Version != privsep.Version {
 		return privsep.ErrShape
 	}
+	if differs := p.unconfined(c); differs != "" {
+		p.refuse(c, differs)
+		return nil
+	}
+	c.walls = d.Sandbox
+	p.noteMissing(c)
 	c.ch.SetPhase(privsep.PhaseRun)
 	c.state, c.everRan = running, true
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).

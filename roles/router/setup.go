@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"gatehouse/privsep"
+	"gatehouse/privsep/sandbox"
 	"gatehouse/store"
 	"gatehouse/wire"
 )
@@ -42,7 +43,11 @@ func Main() error {
 	}
 
 	// From here on: no new files, no sockets, nothing of another role's.
-	if err := privsep.Announce(parent); err != nil {
+	walls, err := sandbox.Enter(privsep.RoleRouter, sandbox.Options{OwnUID: boot.UID != 0, Trap: set.Settings.Trap})
+	if err != nil {
+		return err
+	}
+	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
 	return r.run()
@@ -58,7 +63,7 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 		return err
 	}
 	defer r.poll.Close()
-	if err := privsep.Announce(parent); err != nil {
+	if err := privsep.Announce(parent, privsep.Sandbox{}); err != nil {
 		return err
 	}
 	return r.run()

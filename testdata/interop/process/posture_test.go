@@ -80,7 +80,7 @@ func checkTasks(t testing.TB, pid int) (uid string) {
 		t.Error("runs as root")
 	}
 	four := strings.Join([]string{uid, uid, uid, uid}, " ")
-	want := map[string]string{"Uid": four, "Gid": four, "Groups": "", "NoNewPrivs": "1", "Name": "gatehouse"}
+	want := map[string]string{"Uid": four, "Gid": four, "Groups": "", "NoNewPrivs": "1", "Seccomp": "2", "Name": "gatehouse"}
 	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
 		want[set] = "0000000000000000"
 	}
@@ -150,7 +150,7 @@ func checkStatus(t *testing.T, b *broker, now map[string]int) {
 	for _, p := range st.Processes {
 		child := p.Role != "parent"
 		if p.PID != now[p.Role] || p.State != "running" || p.Restarts != 0 || p.Memory == 0 ||
-			p.NoNewPrivs != child || p.NoCaps != child || (p.UID != 0) != child {
+			!p.NoNewPrivs || p.NoCaps != child || (p.UID != 0) != child {
 			t.Errorf("status: %+v", p)
 		}
 	}
