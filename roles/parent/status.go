@@ -44,6 +44,8 @@ type Process struct {
 	InBytes       uint64    `json:"in_bytes"`
 	OutBytes      uint64    `json:"out_bytes"`
 	SlowConsumers uint64    `json:"slow_consumers"`
+	Handshakes    uint64    `json:"handshakes"` // of TLS that succeeded, since the process started
+	NoHandshakes  uint64    `json:"handshakes_failed"`
 	Memory        uint64    `json:"memory"` // proportional set size, bytes
 	Threads       int       `json:"threads"`
 	NoNewPrivs    bool      `json:"no_new_privs"` // on every thread
