@@ -57,6 +57,7 @@ func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error 
 		return err
 	}
 	defer m.poll.Close()
+	defer m.closeTLS()
 	if err := privsep.Announce(parent); err != nil {
 		return err
 	}
@@ -83,6 +84,9 @@ func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm
 		return nil, err
 	}
 	if err := m.poll.Add(parent.FD(), tokenParent, privsep.In); err != nil {
+		return nil, err
+	}
+	if err := m.newTLS(); err != nil {
 		return nil, err
 	}
 	if err := m.mapRings(set); err != nil {
