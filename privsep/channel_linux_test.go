@@ -416,7 +416,7 @@ func TestLoggerCountsWhatIsLost(t *testing.T) {
 	l.Debug("below the level")
 	const lines = 20000
 	for i := range int64(lines) {
-		l.pace = bucket{} // as if they came slowly
+		l.pace = Pace{} // as if they came slowly
 		l.Info("many", Int(KeyN, i))
 	}
 	var m Message
@@ -428,7 +428,7 @@ func TestLoggerCountsWhatIsLost(t *testing.T) {
 		}
 		next++
 	}
-	l.pace = bucket{}
+	l.pace = Pace{}
 	l.Warn("room again")
 	if err := b.Recv(&m); err != nil {
 		t.Fatal(err)

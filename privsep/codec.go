@@ -276,7 +276,7 @@ func (p *CMGone) fields(c *coder) {
 	c.u64(&p.Generation)
 }
 
-// Fault is what the router holds against a cm.
+// Fault is what a peer holds against a cm.
 type Fault uint8
 
 // The faults.
@@ -284,10 +284,11 @@ const (
 	FaultNone    Fault = iota
 	FaultStalled       // does not drain its ring
 	FaultCorrupt       // writes nonsense into its ring
+	FaultProtocol      // breaks the rules on its channel to the dispatcher
 	numFaults
 )
 
-var faultNames = [numFaults]string{"none", "stalled", "corrupt"}
+var faultNames = [numFaults]string{"none", "stalled", "corrupt", "protocol"}
 
 // String gives the reason as it stands in logs.
 func (f Fault) String() string {
@@ -395,10 +396,10 @@ type Sign struct {
 }
 
 // MaxSignInput and MaxSignature bound what is signed and the result, in bytes:
-// RFC 8446, 4.4.3, with SHA-384; RSA of 4096 bits.
+// RFC 8446, 4.4.3, with SHA-384; RSA of 8192 bits.
 const (
 	MaxSignInput = 146
-	MaxSignature = 512
+	MaxSignature = 1024
 )
 
 func (p *Sign) fields(c *coder) {

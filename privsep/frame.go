@@ -71,7 +71,7 @@ type direction struct {
 	mac      hash.Hash
 	seq      uint64 // of the last good frame
 	used     [numKinds]bool
-	budget   [numKinds]bucket
+	budget   [numKinds]Pace
 	sum      [sha256.Size]byte
 }
 
@@ -171,21 +171,22 @@ func (d *direction) open(b []byte, phase Phase, nfds int) (k Kind, payload []byt
 	if r.once && d.used[f.kind] {
 		return 0, nil, &PermitError{f.kind, d.from, d.to, phase, len(f.payload), nfds, "once"}
 	}
-	if r.rate > 0 && !d.budget[f.kind].take(r.rate, time.Now()) {
+	if r.rate > 0 && !d.budget[f.kind].Take(r.rate, time.Now()) {
 		return 0, nil, &PermitError{f.kind, d.from, d.to, phase, len(f.payload), nfds, "rate"}
 	}
 	d.sent(f.kind)
 	return f.kind, f.payload, nil
 }
 
-// bucket is a token bucket: rate tokens a second, at most as many at once. The
+// Pace is a token bucket: so many a second, and at most as many at once. The
 // zero value is full.
-type bucket struct {
+type Pace struct {
 	spent float64 // tokens that are missing
 	at    time.Time
 }
 
-func (b *bucket) take(rate int, now time.Time) bool {
+// Take takes a token, if there is one.
+func (b *Pace) Take(rate int, now time.Time) bool {
 	b.spent = max(0, b.spent-float64(rate)*now.Sub(b.at).Seconds())
 	b.at = now
 	if b.spent+1 > float64(rate) {

@@ -97,7 +97,7 @@ type Logger struct {
 	ch      *Channel
 	least   Level
 	dropped uint32
-	pace    bucket
+	pace    Pace
 	buf     []byte
 }
 
@@ -124,7 +124,7 @@ func (l *Logger) log(level Level, event string, fields []Field) {
 	if l == nil || l.ch == nil || level < l.least {
 		return
 	}
-	if !l.pace.take(logPace, time.Now()) {
+	if !l.pace.Take(logPace, time.Now()) {
 		l.drop()
 		return
 	}

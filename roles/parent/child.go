@@ -47,10 +47,12 @@ type child struct {
 	wake       time.Time // next thing to do by time: setup's end, or the next start
 	everRan    bool
 	stats      privsep.RoleStats
-	statsID    uint64    // of the last answer
-	drained    bool      // said that it has nothing left to do
-	leaving    bool      // was told to go, now that it is not needed any more
-	killed     bool      // at the end of the broker
+	statsID    uint64 // of the last answer
+	drained    bool   // said that it has nothing left to do
+	leaving    bool   // was told to go, now that it is not needed any more
+	killed     bool   // at the end of the broker
+	signPace   privsep.Pace
+	signatures uint64
 	muteBy     time.Time // it closed its channel and must have ended by then
 	logDropped int
 	logWindow  int64
@@ -91,6 +93,9 @@ func (p *parent) start(c *child) error {
 	c.drained, c.leaving, c.killed, c.muteBy = false, false, false, time.Time{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
+	if c.id.Role == privsep.RoleDispatcher {
+		p.newDispatcherKey(key)
+	}
 	c.ch = privsep.NewChannel(mine, privsep.RoleParent, c.id.Role, key)
 	uid, gid := p.ids(c.id)
 	if p.root {
@@ -223,6 +228,9 @@ func (p *parent) dropChannel(c *child) {
 func (p *parent) send(c *child, k privsep.Kind, payload []byte, fds ...int) {
 	if c.ch == nil || c.state != running && c.state != stopping {
 		return
+	}
+	if c.ch.Phase() == privsep.PhaseDrain && privsep.Permit(k, privsep.RoleParent, c.id.Role, privsep.PhaseDrain, len(payload), len(fds)) != nil {
+		return // it is about to end and need not know
 	}
 	err := c.ch.Send(k, payload, fds...)
 	if errors.Is(err, io.EOF) {

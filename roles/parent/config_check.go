@@ -242,11 +242,11 @@ func (c *Config) checkTLS() (faults []fault) {
 		}
 	}
 	if len(c.Listen.TLS) > 0 {
-		add(t.Cert == "", "is missing: listen.tls needs a certificate", "tls.cert", "listen.tls")
-		add(t.Key == "", "is missing: listen.tls needs a private key", "tls.key", "listen.tls")
-		add(t.Key != "" && t.UnlockFile == "", "is missing: it decrypts tls.key", "tls.unlock_file", "tls.key")
+		add(t.Cert == "", "needs tls.cert, the certificate to show", "listen.tls")
+		add(t.Key == "", "needs tls.key, the private key of tls.cert", "listen.tls")
+		add(t.Key != "" && t.UnlockFile == "", "needs tls.unlock_file, whose first line decrypts it", "tls.key")
 	}
-	add(t.ClientAuth != "none" && t.ClientCA == "", "is missing: it verifies the certificates that tls.client_auth asks for", "tls.client_ca", "tls.client_auth")
+	add(t.ClientAuth != "none" && t.ClientCA == "", "needs tls.client_ca, which signs the certificates of clients", "tls.client_auth")
 	add(t.MinVersion == "1.2" && t.KeyUse != KeyUseRelease,
 		`tls.min_version = "1.2" needs tls.key_use = "release": the parent signs handshakes of TLS 1.3 only, which show it what they are`,
 		"tls.min_version", "tls.key_use")

@@ -102,6 +102,16 @@ func TestConfigMistakes(t *testing.T) {
 		{"[listen]\nunix = [\"/" + long + "\"]", `is longer than the 107 bytes of a socket's path`},
 		{"[listen]\nunix = [\"/a\", \"/b/../a\"]", `"/b/../a" is there twice`},
 		{"[listen]\nanonymous = \"all\"", `f:2: listen.anonymous: "all" is not one of loopback, any`},
+		{"[listen]\ntls = [\"127.0.0.1:1\"]", `f:2: listen.tls: needs tls.cert`},
+		{"[listen]\ntls = [\"127.0.0.1:1\"]\n[tls]\ncert = \"a\"", `f:2: listen.tls: needs tls.key`},
+		{"[listen]\ntls = [\"127.0.0.1:1\"]\n[tls]\ncert = \"a\"\nkey = \"b\"", `f:5: tls.key: needs tls.unlock_file`},
+		{"[listen]\ntls = [\"0.0.0.0:1\"]\n[tls]\ncert = \"a\"\nkey = \"b\"\nunlock_file = \"c\"", `f:2: listen.tls: "0.0.0.0:1" is not a loopback address`},
+		{"[listen]\ntls = [\"127.0.0.1:4222\"]", `f:2: listen.tls: "127.0.0.1:4222" is there twice`},
+		{"[tls]\nclient_auth = \"require\"", `f:2: tls.client_auth: needs tls.client_ca`},
+		{"[tls]\nmin_version = \"1.2\"", `f:2: tls.min_version: tls.min_version = "1.2" needs tls.key_use = "release"`},
+		{"[tls]\nmin_version = \"1.1\"", `f:2: tls.min_version: "1.1" is not one of 1.3, 1.2`},
+		{"[tls]\nsign_rate = 0", `f:2: tls.sign_rate: 0 is not between 1 and 10000`},
+		{"[listen]\nhandshake_first = 1", `f:2: listen.handshake_first: 1 is not true or false`},
 		{"[log]\nlevel = \"loud\"", `f:2: log.level: "loud" is not one of debug, info, warn, error`},
 		{"[environment]\nname = \"\"", `f:2: environment.name: is empty`},
 		{"[environment]\nname = \"a b\"", `f:2: environment.name: "a b" has a space`},
@@ -267,4 +277,28 @@ func FuzzConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Paths in a file are the file's, wherever the broker is started; and a client
+// certificate is a credential, so TLS may then listen everywhere.
+func TestConfigTLS(t *testing.T) {
+	cfg, err := parseConfig("/etc/gatehouse/broker.toml", `
+[listen]
+tls = ["0.0.0.0:4443"]
+handshake_first = true
+[tls]
+cert = "server.pem"
+key = "/keys/server.key"
+unlock_file = "../private/unlock"
+client_auth = "require"
+client_ca = "clients.pem"
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{cfg.TLS.Cert, cfg.TLS.Key, cfg.TLS.UnlockFile, cfg.TLS.ClientCA}
+	want := []string{"/etc/gatehouse/server.pem", "/keys/server.key", "/etc/private/unlock", "/etc/gatehouse/clients.pem"}
+	if !reflect.DeepEqual(got, want) || !cfg.Listen.HandshakeFirst {
+		t.Errorf("%q, want %q", got, want)
+	}
 }

@@ -36,6 +36,9 @@ func (p *parent) listen() error {
 		}
 		p.listeners = append(p.listeners, bound{fd: fd, network: privsep.NetUnix, address: path, path: path})
 	}
+	for _, l := range p.listeners {
+		p.networks = append(p.networks, l.network)
+	}
 	return nil
 }
 

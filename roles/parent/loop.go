@@ -35,6 +35,9 @@ func (p *parent) run() error {
 		if err := p.step(); err != nil {
 			return err
 		}
+		if p.fatal != nil {
+			return p.fatal
+		}
 	}
 	p.log.Info().Msg("stopped")
 	return nil
@@ -69,6 +72,8 @@ func (p *parent) step() error {
 		p.byTime(c, now)
 	}
 	p.control.byTime(p, now)
+	p.retire(now)
+	p.tidy(now)
 	p.stopByTime(now)
 	return nil
 }
@@ -77,6 +82,11 @@ func (p *parent) timeout() time.Duration {
 	next := p.control.next()
 	if p.stopping && (next.IsZero() || p.stopBy.Before(next)) {
 		next = p.stopBy
+	}
+	for _, t := range p.keyTimes() {
+		if next.IsZero() || t.Before(next) {
+			next = t
+		}
 	}
 	for _, c := range p.children {
 		if (c.state == starting || c.state == backoff || c.state == stopping) && (next.IsZero() || c.wake.Before(next)) {
@@ -142,8 +152,10 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.logFrom(c, m)
 	case privsep.KindStats:
 		return p.statsFrom(c, m)
+	case privsep.KindSign:
+		return p.sign(c, m)
 	case privsep.KindCMFault:
-		return p.fault(m)
+		return p.fault(c, m)
 	case privsep.KindDrained:
 		p.hasDrained(c)
 	}
@@ -162,6 +174,7 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	c.state, c.everRan = running, true
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).
 		Dur("took", time.Since(c.started)).Msg("role ready")
+	p.sendCredential(c)
 	p.connect(c)
 	if p.stopping {
 		p.stop(c)
@@ -170,15 +183,17 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 }
 
 // fault ends a cm of which the router says that it does not drain its ring or
-// writes nonsense into it.
-func (p *parent) fault(m *privsep.Message) error {
+// writes nonsense into it, or the dispatcher that it breaks the rules.
+func (p *parent) fault(from *child, m *privsep.Message) error {
 	var f privsep.CMFault
 	if err := f.Parse(m.Payload); err != nil {
 		return err
 	}
 	for _, c := range p.children {
 		if c.id == (privsep.ID{Role: privsep.RoleCM, Index: f.CM}) && c.alive() {
-			p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", f.Reason.String()).Msg("role killed at the router's word")
+			p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", f.Reason.String()).Str("from", from.id.String()).
+				Bool("security", f.Reason != privsep.FaultStalled).Msg("role killed at another's word")
+			p.offences[offenceKey{c.id, offence{m.Kind.String(), f.Reason.String()}}]++
 			p.kill(c)
 		}
 	}
@@ -194,7 +209,7 @@ func (p *parent) signal() {
 			continue
 		}
 		if syscall.Signal(s) == syscall.SIGHUP {
-			p.log.Warn().Msg("reload: no setting of this version can change while it runs; restart to apply the configuration")
+			p.reload()
 			continue
 		}
 		if p.stopping {
@@ -243,6 +258,9 @@ func (p *parent) stop(c *child) {
 	p.send(c, privsep.KindShutdown, m.Append(nil))
 	if c.state == running {
 		c.state, c.wake = stopping, p.stopBy.Add(time.Second)
+	}
+	if c.ch != nil && c.state == stopping && (c.leaving || c.id.Role == privsep.RoleDispatcher) {
+		c.ch.SetPhase(privsep.PhaseDrain) // it has heard the last of us
 	}
 }
 
@@ -299,7 +317,7 @@ func (p *parent) stopByTime(now time.Time) {
 		case now.After(p.stopBy) && !c.killed:
 			c.killed = true
 			p.kill(c)
-		case !cms && c.id.Role == privsep.RoleRouter && !c.leaving:
+		case !cms && c.id.Role == privsep.RoleRouter && c.state == stopping && !c.leaving: // one that is starting is told when it is ready
 			c.leaving = true
 			p.stop(c)
 		}

@@ -12,7 +12,7 @@ func (p *parent) status(ask uint64) *Status {
 	s := &Status{
 		Version: p.settings.Version, Environment: p.settings.Environment, Broker: p.settings.Broker,
 		ServerID: p.settings.ServerID, Started: p.started, PID: os.Getpid(), Root: p.root,
-		Warnings: p.warnings, Listeners: p.addresses(), Offences: p.offenceList(),
+		Warnings: p.warnings, Listeners: p.addresses(), Offences: p.offenceList(), Key: p.keyReport(),
 	}
 	own := Process{Role: privsep.RoleParent.String(), PID: os.Getpid(), UID: os.Geteuid(), Started: p.started, State: running.String()}
 	own.look()
@@ -32,7 +32,7 @@ func (p *parent) process(c *child, ask uint64) Process {
 	r := Process{
 		Role: c.id.String(), Started: c.started, Restarts: c.restarts, State: c.state.String(),
 		Connections: t.Connections, Subscriptions: t.Subscriptions, InMsgs: t.InMsgs, OutMsgs: t.OutMsgs,
-		InBytes: t.InBytes, OutBytes: t.OutBytes, SlowConsumers: t.SlowConsumers,
+		InBytes: t.InBytes, OutBytes: t.OutBytes, SlowConsumers: t.SlowConsumers, Signatures: c.signatures,
 		Handshakes: t.Handshakes, NoHandshakes: t.HandshakesFailed,
 	}
 	if c.state == running && c.statsID < ask {

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"gatehouse/privsep"
+	"gatehouse/privsep/custody"
 )
 
 const sigKill = syscall.SIGKILL
@@ -39,8 +40,19 @@ type parent struct {
 	knock     int // its other end
 	digests   chan digest
 	digested  bool
-	offences  map[offenceKey]uint64
-	unknown   []string // what this kernel does not say of a sender
+	fatal     error // ends the broker: nothing may go on after it
+
+	networks       []privsep.Network // of the listeners, by number
+	credentials    []*credential     // the present one last
+	dispatcherKeys []dispatcherKey
+	used           usedTickets
+	signatures     uint64
+	unsigned       uint64
+	untidy, tidied time.Time // last use of a key, last sweep of the memory
+	buf            []byte
+
+	offences map[offenceKey]uint64
+	unknown  []string // what this kernel does not say of a sender
 
 	failed   []privsep.ID // never got ready
 	stopping bool
@@ -61,9 +73,16 @@ func Serve(cfg *Config, source, version string) error {
 	if err := privsep.CloseRange(); err != nil {
 		return err
 	}
+	missing, err := custody.Harden()
+	if err != nil {
+		return err
+	}
 	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(),
 		offences: map[offenceKey]uint64{}}
 	p.log = newLog(cfg)
+	for _, m := range missing {
+		p.warn("this machine keeps the parent's memory less well: " + m)
+	}
 	if err := p.prepare(version); err != nil {
 		p.cleanUp()
 		return err
@@ -72,7 +91,7 @@ func Serve(cfg *Config, source, version string) error {
 	for _, w := range p.warnings {
 		p.log.Warn().Msg(w)
 	}
-	err := p.startAll()
+	err = p.startAll()
 	if err == nil {
 		err = p.run()
 	}
@@ -110,6 +129,9 @@ func (p *parent) prepare(version string) error {
 		return err
 	}
 	p.digestExe()
+	if err := p.openCredential(); err != nil {
+		return err
+	}
 	if err := p.listen(); err != nil {
 		return err
 	}
@@ -138,8 +160,9 @@ func (p *parent) makeSettings(version string) privsep.Settings {
 	if p.root {
 		s.Root = p.dir.file("empty")
 	}
+	s.TLS = p.tlsSettings()
 	for _, l := range p.listeners {
-		if l.network == privsep.NetTCP {
+		if l.host != "" {
 			s.Host, s.Port = l.host, l.port
 			break
 		}

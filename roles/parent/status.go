@@ -17,6 +17,21 @@ type Status struct {
 	Processes   []Process `json:"processes"`
 	Arenas      []Arena   `json:"arenas"`
 	Offences    []Offence `json:"offences"`
+	Key         *Key      `json:"key"` // of the TLS listeners; null without one
+}
+
+// Key is the private key of the TLS listeners and what was done with it. It
+// says nothing of the key itself.
+type Key struct {
+	Use        string    `json:"use"`    // "sign" or "release"
+	Memory     string    `json:"memory"` // "memfd_secret", or "mlock" where the kernel has none
+	Erased     bool      `json:"erased"` // what signing leaves in memory
+	Number     uint32    `json:"number"` // 1, and one more with each reload
+	Algorithm  string    `json:"algorithm"`
+	Subject    string    `json:"subject"`
+	NotAfter   time.Time `json:"not_after"`
+	Signatures uint64    `json:"signatures"`
+	Refused    uint64    `json:"refused"` // asked for too late, or of a key that was replaced
 }
 
 // Offence counts one way in which a component broke the role protocol, and was
@@ -44,7 +59,8 @@ type Process struct {
 	InBytes       uint64    `json:"in_bytes"`
 	OutBytes      uint64    `json:"out_bytes"`
 	SlowConsumers uint64    `json:"slow_consumers"`
-	Handshakes    uint64    `json:"handshakes"` // of TLS that succeeded, since the process started
+	Signatures    uint64    `json:"signatures"` // that the parent made for it
+	Handshakes    uint64    `json:"handshakes"` // of TLS that succeeded
 	NoHandshakes  uint64    `json:"handshakes_failed"`
 	Memory        uint64    `json:"memory"` // proportional set size, bytes
 	Threads       int       `json:"threads"`

@@ -98,7 +98,7 @@ func (p *parent) handOut(c *child) error {
 // stopping count: a cm cannot finish without the router.
 func (p *parent) connect(c *child) {
 	for _, o := range p.children {
-		if o == c || o.state != running && o.state != stopping {
+		if o == c || o.leaving || o.state != running && o.state != stopping {
 			continue
 		}
 		a, b := c, o

@@ -73,7 +73,7 @@ func TestHostileStreams(t *testing.T) {
 	if n := st.role("router").Subscriptions; n != 2+2 { // calm's, echo and nats.go's inbox
 		t.Errorf("%d subscriptions are left", n)
 	}
-	for _, event := range []string{"record refused", "handoff refused", "role killed at the router's word"} {
+	for _, event := range []string{"record refused", "handoff refused", "role killed at another's word"} {
 		if n := len(b.log.all(event)); n > 0 {
 			t.Errorf("%d lines %q in the log", n, event)
 		}
