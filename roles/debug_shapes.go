@@ -192,6 +192,7 @@ func stats(c *coder, s *privsep.RoleStats) {
 		{"slow_consumers", &s.SlowConsumers}, {"malformed", &s.Malformed},
 		{"arena_used", &s.ArenaUsed}, {"arena_bodies", &s.ArenaBodies},
 		{"accepted", &s.Accepted}, {"refused_rate", &s.RefusedRate}, {"refused_max", &s.RefusedMax},
+		{"handshakes", &s.Handshakes}, {"handshakes_failed", &s.HandshakesFailed},
 	} {
 		number(c, f.key, f.p)
 	}

@@ -152,6 +152,17 @@ func statusText(st *parent.Status, now time.Time) string {
 		}
 		b.WriteString("\n" + t.String())
 	}
+	shakes, used := newTable("TLS", "HANDSHAKES", "FAILED"), false
+	shakes.left(0)
+	for i := range st.Processes {
+		if pr := &st.Processes[i]; pr.Handshakes+pr.NoHandshakes > 0 {
+			used = true
+			shakes.row(pr.Role, count(pr.Handshakes), count(pr.NoHandshakes))
+		}
+	}
+	if used {
+		b.WriteString("\n" + shakes.String())
+	}
 	if len(st.Offences) > 0 {
 		t = newTable("REFUSED AND ENDED", "KIND", "REASON", "COUNT")
 		t.left(0, 1, 2)

@@ -103,6 +103,7 @@ func (m *cm) sendTo(rec []byte) error {
 		return nil
 	}
 	if len(s.Data) > 0 {
+		c.greet(len(s.Data))
 		m.write3(c, s.Data, nil, nil)
 	}
 	if s.Flags&store.FlagClose != 0 {

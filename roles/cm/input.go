@@ -52,12 +52,16 @@ func (m *cm) readOne(c *conn) bool {
 		return false // the router's answer closes it
 	case c.has(flagHeld):
 		return false // queued again when the hold ends
+	case c.securing():
+		return false
 	case len(c.rest) > 0:
 		rest := c.rest
 		c.rest = nil
 		m.parse(c, rest)
 		m.requeue(c)
 		return true
+	case c.tls != nil:
+		return m.readSealed(c)
 	}
 	buf, direct := m.rbuf, false
 	if c.body != nil && c.parser.Remaining() >= directMin {

@@ -62,6 +62,7 @@ func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error 
 		return err
 	}
 	defer m.poll.Close()
+	defer m.closeTLS()
 	if err := privsep.Announce(parent, privsep.Sandbox{}); err != nil {
 		return err
 	}
@@ -88,6 +89,9 @@ func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm
 		return nil, err
 	}
 	if err := m.poll.Add(parent.FD(), tokenParent, privsep.In); err != nil {
+		return nil, err
+	}
+	if err := m.newTLS(); err != nil {
 		return nil, err
 	}
 	if err := m.mapRings(set); err != nil {

@@ -37,6 +37,7 @@ func (p *parent) process(c *child, ask uint64) Process {
 		Role: c.id.String(), Started: c.started, Restarts: c.restarts, State: c.state.String(),
 		Connections: t.Connections, Subscriptions: t.Subscriptions, InMsgs: t.InMsgs, OutMsgs: t.OutMsgs,
 		InBytes: t.InBytes, OutBytes: t.OutBytes, SlowConsumers: t.SlowConsumers, Signatures: c.signatures,
+		Handshakes: t.Handshakes, NoHandshakes: t.HandshakesFailed,
 	}
 	if c.state == running && c.statsID < ask {
 		r.State = "stalled"

@@ -60,7 +60,9 @@ type Process struct {
 	OutBytes      uint64    `json:"out_bytes"`
 	SlowConsumers uint64    `json:"slow_consumers"`
 	Signatures    uint64    `json:"signatures"` // that the parent made for it
-	Memory        uint64    `json:"memory"`     // proportional set size, bytes
+	Handshakes    uint64    `json:"handshakes"` // of TLS that succeeded
+	NoHandshakes  uint64    `json:"handshakes_failed"`
+	Memory        uint64    `json:"memory"` // proportional set size, bytes
 	Threads       int       `json:"threads"`
 	NoNewPrivs    bool      `json:"no_new_privs"` // on every thread
 	NoCaps        bool      `json:"no_caps"`      // no capability in any set of any thread

@@ -23,7 +23,7 @@ type router struct {
 
 	index    *index
 	scratch  match
-	greeting *greeting
+	greeting greetings
 	names    map[string]string
 	rnd      uint64
 
@@ -263,7 +263,7 @@ func (r *router) lameDuck() {
 	for _, l := range r.links {
 		for _, s := range l.sessions {
 			if s != nil && s.protocol1 {
-				r.buf = r.greeting.leaving.append(r.buf[:0], s)
+				r.buf = r.greeting.of(s).leaving.append(r.buf[:0], s)
 				r.send(s, r.buf, 0)
 			}
 		}

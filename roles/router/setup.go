@@ -72,7 +72,7 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	r := &router{
 		cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent),
-		index: newIndex(), greeting: newGreeting(&set.Settings), names: make(map[string]string),
+		index: newIndex(), greeting: newGreetings(&set.Settings), names: make(map[string]string),
 		refused: make(map[wire.Code]uint64),
 	}
 	r.log.SetLevel(set.Settings.LogLevel)
