@@ -124,7 +124,7 @@ type LogConfig struct {
 // a TLS listener with a certificate for development.
 func builtIn() *Config {
 	cfg := Defaults()
-	cfg.Listen.TLS = []string{} // until cms speak it
+	cfg.Listen.TLS = []string{"127.0.0.1:4443"}
 	return cfg
 }
 
