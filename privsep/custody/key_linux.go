@@ -168,7 +168,7 @@ func (k *Key) Sign(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 	if der == nil {
 		return nil, errClosed
 	}
-	signature := make([]byte, maxRSA/8) // outside Do, or it would be erased
+	signature := make([]byte, k.signatureRoom()) // outside Do, or it would be erased
 	var n int
 	var err error
 	erase.Do(func() {
@@ -181,6 +181,14 @@ func (k *Key) Sign(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 		return nil, err
 	}
 	return signature[:n:n], nil
+}
+
+// signatureRoom is at least as long as any signature.
+func (k *Key) signatureRoom() int {
+	if p, ok := k.public.(*rsa.PublicKey); ok {
+		return p.Size()
+	}
+	return 104 // DER of two P-384 scalars; Ed25519 takes 64
 }
 
 // sign runs inside erase.Do.
