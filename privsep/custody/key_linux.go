@@ -29,6 +29,7 @@ import (
 type Key struct {
 	public  crypto.PublicKey
 	schemes []tls.SignatureScheme
+	adopted bool // another process has released it to this one
 
 	mu   sync.RWMutex // Close waits for signatures
 	mem  *Memory
@@ -154,9 +155,15 @@ func (k *Key) Match(leaf *x509.Certificate) error {
 }
 
 // Sign signs the CertificateVerify input of a TLS 1.3 server (CheckServerInput)
-// by one of Schemes. Errors: ErrScheme, ErrInput, those of a closed key.
+// by one of Schemes; an adopted key, which this process has anyway, also what a
+// TLS 1.2 server signs (CheckKeyExchange). Errors: ErrScheme, ErrInput, those of
+// a closed key.
 func (k *Key) Sign(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
-	if err := CheckServerInput(scheme, message); err != nil {
+	err := CheckServerInput(scheme, message)
+	if err == ErrInput && k.adopted {
+		err = CheckKeyExchange(message)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !may(k.schemes, scheme) {
@@ -170,7 +177,6 @@ func (k *Key) Sign(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 	}
 	signature := make([]byte, k.signatureRoom()) // outside Do, or it would be erased
 	var n int
-	var err error
 	erase.Do(func() {
 		var s []byte
 		if s, err = k.sign(der[:k.size], scheme, message); err == nil {
@@ -269,6 +275,7 @@ func Adopt(fd, size int) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("adopt key: %w", err)
 	}
+	k.adopted = true
 	return k, nil
 }
 
