@@ -9,7 +9,7 @@ import (
 
 // Version of the role protocol: the first thing SETUP_DONE says. Raised
 // whenever testdata/kinds.ok changes.
-const Version = 1
+const Version = 2
 
 // Kind is a kind of message between roles. Values are frozen by
 // testdata/kinds.ok and only ever appended.
@@ -117,7 +117,7 @@ var rules = [...]rule{
 	{KindStatsGet, "STATS_GET", parent, anyChild, PhaseRun | PhaseDrain, 0, 8, false},
 	{KindStats, "STATS", anyChild, parent, PhaseRun | PhaseDrain, 0, 512, false},
 	{KindCMGone, "CM_GONE", parent, dispatcher | router, PhaseRun, 0, 16, false},
-	{KindCMFault, "CM_FAULT", router, parent, PhaseRun, 0, 8, false},
+	{KindCMFault, "CM_FAULT", router, parent, PhaseRun, 0, 16, false},
 	{KindConnHandoff, "CONN_HANDOFF", dispatcher, cm, PhaseRun, 1, 128, false},
 	{KindShutdown, "SHUTDOWN", parent, anyChild, PhaseRun, 0, 8, false},
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false},

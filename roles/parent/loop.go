@@ -162,7 +162,7 @@ func (p *parent) fault(m *privsep.Message) error {
 		return err
 	}
 	for _, c := range p.children {
-		if c.id == (privsep.ID{Role: privsep.RoleCM, Index: f.CM}) && c.alive() {
+		if c.id == (privsep.ID{Role: privsep.RoleCM, Index: f.CM}) && c.generation == f.Generation && c.alive() {
 			p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", f.Reason.String()).Msg("role killed at the router's word")
 			p.kill(c)
 		}
