@@ -138,12 +138,13 @@ const (
 	SegReturns
 	SegConnTable
 	SegConnColumns
+	SegNamed
 	numSegmentKinds
 )
 
 var segmentNames = [numSegmentKinds]string{
 	"none", "ring_up_data", "ring_up_head", "ring_down_data", "ring_down_head",
-	"arena", "returns", "conn_table", "conn_columns",
+	"arena", "returns", "conn_table", "conn_columns", "named",
 }
 
 // String gives the segment's name for logs.
@@ -221,13 +222,15 @@ func (p *Peer) fields(c *coder) {
 
 // DoorbellEnd comes with one end of the doorbell between a cm and the router.
 type DoorbellEnd struct {
-	CM    int  // index
-	Fresh bool // the other end is a new process
+	CM         int    // index
+	Fresh      bool   // the other end is a new process
+	Generation uint64 // of the cm's process
 }
 
 func (p *DoorbellEnd) fields(c *coder) {
 	c.index(&p.CM)
 	c.flag(&p.Fresh)
+	c.u64(&p.Generation)
 }
 
 // SetupDone says that the child is jailed and ready.
@@ -308,14 +311,16 @@ func (f Fault) String() string {
 
 // CMFault asks the parent to end a cm.
 type CMFault struct {
-	CM     int // index
-	Reason Fault
+	CM         int // index
+	Reason     Fault
+	Generation uint64 // of the cm's process that is meant
 }
 
 func (p *CMFault) fields(c *coder) {
 	c.index(&p.CM)
 	c.u8((*uint8)(&p.Reason))
 	c.check(p.Reason > FaultNone && p.Reason < numFaults)
+	c.u64(&p.Generation)
 }
 
 // ConnHandoff comes with an accepted connection.

@@ -98,9 +98,10 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 
 func newLink(set *privsep.Setup, i int) (*link, error) {
 	l := &link{index: i, bell: -1, sessions: make([]*session, set.Settings.MaxConnections)}
-	var segs [4]*store.Segment
+	var segs [5]*store.Segment
 	var err error
-	for k, kind := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead, privsep.SegRingDownData, privsep.SegRingDownHead} {
+	for k, kind := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead, privsep.SegRingDownData,
+		privsep.SegRingDownHead, privsep.SegNamed} {
 		if segs[k], err = privsep.TakeSegment(set, kind, i, store.Map); err != nil {
 			return nil, err
 		}
@@ -108,6 +109,12 @@ func newLink(set *privsep.Setup, i int) (*link, error) {
 	if l.in, err = store.NewConsumer(segs[0], segs[1]); err != nil {
 		return nil, err
 	}
-	l.out, err = store.NewProducer(segs[2], segs[3])
-	return l, err
+	if l.out, err = store.NewProducer(segs[2], segs[3]); err != nil {
+		return nil, err
+	}
+	if l.named, err = store.NewNamed(segs[4], store.Slots(set.Settings.Arena)); err != nil {
+		return nil, err
+	}
+	l.seq, l.before = l.named.Last(), l.in.Published()
+	return l, nil
 }
