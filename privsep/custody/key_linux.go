@@ -75,7 +75,7 @@ func (k *Key) inspect() error {
 	if k.public, err = x509.ParsePKIXPublicKey(spki[:n]); err != nil {
 		return err
 	}
-	k.schemes, err = schemesOf(k.public)
+	k.schemes, err = SchemesOf(k.public)
 	return err
 }
 
@@ -95,7 +95,7 @@ func parseKey(der []byte) (*parsedKey, error) {
 	if !ok {
 		return nil, errors.New("a key that cannot sign is not supported")
 	}
-	if _, err := schemesOf(signer.Public()); err != nil {
+	if _, err := SchemesOf(signer.Public()); err != nil {
 		return nil, err
 	}
 	return &parsedKey{signer}, nil
@@ -107,8 +107,9 @@ const (
 	maxRSA = 8192
 )
 
-// schemesOf lists what a key signs in TLS 1.3, the preferred first.
-func schemesOf(public crypto.PublicKey) ([]tls.SignatureScheme, error) {
+// SchemesOf lists what the private half of public signs in TLS 1.3, the
+// preferred first. An error says why such a key is not supported.
+func SchemesOf(public crypto.PublicKey) ([]tls.SignatureScheme, error) {
 	switch p := public.(type) {
 	case *rsa.PublicKey:
 		if n := p.N.BitLen(); n < minRSA || n > maxRSA {

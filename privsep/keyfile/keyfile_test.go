@@ -147,12 +147,12 @@ func TestRefused(t *testing.T) {
 	}
 	large := append(read(t, "p256.aes-256-cbc.sha256.enc"), make([]byte, MaxFile)...)
 	for text, why := range map[string]string{
-		"":              "no PEM block",
-		"nothing":       "no PEM block",
-		string(large):   "larger than 65536 bytes",
-		armour("", nil): "not supported",
-		armour("OPENSSH PRIVATE KEY", nil):                "not supported",
-		armour(pemType, nil):                              "damaged",
+		"":                                 "no PEM block",
+		"nothing":                          "no PEM block",
+		string(large):                      "larger than 65536 bytes",
+		armour("", nil):                    "not supported",
+		armour("OPENSSH PRIVATE KEY", nil): "not supported",
+		armour(pemType, nil):               "damaged",
 		"-----BEGIN " + strings.Repeat("X", 4000) + "---": "no PEM block",
 	} {
 		if f, err := Parse([]byte(text)); f != nil || err == nil || !strings.Contains(err.Error(), why) {
@@ -311,7 +311,7 @@ func TestEncryptRefuses(t *testing.T) {
 		{KDF: "argon2"}, {PRF: "md5"}, {Cipher: "des3"}, {Iterations: -1}, {Iterations: MaxIterations + 1},
 		{KDF: "scrypt", N: 3}, {KDF: "scrypt", N: 1 << 30}, {KDF: "scrypt", R: -1}, {KDF: "scrypt", P: 17},
 	} {
-		if _, err := Encrypt(der, vectorSecret, o); err == nil {
+		if _, err := Encrypt(der, vectorSecret, o); err == nil || o.Check() == nil {
 			t.Errorf("%+v", o)
 		}
 	}
@@ -346,7 +346,7 @@ func TestDecryptRoom(t *testing.T) {
 
 func TestUnpad(t *testing.T) {
 	for text, want := range map[string]int{
-		strings.Repeat("10", 16): 0, // nothing but padding: no key either
+		strings.Repeat("10", 16):                            0, // nothing but padding: no key either
 		strings.Repeat("61", 16) + strings.Repeat("10", 16): 16,
 		strings.Repeat("61", 15) + "01":                     15,
 		strings.Repeat("61", 14) + "0202":                   14,
