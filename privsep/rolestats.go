@@ -7,6 +7,7 @@ type RoleStats struct {
 	SlowConsumers, Malformed           uint64
 	ArenaUsed, ArenaBodies             uint64
 	Accepted, RefusedRate, RefusedMax  uint64
+	Handshakes, HandshakesFailed       uint64
 }
 
 // values lists the counters in the order in which they travel; it is only ever
@@ -16,6 +17,7 @@ func (s *RoleStats) values() []*uint64 {
 		&s.Connections, &s.Subscriptions, &s.InMsgs, &s.OutMsgs, &s.InBytes, &s.OutBytes,
 		&s.SlowConsumers, &s.Malformed, &s.ArenaUsed, &s.ArenaBodies,
 		&s.Accepted, &s.RefusedRate, &s.RefusedMax,
+		&s.Handshakes, &s.HandshakesFailed,
 	}
 }
 

@@ -76,6 +76,7 @@ func (d *driver) heard(m *privsep.Message) error {
 		ident(c, "cm", &cm)
 		c.put("reason", quote(f.Reason.String()))
 		d.print(c.line())
+		d.refused[f.CM] = f.Reason == privsep.FaultCorrupt
 	case privsep.KindDrained:
 		d.print(newLine(m.Kind.String()).line())
 	}

@@ -62,7 +62,6 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		c.text("reply", &r.Reply)
 		recipients(c, &r.Recipients)
 		bit(c, "more", &r.Flags, store.DeliverMore)
-		ident(c, "touch", &r.Touch)
 	}),
 	store.KindSend: shape(func(c *coder, r *store.InsSend) {
 		conn(c, &r.Conn)
@@ -89,9 +88,8 @@ func conn(c *coder, p *store.Conn) {
 	ident(c, "gen", &p.Gen)
 }
 
-// maxSeq is the largest number that a body can have in a line. The one above it
-// is the driver's (routerPeers.settle).
-const maxSeq = 1<<48 - 2
+// maxSeq is the largest number that a body can have.
+const maxSeq = 1<<48 - 1
 
 func seq(c *coder, p *uint64) {
 	if ident(c, "seq", p); *p > maxSeq {
@@ -192,6 +190,7 @@ func stats(c *coder, s *privsep.RoleStats) {
 		{"slow_consumers", &s.SlowConsumers}, {"malformed", &s.Malformed},
 		{"arena_used", &s.ArenaUsed}, {"arena_bodies", &s.ArenaBodies},
 		{"accepted", &s.Accepted}, {"refused_rate", &s.RefusedRate}, {"refused_max", &s.RefusedMax},
+		{"handshakes", &s.Handshakes}, {"handshakes_failed", &s.HandshakesFailed},
 	} {
 		number(c, f.key, f.p)
 	}

@@ -37,10 +37,10 @@ type cm struct {
 	waiting []*conn // with a deadline
 	behind  []*conn // readers whose senders wait
 
-	hurry   bool   // what was said to the router must not wait for the batch
-	full    bool   // ring or arena: no reading
-	ahead   bool   // of the router: no reading
-	backlog []kept // records that had no room
+	hurry   bool     // what was said to the router must not wait for the batch
+	full    bool     // ring or arena: no reading
+	ahead   bool     // of the router: no reading
+	backlog [][]byte // records that had no room
 	stalls  [fullArena + 1]uint64
 
 	now                int64 // ns, taken once per round
@@ -53,6 +53,8 @@ type cm struct {
 	stopBy             int64
 
 	inMsgs, inBytes, outMsgs, outBytes, slow, malformed uint64
+
+	tls tlsSide
 
 	// Scratch space of the message path.
 	rbuf  []byte
@@ -72,6 +74,7 @@ const (
 	tokenParent = iota
 	tokenDispatcher
 	tokenBell
+	tokenTLS
 	tokenConn // + slot
 )
 
@@ -98,6 +101,7 @@ func (m *cm) run() error {
 		}
 		m.publish()
 		m.tick()
+		m.sendSigns()
 		if m.stopping && m.finish() {
 			return nil
 		}
@@ -158,7 +162,7 @@ func (m *cm) wait(worked bool) error {
 	case m.full:
 		// Room in the ring is rung for; room in the arena is looked for.
 		timeout = time.Millisecond
-		if len(m.backlog) > 0 && m.out.WantSpace(len(m.backlog[0].rec)) {
+		if len(m.backlog) > 0 && m.out.WantSpace(len(m.backlog[0])) {
 			timeout = 0
 		}
 	case m.stopping:
@@ -194,9 +198,17 @@ func (m *cm) event1(e privsep.Ready) error {
 			privsep.DrainBell(m.bell)
 		}
 		return nil
+	case tokenTLS:
+		m.fromHandshakes()
+		return nil
 	}
 	c := m.conns[e.Token-tokenConn]
-	if c == nil {
+	switch {
+	case c == nil:
+		return nil
+	case c.securing():
+		m.securingEvent(c, e)
+		m.flushDirty()
 		return nil
 	}
 	if e.Hup {
@@ -271,7 +283,14 @@ func (m *cm) handle(msg *privsep.Message) error {
 		return privsep.AnswerStats(m.parent, msg, privsep.RoleStats{
 			Connections: uint64(m.live), InMsgs: m.inMsgs, OutMsgs: m.outMsgs, InBytes: m.inBytes,
 			OutBytes: m.outBytes, SlowConsumers: m.slow, Malformed: m.malformed, ArenaUsed: bytes, ArenaBodies: bodies,
+			Handshakes: m.tls.done, HandshakesFailed: m.tls.failed,
 		})
+	case privsep.KindCertificate:
+		return m.takeCertificate(msg)
+	case privsep.KindKey:
+		return m.takeKey(msg)
+	case privsep.KindSigned:
+		return m.takeSigned(msg)
 	case privsep.KindShutdown:
 		var s privsep.Shutdown
 		if err := s.Parse(msg.Payload); err != nil {

@@ -17,6 +17,7 @@ type conn struct {
 	body   *pendingBody // message whose payload is not complete
 	rest   []byte       // read but not parsed when ring or arena were full
 	out    *output      // unsent output, nil when there is none
+	tls    *tlsConn     // nil for plaintext
 
 	flags      connFlags
 	pings      uint8
@@ -47,6 +48,7 @@ const (
 	flagWaiting                         // a complete payload waits for room in the arena
 	flagWide                            // has been sent more than a small chunk at once
 	flagUnix                            // is a Unix socket
+	flagOpened                          // the router knows it
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -64,11 +66,7 @@ func (c *conn) showIn() {
 func (c *conn) showOut() {
 	c.row.OutMsgs.Store(c.sent.msgs)
 	c.row.OutBytes.Store(c.sent.bytes)
-	pending := 0
-	if c.out != nil {
-		pending = c.out.size
-	}
-	c.row.Pending.Store(uint64(pending))
+	c.row.Pending.Store(uint64(c.pending()))
 }
 
 // pendingBody is a message whose payload arrives in several reads.
@@ -90,9 +88,10 @@ const (
 	reasonSlow
 	reasonStale
 	reasonShutdown
+	reasonTLS // no handshake
 )
 
-var reasonNames = [...]string{"eof", "error", "router", "slow_consumer", "stale", "shutdown"}
+var reasonNames = [...]string{"eof", "error", "router", "slow_consumer", "stale", "shutdown", "tls"}
 
 // accept takes over a connection that the dispatcher handed to this cm.
 func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
@@ -117,9 +116,20 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 	c.showOut()
 	m.conns[h.Slot] = c
 	m.live++
-	open := store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix, TLS: h.TLS}
-	m.must(&open)
-	m.queue(c)
+	if h.TLS {
+		m.secure(c, h)
+	} else {
+		m.queue(c)
+	}
+	if !c.securing() || c.tls.state == tlsNew {
+		m.open(c, h)
+	}
+}
+
+// open tells the router of a new connection.
+func (m *cm) open(c *conn, h *privsep.ConnHandoff) {
+	c.flags |= flagOpened
+	m.must(&store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix, TLS: h.TLS})
 }
 
 // lookup returns the connection that an instruction means, nil if it has ended.
@@ -148,6 +158,7 @@ func (m *cm) close(c *conn, reason uint8) {
 	if m.conns[c.slot] != c {
 		return
 	}
+	m.farewell(c)
 	m.conns[c.slot] = nil
 	m.live--
 	m.dropBody(c)
@@ -155,8 +166,12 @@ func (m *cm) close(c *conn, reason uint8) {
 	c.rest = nil
 	c.flags |= flagFailed
 	m.release(int(c.slot), c.uid)
-	privsep.CloseFD(c.fd)
-	m.must(&store.RecClosed{Conn: c.ref(), Reason: reason})
+	if c.tls == nil || !m.endTLS(c) {
+		privsep.CloseFD(c.fd)
+	}
+	if c.has(flagOpened) {
+		m.must(&store.RecClosed{Conn: c.ref(), Reason: reason})
+	}
 	if reason == reasonSlow {
 		m.slow++
 	}

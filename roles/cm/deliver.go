@@ -54,15 +54,12 @@ func (m *cm) deliver(rec []byte) error {
 		if err != nil {
 			return err
 		}
-		if int(ins.HeaderLen) > len(body) {
-			return store.ErrCorrupt
-		}
 		if err := m.toRecipients(ins, body); err != nil {
 			return err
 		}
 	}
 	if ins.Flags&store.DeliverMore == 0 {
-		m.returns.Done(int(ins.Arena), ins.Seq, int(ins.Touch))
+		m.returns.Done(int(ins.Arena), ins.Seq)
 	}
 	return nil
 }
@@ -103,6 +100,7 @@ func (m *cm) sendTo(rec []byte) error {
 		return nil
 	}
 	if len(s.Data) > 0 {
+		c.greet(len(s.Data))
 		m.write3(c, s.Data, nil, nil)
 	}
 	if s.Flags&store.FlagClose != 0 {

@@ -125,13 +125,18 @@ func (m *cm) flushDirty() {
 
 // flush writes until the output is gone or the socket is full.
 func (m *cm) flush(c *conn) {
+	if c.tls != nil {
+		m.flushSealed(c)
+		return
+	}
 	o := c.out
 	for o != nil && o.size > 0 && !c.has(flagBlocked) {
 		b := o.chunks[0][o.off:]
 		n, errno := privsep.RawWrite(c.fd, b)
 		switch errno {
 		case 0:
-			m.wrote(c, o, n)
+			c.lastOut = m.now
+			m.advance(o, n)
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			c.flags |= flagBlocked
@@ -141,16 +146,21 @@ func (m *cm) flush(c *conn) {
 		}
 	}
 	if o == nil || o.size == 0 {
-		m.dropOutput(c)
-		if c.has(flagClosing) && !c.has(flagLingering) {
-			m.linger(c)
-		}
+		m.flushed(c)
 	}
 	m.pressure(c)
 }
 
-func (m *cm) wrote(c *conn, o *output, n int) {
-	c.lastOut = m.now
+// flushed is for a connection without output.
+func (m *cm) flushed(c *conn) {
+	m.dropOutput(c)
+	if c.has(flagClosing) && !c.has(flagLingering) {
+		m.linger(c)
+	}
+}
+
+// advance takes n bytes of the first chunk off the output.
+func (m *cm) advance(o *output, n int) {
 	o.size -= n
 	o.off += n
 	if o.off < len(o.chunks[0]) {
@@ -168,10 +178,7 @@ func (m *cm) wrote(c *conn, o *output, n int) {
 // reads makes its senders wait, one that has stopped is cut off.
 func (m *cm) pressure(c *conn) {
 	c.showOut()
-	size := 0
-	if c.out != nil {
-		size = c.out.size
-	}
+	size := c.pending()
 	if c.has(flagCongested) {
 		if size <= m.cfg.MaxPending/16 {
 			m.relieve(c)
@@ -261,9 +268,12 @@ func (p *pool) put(ch []byte) {
 }
 
 func (m *cm) free(ch []byte) {
-	if cap(ch) == smallChunk {
+	switch cap(ch) {
+	case smallChunk:
 		m.small.put(ch)
-	} else {
+	case chunkSize:
 		m.large.put(ch)
+	case sealedSize:
+		m.tls.sealed.put(ch)
 	}
 }

@@ -15,6 +15,7 @@ const (
 	lingerMax  = 1 << 20 // bytes thrown away while lingering
 	fastTick   = 50 * time.Millisecond
 	slowTick   = time.Second
+	signTick   = time.Millisecond // while signatures wait for their turn
 )
 
 // await gives a connection a deadline; all deadlines are looked at by tick.
@@ -46,6 +47,9 @@ func (m *cm) timeout() time.Duration {
 	if len(m.waiting)+len(m.behind) > 0 && (next < 0 || m.nextFast < next) {
 		next = m.nextFast
 	}
+	if len(m.tls.asking.queue) > 0 && (next < 0 || m.now+int64(signTick) < next) {
+		next = m.now + int64(signTick)
+	}
 	if next < 0 {
 		return -1
 	}
@@ -63,6 +67,8 @@ func (m *cm) deadlines() {
 			keep = append(keep, c)
 		case c.has(flagLingering):
 			m.close(c, reasonRouter)
+		case c.securing():
+			m.handshakeFailed(c, errSilent)
 		default:
 			c.deadline = 0
 			m.fail(c, wire.CodeAuthTimeout)
@@ -108,7 +114,7 @@ func (m *cm) keepalive() {
 	silent, stuck := int64(m.cfg.PingInterval), int64(m.cfg.WriteDeadline)
 	for _, c := range m.conns {
 		switch {
-		case c == nil || c.has(flagLingering):
+		case c == nil || c.has(flagLingering) || c.securing():
 		case c.has(flagBlocked) && m.now-c.lastOut > stuck && !m.taking(c):
 			m.close(c, reasonSlow)
 		case m.now-c.lastIn < silent*int64(c.pings+1) || c.has(flagHeld|flagFailed|flagReadable) || len(c.rest) > 0:
@@ -133,6 +139,7 @@ func (m *cm) linger(c *conn) {
 	}
 	c.flags |= flagLingering
 	c.lingerLeft = lingerMax
+	m.farewell(c)
 	privsep.ShutdownWrite(c.fd)
 	m.await(c, lingerTime)
 	m.queue(c)
@@ -167,8 +174,8 @@ func (m *cm) delivered() bool {
 	}
 	for _, c := range m.conns {
 		switch {
-		case c == nil || c.has(flagEOF):
-		case c.out != nil && c.out.size > 0, !c.has(flagUnix) && privsep.Unsent(c.fd) > 0:
+		case c == nil || c.has(flagEOF) || c.securing():
+		case c.pending() > 0, !c.has(flagUnix) && privsep.Unsent(c.fd) > 0:
 			return false
 		}
 	}

@@ -74,16 +74,25 @@ const (
 )
 
 // refuse says why, in the words that clients know, and ends the connection. The
-// client expects INFO before anything else.
+// client expects INFO before anything else; one that begins with TLS would
+// understand nothing, so it is told nothing.
 func (d *dispatcher) refuse(p pending) {
-	i := wire.Info{ServerID: d.cfg.ServerID, ServerName: d.cfg.Broker, Version: wire.ServerVersion, Proto: 1,
-		Host: d.cfg.Host, Port: int(d.cfg.Port), Headers: true, MaxPayload: d.cfg.MaxPayload}
-	b := wire.AppendErr(wire.AppendInfo(nil, &i), wire.CodeMaxConnections)
-	privsep.RawWrite(p.fd, b) // best effort: an empty socket buffer takes it
+	if !p.lst.tls || !d.cfg.TLS.HandshakeFirst {
+		d.tell(p)
+	}
 	privsep.ShutdownWrite(p.fd)
 	d.told = append(d.told, refused{p.fd, d.now + int64(refusedTime)})
 	d.refusedMax++
 	d.complain("connection refused", "max_connections")
+}
+
+// tell says why in plaintext, as nats-server does before TLS, too.
+func (d *dispatcher) tell(p pending) {
+	i := wire.Info{ServerID: d.cfg.ServerID, ServerName: d.cfg.Broker, Version: wire.ServerVersion, Proto: 1,
+		Host: d.cfg.Host, Port: int(d.cfg.Port), Headers: true, MaxPayload: d.cfg.MaxPayload,
+		TLSRequired: p.lst.tls, TLSVerify: p.lst.tls && d.cfg.TLS.Client == privsep.ClientAuthRequire}
+	b := wire.AppendErr(wire.AppendInfo(nil, &i), wire.CodeMaxConnections)
+	privsep.RawWrite(p.fd, b) // best effort: an empty socket buffer takes it
 }
 
 // closeRefused closes those whose time is up, and the oldest when there are many.

@@ -13,6 +13,22 @@ import (
 // clients since 2.12 read it from the second INFO.
 const globalAccount = "$G"
 
+// greetings are one for plaintext and one for TLS.
+type greetings struct{ plain, tls *greeting }
+
+func (g *greetings) of(s *session) *greeting {
+	if s.tls {
+		return g.tls
+	}
+	return g.plain
+}
+
+func newGreetings(cfg *privsep.Settings) greetings {
+	plain, secure := infoOf(cfg), infoOf(cfg)
+	secure.TLSRequired, secure.TLSVerify = true, cfg.TLS.Client == privsep.ClientAuthRequire
+	return greetings{newGreeting(plain), newGreeting(secure)}
+}
+
 // greeting is the three INFO lines that a client may get. What differs from
 // client to client is put between their pieces, since a connection costs less
 // that way than by making JSON for each.
@@ -25,8 +41,7 @@ type greeting struct {
 // template is an INFO line cut at client_id, client_ip and nonce.
 type template [4][]byte
 
-func newGreeting(cfg *privsep.Settings) *greeting {
-	i := infoOf(cfg)
+func newGreeting(i wire.Info) *greeting {
 	g := &greeting{first: newTemplate(i)}
 	connected, leaving := i, i
 	connected.ConnectInfo, connected.RemoteAccount = true, globalAccount

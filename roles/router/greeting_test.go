@@ -11,14 +11,17 @@ import (
 // The law: a template gives the bytes that wire.AppendInfo gives.
 func TestGreeting(t *testing.T) {
 	cfg := &privsep.Settings{ServerID: "NID", Broker: "b \"quoted\"", Environment: "e<&>", Version: "v", Host: "127.0.0.1", Port: 4222, MaxPayload: 1 << 20}
-	g := newGreeting(cfg)
-	for _, addr := range []string{"", "127.0.0.1", "2001:db8::1"} {
-		s := &session{uid: 1<<53 - 1, challenge: "abcdefghijklmnopqrstuvwxyz-_0123"}
+	for i, addr := range []string{"", "127.0.0.1", "2001:db8::1"} {
+		s := &session{uid: 1<<53 - 1, challenge: "abcdefghijklmnopqrstuvwxyz-_0123", tls: i > 0}
+		cfg.TLS.Client = privsep.ClientAuth(i)
+		all := newGreetings(cfg)
+		g := all.of(s)
 		if addr != "" {
 			s.client = netip.MustParseAddr(addr)
 		}
 		want := infoOf(cfg)
 		want.ClientID, want.ClientIP, want.Nonce = s.uid, addr, s.challenge
+		want.TLSRequired, want.TLSVerify = i > 0, i == 2
 		for _, c := range []struct {
 			name string
 			t    *template

@@ -31,7 +31,7 @@ type session struct {
 
 	verbose, pedantic, echo, noResponders bool
 	headers, protocol1, knowsInfo         bool
-	congested, ended                      bool
+	congested, ended, tls                 bool
 }
 
 func (s *session) conn() store.Conn { return store.Conn{Slot: s.slot, Gen: s.gen} }
@@ -55,13 +55,13 @@ func (r *router) open(l *link, rec []byte) error {
 	}
 	challenge := tickets.Challenge()
 	s := &session{cm: l, uid: o.UID, slot: o.Slot, gen: o.Gen, generation: l.generation, challenge: challenge,
-		verbose: true, pedantic: true, echo: true}
+		verbose: true, pedantic: true, echo: true, tls: o.TLS}
 	if !o.Unix {
 		s.client = netip.AddrFrom16(o.Addr).Unmap()
 	}
 	l.sessions[o.Slot] = s
 	l.open++
-	r.buf = r.greeting.first.append(r.buf[:0], s)
+	r.buf = r.greeting.of(s).first.append(r.buf[:0], s)
 	r.send(s, r.buf, 0)
 	return nil
 }
@@ -178,7 +178,7 @@ func (r *router) ping(l *link, rec []byte) error {
 	r.send(s, pongBytes, 0)
 	if s.protocol1 && !s.knowsInfo {
 		s.knowsInfo = true
-		r.buf = r.greeting.connected.append(r.buf[:0], s)
+		r.buf = r.greeting.of(s).connected.append(r.buf[:0], s)
 		r.send(s, r.buf, 0)
 	}
 	return nil

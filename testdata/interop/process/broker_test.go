@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -97,6 +98,8 @@ type settings struct {
 	store  string // lines of [store]
 	uid    uint32 // who runs the broker
 	tls    string // key_use of a listener with TLS; "": there is none
+
+	seccomp string // privsep.seccomp; default: what GATEHOUSE_SECCOMP says, or kill
 }
 
 // broker is one running broker and what the test did to it.
@@ -120,6 +123,7 @@ type broker struct {
 	deaths int          // that the test caused
 	over   bool
 	ownRun bool // the runtime directory is the test's
+	traces bool // the test made roles die with one
 }
 
 var brokers atomic.Int64 // started so far: each has a range of uids
@@ -135,9 +139,9 @@ func newBroker(t testing.TB, s settings) *broker {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &broker{t: t, dir: dir, uid: s.uid, run: filepath.Join(dir, "run"), unix: filepath.Join(dir, "client"),
 		config: filepath.Join(dir, "broker.toml"), seen: map[int]bool{}}
-	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\n"+
+	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\nseccomp = %q\n"+
 		"[cm]\ncount = %d\n[log]\nformat = \"json\"\n[limits]\n%s\n[store]\n%s\n",
-		b.unix, b.secure(s.tls), b.run, 61100+100*(brokers.Add(1)%40), max(s.cms, 1), s.limits, s.store))
+		b.unix, b.secure(s.tls), b.run, 61100+100*(brokers.Add(1)%40), cmp.Or(s.seccomp, os.Getenv("GATEHOUSE_SECCOMP"), "kill"), max(s.cms, 1), s.limits, s.store))
 	return b
 }
 
@@ -262,7 +266,13 @@ func (b *broker) checkLog() {
 	if n := len(b.log.all("role died")); n != b.deaths {
 		b.t.Errorf("%d roles died, the test killed %d", n, b.deaths)
 	}
+	if !b.traces {
+		b.checkTraps()
+	}
 	for _, l := range b.log.lines(0) {
+		if l.fields == nil && b.traces {
+			continue
+		}
 		if l.fields == nil {
 			b.t.Errorf("not a log line: %s", l.text)
 		} else if l.fields["security"] != nil {
@@ -286,7 +296,11 @@ func (b *broker) kill(role string) int {
 // signal sends sig to a role.
 func (b *broker) signal(role string, sig syscall.Signal) {
 	b.t.Helper()
-	must(b.t, syscall.Kill(b.processes()[role], sig))
+	pid := b.processes()[role]
+	if pid == 0 { // which would be ourselves
+		b.t.Fatalf("%s is not there to be signalled", role)
+	}
+	must(b.t, syscall.Kill(pid, sig))
 }
 
 // unchanged fails the test when a process of before is another one now.

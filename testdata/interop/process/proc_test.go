@@ -127,6 +127,9 @@ func descriptors(pid int, kinds map[string]string) (map[string]int, error) {
 		if strings.HasPrefix(to, "pipe:") {
 			to = "pipe"
 		}
+		if strings.HasPrefix(to, "/proc/") && strings.HasSuffix(to, "/smaps_rollup") {
+			to = "memory use of a child"
+		}
 		count[to]++
 	}
 	return count, nil
