@@ -161,7 +161,8 @@ func (f Files) Seal(gatehouse string) error {
 	if err := os.Remove(f.Sealed); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	cmd := exec.Command(gatehouse, "key", "encrypt", "--in", f.Key, "--out", f.Sealed, "--secret-file", f.Unlock)
+	// Few iterations: guessing such a secret is no use, and every start waits for them.
+	cmd := exec.Command(gatehouse, "key", "encrypt", "--in", f.Key, "--out", f.Sealed, "--secret-file", f.Unlock, "--iterations", "1000")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args[1:], " "), err, bytes.TrimSpace(out))
 	}
