@@ -25,6 +25,7 @@ var policy = []struct {
 	{"roles/dispatcher", "", []string{"net", "os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},
 	{"roles/cm", "", []string{"net", "os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},
 	{"roles/parent", "", []string{"os/exec", "unsafe", "gatehouse/wire"}},
+	{"privsep/sandbox", "", []string{"net", "os/exec", "unsafe", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},
 	{"privsep", "raw_linux.go", []string{"unsafe"}},
 	{"privsep", "", []string{"net", "os/exec", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},
 }
