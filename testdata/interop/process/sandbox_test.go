@@ -189,7 +189,7 @@ func TestParentCapabilities(t *testing.T) {
 // A role that its filter ends is said to have ended so, and comes back.
 func TestFilterEndsRole(t *testing.T) {
 	t.Parallel()
-	b := startBroker(t, settings{cms: 1})
+	b := startBroker(t, settings{cms: 1, seccomp: "kill"})
 	for _, role := range []string{"router", "cm/0", "dispatcher"} {
 		mark := b.log.mark()
 		b.force(role, unix.SYS_PTRACE)
