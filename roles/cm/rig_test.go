@@ -377,7 +377,7 @@ func (g *rig) record(b []byte) {
 	case *store.RecClosed:
 		g.closed = append(g.closed, *r)
 	case *store.RecPub:
-		ins := &store.InsDeliver{Handle: store.Handle{Seq: r.Seq, Off: r.Off, Len: r.Len}, HeaderLen: r.HeaderLen, Touch: 1,
+		ins := &store.InsDeliver{Handle: store.Handle{Seq: r.Seq, Off: r.Off, Len: r.Len}, HeaderLen: r.HeaderLen,
 			Subject: bytes.Clone(r.Subject)}
 		if string(r.Subject) != "sink" {
 			ins.Recipients = store.AppendRecipient(nil, r.Slot, r.Gen, []byte("1"))
