@@ -29,19 +29,19 @@ test: build ## everything; as root also what needs root
 	@testdata/test.sh
 
 race: ## the packages under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race ./store ./wire ./privsep ./tickets ./roles/...
+	CGO_ENABLED=1 go test -race ./store ./wire ./privsep/... ./tickets ./roles/...
 
 interop: build ## nats.go's own tests, where their runner is
 	testdata/interop/run.sh
 
 bench: ## the hot paths, one by one
-	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./wire ./store ./privsep ./roles/...
+	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./wire ./store ./privsep/... ./roles/...
 
 bench-peers: build ## beside nats-server: throughput, CPU, latency, memory
 	cd testdata/peers && go run . -gatehouse ../../gatehouse
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
-	@for p in wire store privsep roles roles/parent roles/router; do \
+	@for p in wire store privsep privsep/keyfile privsep/custody roles roles/parent roles/router; do \
 	  for f in $$(go test -list '^Fuzz' ./$$p | grep ^Fuzz); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$p || exit 1; \
 	  done; done

@@ -30,6 +30,7 @@ var grants = map[Role][]grant{
 		{SegRingUpHead, all, all},
 		{SegRingDownData, all, all},
 		{SegRingDownHead, all, none},
+		{SegNamed, all, all},
 	},
 	RoleCM: {
 		{SegRingUpData, own, own},
@@ -39,6 +40,7 @@ var grants = map[Role][]grant{
 		{SegConnColumns, own, own},
 		{SegArena, all, own},
 		{SegReturns, all, own},
+		{SegNamed, own, none},
 	},
 }
 

@@ -38,17 +38,20 @@ func Start(exe *os.File, id ID, fd int) (*Child, error) {
 		return nil, fmt.Errorf("start %v: %w", id, err)
 	}
 	c := &Child{ID: id, PidFD: -1, Record: rec}
-	if c.PID, err = forkExec(exe, id, fd, &c.PidFD); err != nil {
+	if c.PID, err = forkIsolated(exe, id, fd, &c.PidFD); err != nil {
 		return nil, fmt.Errorf("start %v: %w", id, err)
 	}
-	if err := c.record(); err != nil {
+	if err = c.record(); err == nil {
+		err = c.look()
+	}
+	if err != nil {
 		c.abandon()
 		return nil, fmt.Errorf("start %v: %w", id, err)
 	}
 	return c, nil
 }
 
-func forkExec(exe *os.File, id ID, fd int, pidfd *int) (int, error) {
+func forkExec(exe *os.File, id ID, fd int, pidfd *int, namespaces uintptr) (int, error) {
 	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("open %s: %w", os.DevNull, err)
@@ -68,7 +71,7 @@ func forkExec(exe *os.File, id ID, fd int, pidfd *int) (int, error) {
 		Files: []uintptr{uintptr(null), uintptr(null), 2, uintptr(fd)},
 		// A session of its own: what is typed at the parent's terminal is not
 		// for the child. No Pdeathsig: children outlive their parent.
-		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: pidfd},
+		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: pidfd, Cloneflags: namespaces},
 	})
 }
 
@@ -114,6 +117,9 @@ type Child struct {
 	PID    int
 	PidFD  int    // readable once the child has ended; -1 after Wait
 	Record Record // UID is ours until the caller, who assigns one, sets it
+
+	OwnNetwork bool     // has a network namespace that is not ours
+	memory     *os.File // its smaps_rollup, nil if there is none to read
 }
 
 // record completes c.Record with what the kernel says of the new process.
@@ -141,6 +147,7 @@ func (c *Child) abandon() {
 	if c.PidFD >= 0 {
 		closeFD(c.PidFD)
 	}
+	c.memory.Close()
 }
 
 // Signal sends sig to exactly this process, never to a successor of its pid.
@@ -170,6 +177,7 @@ func (c *Child) Wait() (string, error) {
 	}
 	closeFD(c.PidFD)
 	c.PidFD = -1
+	c.memory.Close()
 	if ws.Signaled() {
 		return "signal " + ws.Signal().String(), nil
 	}

@@ -61,6 +61,7 @@ type Settings struct {
 	Port             int
 	Root             string // directory to be confined to, "" without root
 	TLS              TLSSettings
+	Trap             bool // a forbidden system call ends the role with a trace
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and
@@ -119,6 +120,7 @@ func (p *Settings) fields(c *coder) {
 	c.number(&p.Port)
 	c.text(&p.Root, MaxAddressText)
 	p.TLS.fields(c)
+	c.flag(&p.Trap)
 }
 
 // SegmentKind says what a segment of shared memory is for.
@@ -136,12 +138,13 @@ const (
 	SegReturns
 	SegConnTable
 	SegConnColumns
+	SegNamed
 	numSegmentKinds
 )
 
 var segmentNames = [numSegmentKinds]string{
 	"none", "ring_up_data", "ring_up_head", "ring_down_data", "ring_down_head",
-	"arena", "returns", "conn_table", "conn_columns",
+	"arena", "returns", "conn_table", "conn_columns", "named",
 }
 
 // String gives the segment's name for logs.
@@ -219,21 +222,29 @@ func (p *Peer) fields(c *coder) {
 
 // DoorbellEnd comes with one end of the doorbell between a cm and the router.
 type DoorbellEnd struct {
-	CM    int  // index
-	Fresh bool // the other end is a new process
+	CM         int    // index
+	Fresh      bool   // the other end is a new process
+	Generation uint64 // of the cm's process
 }
 
 func (p *DoorbellEnd) fields(c *coder) {
 	c.index(&p.CM)
 	c.flag(&p.Fresh)
+	c.u64(&p.Generation)
 }
 
 // SetupDone says that the child is jailed and ready.
 type SetupDone struct {
 	Version uint32 // of the role protocol
+	Sandbox Sandbox
 }
 
-func (p *SetupDone) fields(c *coder) { c.u32(&p.Version) }
+func (p *SetupDone) fields(c *coder) {
+	c.u32(&p.Version)
+	c.u8(&p.Sandbox.Landlock)
+	c.u16((*uint16)(&p.Sandbox.Missing))
+	c.check(p.Sandbox.Missing <= allMissing)
+}
 
 // StatsGet asks for a Stats with the same ID.
 type StatsGet struct {
@@ -281,10 +292,10 @@ type Fault uint8
 
 // The faults.
 const (
-	FaultNone    Fault = iota
-	FaultStalled       // does not drain its ring
-	FaultCorrupt       // writes nonsense into its ring
-	FaultProtocol      // breaks the rules on its channel to the dispatcher
+	FaultNone     Fault = iota
+	FaultStalled        // does not drain its ring
+	FaultCorrupt        // writes nonsense into its ring
+	FaultProtocol       // breaks the rules on its channel to the dispatcher
 	numFaults
 )
 
@@ -300,14 +311,16 @@ func (f Fault) String() string {
 
 // CMFault asks the parent to end a cm.
 type CMFault struct {
-	CM     int // index
-	Reason Fault
+	CM         int // index
+	Reason     Fault
+	Generation uint64 // of the cm's process that is meant
 }
 
 func (p *CMFault) fields(c *coder) {
 	c.index(&p.CM)
 	c.u8((*uint8)(&p.Reason))
 	c.check(p.Reason > FaultNone && p.Reason < numFaults)
+	c.u64(&p.Generation)
 }
 
 // ConnHandoff comes with an accepted connection.

@@ -149,19 +149,7 @@ func allThreads(option, a2 uintptr) error {
 	return nil
 }
 
-// dropBounding goes up to the first capability that this kernel does not know.
-func dropBounding() error {
-	for c := uintptr(0); c < 64; c++ {
-		err := allThreads(unix.PR_CAPBSET_DROP, c)
-		if err == syscall.EINVAL && c > unix.CAP_AUDIT_READ {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func dropBounding() error { return limitBounding(0) }
 
 func dropAmbient() error { return allThreads(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL) }
 

@@ -51,6 +51,8 @@ type Child struct {
 	PID    int
 	PidFD  int
 	Record Record
+
+	OwnNetwork bool
 }
 
 // Start is not supported here.

@@ -1,6 +1,7 @@
 package privsep
 
 import (
+	"fmt"
 	"runtime"
 	"syscall"
 	"unsafe"
@@ -8,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The one file of this package with unsafe. Two things have no wrapper:
+// The one file of this package with unsafe. These have no wrapper:
 // system calls that do not tell the Go scheduler, which costs more than the
-// call itself on the message path (BenchmarkRawRead, BenchmarkPaced), and a
-// capset on every thread. A raw call holds its processor while it lasts, so
+// call itself on the message path (BenchmarkRawRead, BenchmarkPaced), a capset
+// on every thread, and seccomp(2). A raw call holds its processor while it lasts, so
 // none here may block, but for rawEpollWait's bound.
 
 // RawRead is read(2) on a non-blocking fd; b must not be empty.
@@ -46,16 +47,40 @@ func rawEpollWait(epfd int, events []unix.EpollEvent, ms int) (int, syscall.Errn
 }
 
 // dropCapabilities empties the effective, permitted and inheritable sets of
-// every thread; unix.Capset would do it for one. ENOTSUP in a cgo binary.
-func dropCapabilities() error {
+// every thread.
+func dropCapabilities() error { return setCapabilities(0) }
+
+// setCapabilities makes set the effective and permitted capabilities of every
+// thread, and none inheritable; unix.Capset would do it for one thread. ENOTSUP
+// in a cgo binary.
+func setCapabilities(set uint64) error {
 	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := new([2]unix.CapUserData)
+	for i := range data {
+		data[i].Effective = uint32(set >> (32 * i))
+		data[i].Permitted = data[i].Effective
+	}
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET,
 		uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(data)), 0)
 	runtime.KeepAlive(hdr)
 	runtime.KeepAlive(data)
 	if errno != 0 {
 		return errno
+	}
+	return nil
+}
+
+// SetFilter puts a seccomp program on every thread of this process, for good.
+// no_new_privs must be set; prog must not be empty.
+func SetFilter(prog []unix.SockFilter) error {
+	p := &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	tid, _, errno := syscall.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(p)))
+	if errno != 0 {
+		return fmt.Errorf("seccomp: %w", errno)
+	}
+	if tid != 0 {
+		return fmt.Errorf("seccomp: thread %d has a filter of its own", tid)
 	}
 	return nil
 }

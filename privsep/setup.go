@@ -79,10 +79,10 @@ func TakeSegment[S any](s *Setup, k SegmentKind, index int, mapFD func(fd, size 
 	return none, fmt.Errorf("setup: no segment %v of cm/%d", k, index)
 }
 
-// Announce says SETUP_DONE and goes over to the run phase: the role is jailed
-// and at work from here on.
-func Announce(ch *Channel) error {
-	done := SetupDone{Version: Version}
+// Announce says SETUP_DONE, with what walls there are, and goes over to the run
+// phase: the role is jailed and at work from here on.
+func Announce(ch *Channel, walls Sandbox) error {
+	done := SetupDone{Version: Version, Sandbox: walls}
 	if err := ch.SendWait(setupWait, KindSetupDone, done.Append(nil)); err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}

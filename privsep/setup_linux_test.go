@@ -52,12 +52,12 @@ func TestSetup(t *testing.T) {
 		}
 	}
 	closeFD(s.Listeners[0].FD)
-	if err := Announce(theirs); err != nil || theirs.Phase() != PhaseRun {
+	if err := Announce(theirs, Sandbox{Landlock: 5}); err != nil || theirs.Phase() != PhaseRun {
 		t.Fatalf("%v %v", theirs.Phase(), err)
 	}
 	var m Message
 	var done SetupDone
-	if err := ours.Recv(&m); err != nil || m.Kind != KindSetupDone || done.Parse(m.Payload) != nil || done.Version != Version {
+	if err := ours.Recv(&m); err != nil || m.Kind != KindSetupDone || done.Parse(m.Payload) != nil || done != (SetupDone{Version, Sandbox{Landlock: 5}}) {
 		t.Fatalf("%v %+v %v", m.Kind, done, err)
 	}
 }

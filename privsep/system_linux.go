@@ -55,14 +55,18 @@ func RaiseFileLimit() error {
 	return nil
 }
 
-// PSS gives a process's proportional set size in bytes, 0 if the kernel does
+// PSS gives our own or, to who may trace it, another process's proportional set size in bytes, 0 if the kernel does
 // not say: what it uses alone, and its share of what it shares.
 func PSS(pid int) uint64 {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/smaps_rollup")
 	if err != nil {
 		return 0
 	}
-	for line := range bytes.Lines(b) {
+	return parsePSS(b)
+}
+
+func parsePSS(rollup []byte) uint64 {
+	for line := range bytes.Lines(rollup) {
 		if rest, ok := bytes.CutPrefix(line, []byte("Pss:")); ok {
 			f := bytes.Fields(rest)
 			if len(f) != 2 {

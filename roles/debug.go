@@ -87,6 +87,8 @@ type driver struct {
 	ended chan error // takes what the role's life ended with
 	ready bool       // the role has said SETUP_DONE
 	gone  bool       // the role's channel has ended
+	// refused are the cms that the role listens to no more.
+	refused map[int]bool
 
 	asked, answered uint64 // STATS_GET
 	stats           privsep.RoleStats
@@ -106,7 +108,7 @@ const (
 )
 
 func newDriver(l *lone, out io.Writer) (*driver, error) {
-	d := &driver{lone: l, out: bufio.NewWriter(out), input: make(chan inputLine), ended: make(chan error, 1)}
+	d := &driver{lone: l, out: bufio.NewWriter(out), input: make(chan inputLine), ended: make(chan error, 1), refused: make(map[int]bool)}
 	var err error
 	if d.mem, err = standin.New(debugSettings(l.cms)); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ type cmPeers struct {
 	d       *driver
 	ring    *ring
 	columns *store.ConnColumns
+	named   *store.Named
 	disp    *privsep.Channel
 	listen  int
 	addr    netip.AddrPort
@@ -39,8 +40,11 @@ func newCMPeers(d *driver) (peers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.ring = &ring{Ends: ends, bell: -1, see: p.see}
-	p.columns, err = d.mem.Columns(0, false)
+	p.ring = &ring{Ends: ends, bell: -1, generation: 1, see: p.see}
+	if p.columns, err = d.mem.Columns(0, false); err != nil {
+		return nil, err
+	}
+	p.named, err = d.mem.Named(0, true)
 	return p, err
 }
 
@@ -99,6 +103,9 @@ func (p *cmPeers) instruct(c *coder, kind store.RecKind) error {
 	if isDeliver && (ins.Arena != 0 || uint64(ins.Off)+uint64(ins.Len) > uint64(debugSettings(p.d.cms).Arena)) {
 		return errPlace
 	}
+	if isDeliver {
+		p.named.Set(ins.Seq, 1)
+	}
 	return p.ring.put(r, kind)
 }
 
@@ -114,7 +121,7 @@ func (p *cmPeers) prefill(c *coder, ins *store.InsDeliver) error {
 		return errNoBody
 	}
 	ins.Off, ins.Len, ins.HeaderLen = pub.Off, pub.Len, pub.HeaderLen
-	ins.Subject, ins.Reply, ins.Touch = pub.Subject, pub.Reply, 1
+	ins.Subject, ins.Reply = pub.Subject, pub.Reply
 	return nil
 }
 

@@ -126,7 +126,7 @@ func TestRecordLine(t *testing.T) {
 		{&store.RecPub{}, store.KindPub, `{"kind":"PUB","cm":2,"slot":0,"gen":0,"seq":0,"header_len":0}`},
 		{&store.RecPub{HeaderLen: -1, Subject: []byte("\ufffd\"\n")}, store.KindPub, `{"kind":"PUB","cm":2,"slot":0,"gen":0,"seq":0,"subject":"` + "\ufffd" + `\"\n"}`},
 		{&store.InsDeliver{HeaderLen: -1, Recipients: to, Flags: store.DeliverMore}, store.KindDeliver,
-			`{"kind":"DELIVER","cm":2,"arena":0,"seq":0,"recipients":[{"slot":1,"gen":2,"sid":"a"},{"slot":3,"gen":4,"sid_base64":"/w=="}],"more":true,"touch":0}`},
+			`{"kind":"DELIVER","cm":2,"arena":0,"seq":0,"recipients":[{"slot":1,"gen":2,"sid":"a"},{"slot":3,"gen":4,"sid_base64":"/w=="}],"more":true}`},
 		{&store.InsSend{Data: []byte("+OK\r\n"), Flags: store.FlagClose}, store.KindSend, `{"kind":"SEND","cm":2,"slot":0,"gen":0,"data":"+OK\r\n","close":true}`},
 	} {
 		if got := string(recordLine(2, c.r, c.kind)); got != c.want+"\n" {
@@ -159,27 +159,27 @@ func TestLineRefused(t *testing.T) {
 		"{\"kind\":\"SUB\",\"sid\":\"\xff\"}": "not UTF-8",
 		`{"kind":"SUB","sid":1}`:              "sid: 1 is no string",
 		`{"kind":"SUB","sid":null}`:           "sid: null is no string",
-		`{"kind":"SUB","sid":"","sid_base64":""}`:          "sid: given twice",
-		`{"kind":"SUB","sid_base64":"YQ"}`:                 "sid_base64: illegal base64",
-		`{"kind":"SUB","sid_base64":"YR=="}`:               "sid_base64: illegal base64",
-		`{"kind":"SUB","sid_base64":7}`:                    "sid_base64: 7 is no string",
-		`{"kind":"SUB","sids":"1"}`:                        `unknown key "sids"`,
-		`{"kind":"SUB","SID":"1"}`:                         `unknown key "SID"`,
-		`{"kind":"PING","slot":1.0}`:                       "slot: 1.0 is no number from 0 to 4294967295",
-		`{"kind":"PING","slot":1e3}`:                       "slot: 1e3 is no number",
-		`{"kind":"PING","slot":null}`:                      "slot: null is no number",
-		`{"kind":"FAIL","code":256}`:                       "code: 256 is no number from 0 to 255",
-		`{"kind":"PUB","seq":281474976710655}`:             "seq: 281474976710655 is above",
-		`{"kind":"PUB","header_len":2147483648}`:           "header_len: 2147483648 is no number from -2147483648 to 2147483647",
-		`{"kind":"OPEN","unix":1}`:                         "unix: 1 is neither true nor false",
-		`{"kind":"OPEN","addr":"fe80::1%eth0"}`:            "is no IP address",
-		`{"kind":"OPEN","addr":1}`:                         "addr: 1 is no string",
-		`{"kind":"OPEN","cm":1}`:                           "cm: 1: there is cm/0 to cm/0",
-		`{"kind":"DELIVER","recipients":null}`:             "recipients: no array of objects",
-		`{"kind":"DELIVER","recipients":{}}`:               "recipients: no array of objects",
-		`{"kind":"DELIVER","recipients":[1]}`:              "recipients[0]: not a JSON object",
-		`{"kind":"DELIVER","recipients":[{},{"sid":1}]}`:   "recipients[1]: sid: 1 is no string",
-		`{"kind":"DELIVER","recipients":[{},{"touch":1}]}`: `recipients[1]: unknown key "touch"`,
+		`{"kind":"SUB","sid":"","sid_base64":""}`:            "sid: given twice",
+		`{"kind":"SUB","sid_base64":"YQ"}`:                   "sid_base64: illegal base64",
+		`{"kind":"SUB","sid_base64":"YR=="}`:                 "sid_base64: illegal base64",
+		`{"kind":"SUB","sid_base64":7}`:                      "sid_base64: 7 is no string",
+		`{"kind":"SUB","sids":"1"}`:                          `unknown key "sids"`,
+		`{"kind":"SUB","SID":"1"}`:                           `unknown key "SID"`,
+		`{"kind":"PING","slot":1.0}`:                         "slot: 1.0 is no number from 0 to 4294967295",
+		`{"kind":"PING","slot":1e3}`:                         "slot: 1e3 is no number",
+		`{"kind":"PING","slot":null}`:                        "slot: null is no number",
+		`{"kind":"FAIL","code":256}`:                         "code: 256 is no number from 0 to 255",
+		`{"kind":"PUB","seq":281474976710656}`:               "seq: 281474976710656 is above",
+		`{"kind":"PUB","header_len":2147483648}`:             "header_len: 2147483648 is no number from -2147483648 to 2147483647",
+		`{"kind":"OPEN","unix":1}`:                           "unix: 1 is neither true nor false",
+		`{"kind":"OPEN","addr":"fe80::1%eth0"}`:              "is no IP address",
+		`{"kind":"OPEN","addr":1}`:                           "addr: 1 is no string",
+		`{"kind":"OPEN","cm":1}`:                             "cm: 1: there is cm/0 to cm/0",
+		`{"kind":"DELIVER","recipients":null}`:               "recipients: no array of objects",
+		`{"kind":"DELIVER","recipients":{}}`:                 "recipients: no array of objects",
+		`{"kind":"DELIVER","recipients":[1]}`:                "recipients[0]: not a JSON object",
+		`{"kind":"DELIVER","recipients":[{},{"sid":1}]}`:     "recipients[1]: sid: 1 is no string",
+		`{"kind":"DELIVER","recipients":[{},{"more":true}]}`: `recipients[1]: unknown key "more"`,
 	} {
 		if _, _, err := readRecord([]byte(line)); err == nil || !strings.HasPrefix(err.Error(), want) && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", line, err, want)
@@ -211,7 +211,7 @@ func FuzzDebugLine(f *testing.F) {
 		f.Fatalf("%d seed files, want 5 or more", len(files))
 	}
 	f.Add([]byte(`{"kind":"OPEN","cm":0,"slot":1,"gen":1,"uid":1,"addr":"::1","port":1,"unix":true}`))
-	f.Add([]byte(`{"kind":"DELIVER","arena":1,"seq":1,"recipients":[{"slot":1,"gen":1,"sid_base64":"/w=="}],"touch":1}`))
+	f.Add([]byte(`{"kind":"DELIVER","arena":1,"seq":1,"recipients":[{"slot":1,"gen":1,"sid_base64":"/w=="}]}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		r, kind, err := readRecord(line)
 		if err != nil {

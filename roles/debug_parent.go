@@ -76,6 +76,7 @@ func (d *driver) heard(m *privsep.Message) error {
 		ident(c, "cm", &cm)
 		c.put("reason", quote(f.Reason.String()))
 		d.print(c.line())
+		d.refused[f.CM] = f.Reason == privsep.FaultCorrupt
 	case privsep.KindDrained:
 		d.print(newLine(m.Kind.String()).line())
 	}
@@ -137,16 +138,6 @@ func (d *driver) lineShutdown(c *coder) error {
 	}
 	s := privsep.Shutdown{Drain: time.Duration(ms) * time.Millisecond}
 	return d.send(privsep.KindShutdown, s.Append(nil))
-}
-
-// lineGone tells the role that the process of a cm has ended.
-func (d *driver) lineGone(c *coder) error {
-	g := privsep.CMGone{CM: cmOf(c, d.cms)}
-	number(c, "generation", &g.Generation)
-	if err := c.end(); err != nil {
-		return err
-	}
-	return d.send(privsep.KindCMGone, g.Append(nil))
 }
 
 var errNoRoom = errors.New("too long for a ring")

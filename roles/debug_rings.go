@@ -13,6 +13,8 @@ type ring struct {
 	standin.Ends
 	index int // of the cm
 	bell  int
+	// generation of the cm's process
+	generation uint64
 	// see is told of each record that comes.
 	see func(g *ring, kind store.RecKind, r store.Record)
 }
@@ -76,10 +78,14 @@ func (g *ring) connect(d *driver, token uint64) error {
 		return err
 	}
 	defer privsep.CloseFD(far)
+	if g.bell >= 0 {
+		d.poll.Del(g.bell)
+		privsep.CloseFD(g.bell)
+	}
 	g.bell = near
 	if err := d.poll.Add(near, token, privsep.In); err != nil {
 		return err
 	}
-	end := privsep.DoorbellEnd{CM: g.index, Fresh: true}
+	end := privsep.DoorbellEnd{CM: g.index, Fresh: true, Generation: g.generation}
 	return d.send(privsep.KindDoorbell, end.Append(nil), far)
 }

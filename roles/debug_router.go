@@ -1,7 +1,6 @@
 package roles
 
 import (
-	"math"
 	"net/netip"
 
 	"gatehouse/privsep"
@@ -15,7 +14,6 @@ type routerPeers struct {
 	rings []*ring  // by cm
 	seqs  []uint64 // by cm: of the last body
 	said  [][]byte // by cm: lines to be printed
-	marks int      // still to come back
 }
 
 func newRouterPeers(d *driver) (peers, error) {
@@ -25,7 +23,7 @@ func newRouterPeers(d *driver) (peers, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.rings = append(p.rings, &ring{Ends: ends, index: i, bell: -1, see: p.see})
+		p.rings = append(p.rings, &ring{Ends: ends, index: i, bell: -1, generation: 1, see: p.see})
 	}
 	return p, nil
 }
@@ -44,7 +42,7 @@ func (p *routerPeers) start(*privsep.Boot) error {
 }
 
 func (p *routerPeers) lines() map[string]func(*coder) error {
-	lines := map[string]func(*coder) error{privsep.KindCMGone.String(): p.d.lineGone}
+	lines := map[string]func(*coder) error{privsep.KindCMGone.String(): p.gone}
 	for kind := store.KindOpen; kind <= store.KindReset; kind++ {
 		lines[kind.String()] = func(c *coder) error { return p.record(c, kind) }
 	}
@@ -88,46 +86,56 @@ func (p *routerPeers) read() (worked bool, err error) {
 	return worked, nil
 }
 
-// mark is a record that tells nothing but comes back at once: a body published
-// by nobody is free.
-func mark() *store.RecPub {
-	return &store.RecPub{Conn: store.Conn{Slot: math.MaxUint32, Gen: math.MaxUint32}, Seq: maxSeq + 1, HeaderLen: -1}
-}
-
-// see keeps a line for each instruction but those that return a mark.
+// see keeps a line for each instruction.
 func (p *routerPeers) see(g *ring, kind store.RecKind, r store.Record) {
-	if ins, ok := r.(*store.InsDeliver); ok && ins.Seq == maxSeq+1 {
-		p.marks--
-		return
-	}
 	p.said[g.index] = append(p.said[g.index], recordLine(g.index, r, kind)...)
 }
 
-// settle waits until the router has taken all records, so that none of them can
-// make it throw a mark away, then for a mark through each ring: it comes back
-// after everything that those records led to. What was logged meanwhile is
-// printed first, then the instructions, by cm.
+// gone tells the router that the process of a cm has ended, and puts the next one
+// in its place when the router has done with it.
+func (p *routerPeers) gone(c *coder) error {
+	g := p.rings[cmOf(c, len(p.rings))]
+	number(c, "generation", &g.generation)
+	if err := c.end(); err != nil {
+		return err
+	}
+	m := privsep.CMGone{CM: g.index, Generation: g.generation}
+	if err := p.d.send(privsep.KindCMGone, m.Append(nil)); err != nil {
+		return err
+	}
+	for g.Out.Closed() < g.generation && !p.d.gone {
+		if err := p.d.ask(); err != nil {
+			return err
+		}
+	}
+	if _, err := g.read(); err != nil {
+		return err
+	}
+	named, err := p.d.mem.Named(g.index, false)
+	if err != nil {
+		return err
+	}
+	g.Out.Restart()
+	g.In.Restart()
+	p.seqs[g.index] = named.Last()
+	g.generation++
+	p.d.refused[g.index] = false
+	return g.connect(p.d, tokenPeers+uint64(g.index))
+}
+
+// settle waits until the router has taken all records, which it has when all that
+// they led to is in its rings. What was logged meanwhile is printed first, then
+// the instructions, by cm.
 func (p *routerPeers) settle() error {
 	for _, g := range p.rings {
-		for g.unread() && !p.d.gone {
+		for g.unread() && !p.d.gone && !p.d.refused[g.index] {
 			if err := p.d.ask(); err != nil {
 				return err
 			}
 		}
 	}
-	for _, g := range p.rings {
-		if p.d.gone {
-			break
-		}
-		if err := g.put(mark(), store.KindPub); err != nil {
-			return err
-		}
-		p.marks++
-	}
-	for p.marks > 0 && !p.d.gone {
-		if err := p.d.turn(); err != nil {
-			return err
-		}
+	if _, err := p.read(); err != nil {
+		return err
 	}
 	if err := p.d.ask(); err != nil {
 		return err

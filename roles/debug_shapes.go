@@ -62,7 +62,6 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		c.text("reply", &r.Reply)
 		recipients(c, &r.Recipients)
 		bit(c, "more", &r.Flags, store.DeliverMore)
-		ident(c, "touch", &r.Touch)
 	}),
 	store.KindSend: shape(func(c *coder, r *store.InsSend) {
 		conn(c, &r.Conn)
@@ -89,9 +88,8 @@ func conn(c *coder, p *store.Conn) {
 	ident(c, "gen", &p.Gen)
 }
 
-// maxSeq is the largest number that a body can have in a line. The one above it
-// is the driver's (routerPeers.settle).
-const maxSeq = 1<<48 - 2
+// maxSeq is the largest number that a body can have.
+const maxSeq = 1<<48 - 1
 
 func seq(c *coder, p *uint64) {
 	if ident(c, "seq", p); *p > maxSeq {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -10,31 +11,32 @@ import (
 // body is what the model knows of one.
 type body struct {
 	Handle
-	fill  byte
-	sent  bool
-	named []int // cms that have not finished; the last one of the list carries touch
-	touch int   // 0 once it is finished
-	last  int
+	fill   byte
+	routed bool
+	named  []int // cms that have not finished
 }
 
-func (b *body) done() bool { return len(b.named) == 0 && b.touch == 0 }
+func (b *body) done() bool { return b.routed && len(b.named) == 0 }
 
 type arenaModel struct {
 	*arena
 	cms    int
-	live   []*body
+	live   []*body // of the present process
+	old    []*body // of earlier ones, not finished
 	window uint64
-	pos    uint64
 }
 
 func (m *arenaModel) alloc(t *rapid.T) {
 	n := rapid.OneOf(rapid.IntRange(0, 64), rapid.IntRange(0, m.bytes)).Draw(t, "n")
 	h, b, ok := m.Alloc(n)
 	if !ok {
-		if m.free(t); len(m.live) == 0 {
+		if m.free(t); len(m.live)+len(m.old) == 0 {
 			t.Fatalf("no space for %d in an empty arena", n)
 		}
 		return
+	}
+	if len(m.old) > 0 {
+		t.Fatalf("given out while %d bodies of a predecessor are read", len(m.old))
 	}
 	if len(b) != n || cap(b) != n || h.Off%16 != 0 || h.Len != uint32(n) {
 		t.Fatalf("%+v for %d bytes", h, n)
@@ -49,37 +51,44 @@ func (m *arenaModel) alloc(t *rapid.T) {
 
 // free drops what the arena has freed from the model: it must be done.
 func (m *arenaModel) free(t *rapid.T) {
+	if m.Arena.old {
+		return
+	}
 	_, bodies := m.Used()
 	for uint64(len(m.live)) > bodies {
-		if !m.live[0].done() || !m.live[0].sent {
+		if !m.live[0].done() {
 			t.Fatalf("body %d was freed early", m.live[0].Seq)
 		}
 		m.live = m.live[1:]
 	}
 }
 
-// send publishes a body and names 1 to all cms for it.
-func (m *arenaModel) send(t *rapid.T) {
+// route names none to all of the cms for a body, at times twice.
+func (m *arenaModel) route(t *rapid.T) {
 	for _, b := range m.live {
-		if b.sent {
+		if b.routed {
 			continue
 		}
-		b.sent = true
-		m.pos += 8
-		m.Sent(b.Handle, m.pos)
+		b.routed = true
 		cms := make([]int, m.cms)
 		for i := range cms {
 			cms[i] = i
 		}
-		b.named = rapid.Permutation(cms).Draw(t, "cms")[:rapid.IntRange(1, m.cms).Draw(t, "touch")]
-		b.touch, b.last = len(b.named), b.named[0]
+		b.named = rapid.Permutation(cms).Draw(t, "cms")[:rapid.IntRange(0, m.cms).Draw(t, "n")]
+		bits := uint64(0)
+		for _, cm := range b.named {
+			bits |= 1 << cm
+		}
+		for range rapid.IntRange(1, 2).Draw(t, "times") {
+			m.router.Set(b.Seq, bits)
+		}
 		return
 	}
 }
 
-func (m *arenaModel) finish(t *rapid.T) {
+func (m *arenaModel) finishOne(t *rapid.T) {
 	var open []*body
-	for _, b := range m.live {
+	for _, b := range append(m.old, m.live...) {
 		if len(b.named) > 0 {
 			open = append(open, b)
 		}
@@ -88,64 +97,49 @@ func (m *arenaModel) finish(t *rapid.T) {
 		return
 	}
 	b := rapid.SampledFrom(open).Draw(t, "body")
-	i := rapid.IntRange(0, len(b.named)-1).Draw(t, "cm")
-	cm, touch := b.named[i], 0
-	if cm == b.last {
-		touch = b.touch
+	cm := rapid.SampledFrom(b.named).Draw(t, "cm")
+	for range rapid.IntRange(1, 2).Draw(t, "times") {
+		m.mine[cm].Done(0, b.Seq)
 	}
-	switch rapid.IntRange(0, 2).Draw(t, "how") {
-	case 0:
-		m.mine[cm].Hold(0, b.Seq, touch)
-		return
-	case 1: // the cm dies while it holds the body: its successor finishes it
-		m.mine[cm].Hold(0, b.Seq, touch)
-		m.mine[cm].Recover()
-		m.recovered(cm)
-		return
-	}
-	m.mine[cm].Done(0, b.Seq, touch)
-	m.mine[cm].Done(0, b.Seq, touch)
 	m.mark(b, cm)
 }
 
 // mark notes that cm has finished with b.
 func (m *arenaModel) mark(b *body, cm int) {
-	for i, c := range b.named {
-		if c == cm {
-			b.named = append(b.named[:i:i], b.named[i+1:]...)
+	b.named = slices.DeleteFunc(b.named, func(c int) bool { return c == cm })
+	m.old = slices.DeleteFunc(m.old, (*body).done)
+}
+
+// lie has a cm that was not named say what it likes.
+func (m *arenaModel) lie(t *rapid.T) {
+	cm := rapid.IntRange(0, m.cms-1).Draw(t, "liar")
+	seq := m.Arena.oldest + uint64(rapid.IntRange(0, 20).Draw(t, "seq"))
+	for _, b := range append(m.old, m.live...) {
+		if b.Seq&m.mask == seq&m.mask && (!b.routed || slices.Contains(b.named, cm)) {
+			return // that one is its own business, or may come to be
 		}
 	}
-	if len(b.named) == 0 {
-		b.touch = 0
+	if seq < m.Arena.next {
+		m.mine[cm].Done(0, seq)
 	}
 }
 
-// recovered notes everything whose word in cm's row is there and not held.
-func (m *arenaModel) recovered(cm int) {
-	for _, b := range m.live {
-		if w := m.mine[cm].row(0)[b.Seq&m.mask].Load(); w>>16 == b.Seq {
-			m.mark(b, cm)
-		}
-	}
+// loseAny ends a cm that reads, whose successor knows nothing.
+func (m *arenaModel) loseAny(t *rapid.T) {
+	m.lose(rapid.IntRange(0, m.cms-1).Draw(t, "lost"))
 }
 
-func (m *arenaModel) undo(t *rapid.T) {
-	for i, b := range m.live {
-		if !b.sent && rapid.Bool().Draw(t, "this") {
-			m.Undo(b.Handle)
-			if i == len(m.live)-1 {
-				m.live = m.live[:i]
-			} else {
-				b.sent = true
-			}
-			return
-		}
+func (m *arenaModel) lose(cm int) {
+	m.router.Drop(cm)
+	m.mine[cm].Clear()
+	for _, b := range append(slices.Clone(m.old), m.live...) {
+		m.mark(b, cm)
 	}
 }
 
 func (m *arenaModel) reclaim(t *rapid.T) {
 	n := 0
-	for n < len(m.live) && m.live[n].sent && m.live[n].done() {
+	for n < len(m.live) && m.live[n].done() {
 		n++
 	}
 	if got := m.Reclaim(); got != n {
@@ -154,40 +148,44 @@ func (m *arenaModel) reclaim(t *rapid.T) {
 	m.free(t)
 }
 
+// successor takes the owner's place: what was not routed never was.
 func (m *arenaModel) successor(t *rapid.T) {
-	check(t, m.open())
-	m.circle.window = m.window
-	lost := 0
+	m.lose(0)
 	for _, b := range m.live {
-		if !b.sent {
-			b.sent = true
-			lost++
+		if len(b.named) > 0 {
+			m.old = append(m.old, b)
 		}
 	}
-	published := m.pos
-	if got := m.Recover(published); got < lost {
-		t.Fatalf("Recover %d, want at least %d", got, lost)
-	}
-	m.free(t)
+	m.live = nil
+	check(t, m.open())
+	m.circle.window = m.window
 }
 
 func (m *arenaModel) check(t *rapid.T) {
 	used := uint64(0)
-	for _, b := range m.live {
+	for _, b := range append(m.old, m.live...) {
+		if b.done() {
+			continue
+		}
 		got, err := m.view.Body(b.Handle)
 		check(t, err)
 		if uint32(bytes.Count(got, []byte{b.fill})) != b.Len {
 			t.Fatalf("body %d was overwritten", b.Seq)
 		}
+	}
+	for _, b := range m.live {
 		used += round(uint64(b.Len))
+	}
+	if m.Arena.old {
+		return
 	}
 	if bytes, bodies := m.Used(); bytes != used || bodies != uint64(len(m.live)) {
 		t.Fatalf("used %d in %d bodies, want %d in %d", bytes, bodies, used, len(m.live))
 	}
 }
 
-// A live body is never overwritten; bodies are freed in order exactly when the
-// touch count is met; a successor goes on.
+// A live body is never overwritten, not by a successor either; bodies are freed
+// in order exactly when those who were named have finished, whatever others say.
 func TestArenaModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cms := rapid.IntRange(1, 4).Draw(t, "cms")
@@ -196,8 +194,8 @@ func TestArenaModel(t *testing.T) {
 		m.window = uint64(rapid.SampledFrom([]int{256, 1024, 4096, 1 << 20}).Draw(t, "window"))
 		m.circle.window = m.window
 		t.Repeat(map[string]func(*rapid.T){
-			"alloc": m.alloc, "alloc2": m.alloc, "send": m.send, "send2": m.send, "finish": m.finish,
-			"finish2": m.finish, "finish3": m.finish, "undo": m.undo, "reclaim": m.reclaim,
+			"alloc": m.alloc, "alloc2": m.alloc, "route": m.route, "route2": m.route, "finish": m.finishOne,
+			"finish2": m.finishOne, "finish3": m.finishOne, "lie": m.lie, "lose": m.loseAny, "reclaim": m.reclaim,
 			"successor": m.successor, "": m.check,
 		})
 	})

@@ -11,8 +11,10 @@ type arena struct {
 	seg, segRO *Segment
 	bytes      int
 	retSegs    []*Segment
+	router     *Named     // writable
 	mine       []*Returns // each cm's writable one
-	seen       []*Returns // as the owner, cm 0, sees them
+	named      *Named     // this and the next as the owner, cm 0, sees them
+	seen       []*Returns
 	*Arena
 	view *ArenaView
 }
@@ -20,6 +22,12 @@ type arena struct {
 func newArena(t fataler, bytes, cms int) *arena {
 	a := &arena{bytes: bytes}
 	a.seg, a.segRO = heap(ArenaSize(bytes))
+	rw, ro := heap(NamedSize(Slots(bytes)))
+	var err error
+	a.router, err = NewNamed(rw, Slots(bytes))
+	check(t, err)
+	a.named, err = NewNamed(ro, Slots(bytes))
+	check(t, err)
 	for i := range cms {
 		rw, ro := heap(ReturnsSize(cms, Slots(bytes)))
 		w, err := NewReturns(rw, cms, Slots(bytes))
@@ -35,9 +43,21 @@ func newArena(t fataler, bytes, cms int) *arena {
 	return a
 }
 
+// finish has cms be named for a body, and finish with it.
+func (a *arena) finish(seq uint64, cms ...int) {
+	bits := uint64(0)
+	for _, cm := range cms {
+		bits |= 1 << cm
+	}
+	a.router.Set(seq, bits)
+	for _, cm := range cms {
+		a.mine[cm].Done(0, seq)
+	}
+}
+
 // open makes the owner's side, as the first owner or as a successor.
 func (a *arena) open() (err error) {
-	if a.Arena, err = NewArena(0, a.seg, a.bytes, a.seen); err != nil {
+	if a.Arena, err = NewArena(0, a.seg, a.bytes, a.named, a.seen); err != nil {
 		return err
 	}
 	a.view, err = NewArenaView(0, a.segRO, a.bytes)
@@ -57,7 +77,7 @@ func TestArenaWorkingSet(t *testing.T) {
 			t.Fatalf("body %d at %d", i, h.Off)
 		}
 		if queue = append(queue, h); len(queue) > 200 {
-			a.mine[0].Done(0, queue[0].Seq, 1)
+			a.finish(queue[0].Seq, 0)
 			queue = queue[1:]
 		}
 		if i%50 == 0 {
@@ -71,7 +91,7 @@ func TestArenaStuckBody(t *testing.T) {
 	a := newArena(t, 8<<20, 1)
 	for range softWindow * 3 / 4 / 4096 {
 		h, _, _ := a.Alloc(4096)
-		a.mine[0].Done(0, h.Seq, 1)
+		a.finish(h.Seq, 0)
 	}
 	a.Alloc(4096) // stuck, and nothing before it is live
 	n := 1
@@ -83,10 +103,6 @@ func TestArenaStuckBody(t *testing.T) {
 	}
 	if n < 8<<20/4096-2 {
 		t.Fatalf("%d bodies of 4 KiB in 8 MiB", n)
-	}
-	check(t, a.open()) // a successor finds three runs
-	if _, bodies := a.Used(); bodies != uint64(n) {
-		t.Fatalf("%d bodies after adoption, want %d", bodies, n)
 	}
 }
 
@@ -100,7 +116,7 @@ func TestArenaSlots(t *testing.T) {
 	if _, _, ok := a.Alloc(0); ok {
 		t.Fatal("more bodies than slots")
 	}
-	a.mine[0].Done(0, 1, 1)
+	a.finish(1, 0)
 	if _, _, ok := a.Alloc(1); !ok {
 		t.Fatal("the finished body's slot was not reused")
 	}
@@ -111,113 +127,132 @@ func TestArenaSlots(t *testing.T) {
 	}
 }
 
-// A record that lies in the ring after the tail was never published.
-func TestArenaRecover(t *testing.T) {
-	a := newArena(t, 16<<10, 1)
-	var hs []Handle
-	for i := range 4 {
-		h, _, _ := a.Alloc(100)
-		if hs = append(hs, h); i < 3 {
-			a.Sent(h, uint64(8*(i+1)))
+// Only the cms that the router names count, whatever the others say.
+func TestNamed(t *testing.T) {
+	a := newArena(t, 16<<10, 3)
+	free := func(want int, what string) {
+		t.Helper()
+		if got := a.Reclaim(); got != want {
+			t.Fatalf("%s: %d freed, want %d", what, got, want)
 		}
 	}
-	check(t, a.open())
-	if got := a.Recover(16); got != 2 {
-		t.Fatalf("Recover %d, want 2", got)
+	h, _, _ := a.Alloc(1)
+	for cm := range 3 {
+		a.mine[cm].Done(0, h.Seq)
 	}
-	a.mine[0].Done(0, hs[0].Seq, 1)
-	if got := a.Reclaim(); got != 1 {
-		t.Fatalf("Reclaim %d, want 1", got)
-	}
-	a.mine[0].Done(0, hs[1].Seq, 1)
-	if got := a.Reclaim(); got != 3 {
-		t.Fatalf("Reclaim %d, want 3", got)
+	free(0, "all have finished, nobody is named")
+	a.router.Set(h.Seq, 0b101)
+	free(1, "those named had finished")
+
+	h, _, _ = a.Alloc(1)
+	a.router.Set(h.Seq, 0)
+	free(1, "named to nobody")
+
+	h, _, _ = a.Alloc(1)
+	a.router.Set(h.Seq, 0b110)
+	a.mine[0].Done(0, h.Seq)
+	a.mine[1].Done(0, h.Seq)
+	free(0, "one is missing")
+	a.router.Set(h.Seq, 0b110)
+	a.mine[2].Done(0, h.Seq-1)
+	a.mine[2].Done(0, h.Seq+uint64(len(a.table)))
+	free(0, "finished with another body")
+	a.router.Drop(2)
+	free(1, "the missing one has ended")
+
+	a.Alloc(1)
+	a.router.Set(4, 1<<63)
+	free(0, "named to a cm that is not there")
+	if last, cms := a.named.Get(4); last != 4 || cms != 1<<63 || a.named.Last() != 4 {
+		t.Fatalf("%d, %b, %d", last, cms, a.named.Last())
 	}
 }
 
-func TestArenaUndo(t *testing.T) {
-	a := newArena(t, 16<<10, 1)
-	h1, _, _ := a.Alloc(1)
-	h2, _, _ := a.Alloc(1)
-	h3, _, _ := a.Alloc(1)
-	a.Sent(h1, 8)
-	a.Undo(h1) // sent
-	a.Undo(h2) // in between
-	a.Undo(h3) // the newest
-	a.Undo(h2) // again
-	a.Undo(h3) // no body of now
-	a.Undo(Handle{Seq: 99})
-	if _, bodies := a.Used(); bodies != 2 || a.Reclaim() != 0 {
-		t.Fatalf("%d bodies", bodies)
+// A successor gives nothing out while others may read its predecessor's bodies,
+// numbers go on, and nothing that the predecessor wrote counts.
+func TestArenaSuccessor(t *testing.T) {
+	a := newArena(t, 16<<10, 3)
+	for range 6 { // of which three are routed
+		a.Alloc(100)
 	}
-	if h, _, _ := a.Alloc(1); h.Seq != h3.Seq || h.Off != h3.Off {
-		t.Fatalf("%+v in place of %+v", h, h3)
+	a.router.Set(1, 0)
+	a.router.Set(2, 0b011)
+	a.router.Set(3, 0b110)
+	for i := range a.seg.mem {
+		a.seg.mem[i] = 0xa5
 	}
-	a.mine[0].Done(0, h1.Seq, 1)
-	if a.Reclaim() != 2 {
-		t.Fatal("not freed up to the new body")
+	a.mine[0].Done(0, 4) // a lie about the future
+	a.mine[0].Clear()
+	check(t, a.open())
+	full := func(when string) {
+		t.Helper()
+		if _, bodies := a.Used(); bodies == 0 {
+			t.Fatalf("empty %s", when)
+		}
+		if _, _, ok := a.Alloc(1); ok {
+			t.Fatalf("given out %s", when)
+		}
 	}
-
-	// The newest is alone in its run, at the start again.
-	a = newArena(t, 16<<10, 1)
-	for range 4 {
-		a.Alloc(4096)
+	full("while cm/1 and cm/2 read")
+	a.mine[1].Done(0, 3)
+	full("while cm/1 reads body 2")
+	a.mine[1].Done(0, 2) // cm/0 itself was named for it, too
+	full("while cm/2 reads body 3")
+	a.router.Drop(2)
+	h, b, ok := a.Alloc(100)
+	if !ok || h.Seq != 4 || h.Off != 0 || len(b) != 100 {
+		t.Fatalf("%+v, %v", h, ok)
 	}
-	a.mine[0].Done(0, 1, 1)
-	h, _, _ := a.Alloc(2048)
-	a.Undo(h)
-	if h2, _, ok := a.Alloc(4096); !ok || h.Off != 0 || h2.Off != 0 {
-		t.Fatalf("%+v, %+v", h, h2)
+	a.router.Set(4, 0b001)
+	if a.Reclaim() != 0 {
+		t.Fatal("freed by a word of the predecessor")
 	}
-	if _, _, ok := a.Alloc(16); ok {
-		t.Fatal("space in a full arena")
+	a.mine[0].Done(0, 4)
+	if a.Reclaim() != 1 {
+		t.Fatal("not freed")
 	}
 }
 
 // What a hostile cm can do with its words: nothing to the owner's process, and
-// nothing with a touch count that cannot be.
+// nothing to a body that it was not named for.
 func TestHostileWords(t *testing.T) {
-	a := newArena(t, 16<<10, 2)
+	a := newArena(t, 16<<10, 3)
 	rng := rand.New(rand.NewPCG(7, 8))
+	live := map[uint64]bool{} // whether cm/1, who is honest, has finished
 	for range 50_000 {
-		h, b, ok := a.Alloc(rng.IntN(3000))
-		if ok && len(b) > 0 {
-			b[0], b[len(b)-1] = 1, 1
+		if h, b, ok := a.Alloc(rng.IntN(3000)); ok {
+			if len(b) > 0 {
+				b[0], b[len(b)-1] = 1, 1
+			}
+			live[h.Seq] = false
+			a.router.Set(h.Seq, uint64(0b010+rng.IntN(2)*0b100))
 		}
-		words := a.mine[1].row(0)
-		words[rng.IntN(len(words))].Store(h.Seq<<16 | rng.Uint64N(1<<16))
+		words := a.mine[2].row(0)
+		words[rng.IntN(len(words))].Store(a.oldest + rng.Uint64N(uint64(len(words))))
 		words[rng.IntN(len(words))].Store(rng.Uint64())
+		before := a.oldest
 		a.Reclaim()
-		if bytes, bodies := a.Used(); bytes > 16<<10 || bodies > uint64(len(words)) {
-			t.Fatalf("%d bytes in %d bodies", bytes, bodies)
+		for ; before < a.oldest; before++ {
+			if !live[before] {
+				t.Fatalf("body %d was freed while cm/1 has it", before)
+			}
+			delete(live, before)
 		}
-		if ok && rng.IntN(2) == 0 {
-			a.mine[0].Done(0, h.Seq, 1)
+		for seq := range live {
+			if rng.IntN(3) == 0 {
+				live[seq] = true
+				a.mine[1].Done(0, seq)
+			}
 		}
-	}
-
-	a = newArena(t, 16<<10, 2)
-	h, _, _ := a.Alloc(1)
-	for _, touch := range []int{-1, 0, 3, 64, 65, touchMax, 1 << 40} {
-		a.mine[0].Done(0, h.Seq, touch)
-		a.mine[1].Done(0, h.Seq, touch)
-		if a.Reclaim() != 0 {
-			t.Fatalf("freed at touch %d with two cms", touch)
-		}
-	}
-	a.mine[1].Done(0, h.Seq, 2)
-	if a.Reclaim() != 1 {
-		t.Fatal("not freed at touch 2")
 	}
 }
 
 func TestReturnsBounds(t *testing.T) {
 	a := newArena(t, 16<<10, 2)
 	for _, index := range []int{-1, 2, 1 << 40} {
-		a.mine[0].Done(index, 1, 1)
-		a.mine[0].Hold(index, 1, 1)
+		a.mine[0].Done(index, 1)
 	}
-	a.seen[1].Done(0, 1, 1) // another cm's words: ignored
+	a.seen[1].Done(0, 1) // another cm's words: ignored
 	for _, r := range a.mine {
 		for i := range r.words {
 			if r.words[i].Load() != 0 {
@@ -225,18 +260,27 @@ func TestReturnsBounds(t *testing.T) {
 			}
 		}
 	}
-	a.mine[0].Done(1, ^uint64(0), 1)
-	if a.seen[1].Recover() != 0 {
-		t.Fatal("recovered another cm's words")
+	a.mine[1].Done(0, ^uint64(0))
+	if a.seen[1].Clear(); a.mine[1].row(0)[15].Load() != seqMask {
+		t.Fatal("cleared another cm's words")
 	}
-	if _, err := NewArena(0, a.segRO, a.bytes, a.seen); err == nil {
+	if _, err := NewArena(0, a.segRO, a.bytes, a.named, a.seen); err == nil {
 		t.Error("owner over a read-only arena")
 	}
-	if _, err := NewArena(0, a.seg, a.bytes, nil); err == nil {
+	if _, err := NewArena(0, a.seg, a.bytes, a.named, nil); err == nil {
 		t.Error("owner without returns")
 	}
-	if _, err := NewArena(1, a.seg, a.bytes, a.seen); err == nil {
-		t.Error("another cm's arena")
+	if _, err := NewArena(2, a.seg, a.bytes, a.named, a.seen); err == nil {
+		t.Error("an arena without a cm")
+	}
+	if _, err := NewNamed(a.retSegs[0], 8); err == nil {
+		t.Error("returns opened as named")
+	}
+	_, ro := heap(NamedSize(8))
+	few, err := NewNamed(ro, 8)
+	check(t, err)
+	if _, err := NewArena(0, a.seg, a.bytes, few, a.seen); err == nil {
+		t.Error("entries of another arena")
 	}
 }
 
@@ -260,21 +304,17 @@ func TestArenaRace(t *testing.T) {
 		count = 10_000
 	}
 	a := newArena(t, 64<<10, 3)
-	type instruction struct {
-		Handle
-		touch int
-	}
-	feed := []chan instruction{nil, make(chan instruction, 64), make(chan instruction, 64)}
+	feed := []chan Handle{nil, make(chan Handle, 64), make(chan Handle, 64)}
 	room := make(chan struct{}, 1)
 	var wg sync.WaitGroup
 	for cm := 1; cm <= 2; cm++ {
 		wg.Go(func() {
 			for in := range feed[cm] {
-				b, err := a.view.Body(in.Handle)
+				b, err := a.view.Body(in)
 				if err != nil || bytes.Count(b, []byte{byte(in.Seq)}) != len(b) {
 					t.Errorf("body %d is damaged: %v", in.Seq, err)
 				}
-				a.mine[cm].Done(0, in.Seq, in.touch)
+				a.mine[cm].Done(0, in.Seq)
 				select {
 				case room <- struct{}{}:
 				default:
@@ -295,10 +335,12 @@ func TestArenaRace(t *testing.T) {
 		}
 		switch cm := 1 + rng.IntN(2); rng.IntN(2) {
 		case 0:
-			feed[cm] <- instruction{h, 1}
+			a.router.Set(h.Seq, 1<<cm)
+			feed[cm] <- h
 		default:
-			feed[cm] <- instruction{h, 0}
-			feed[3-cm] <- instruction{h, 2}
+			a.router.Set(h.Seq, 0b110)
+			feed[cm] <- h
+			feed[3-cm] <- h
 		}
 	}
 	close(feed[1])
@@ -308,42 +350,4 @@ func TestArenaRace(t *testing.T) {
 	if bytes, bodies := a.Used(); bytes != 0 || bodies != 0 {
 		t.Fatalf("%d bytes in %d bodies are left", bytes, bodies)
 	}
-}
-
-// FuzzAdopt: over whatever a predecessor left, NewArena refuses, or gives an
-// arena in which bodies never overlap.
-func FuzzAdopt(f *testing.F) {
-	seeds(f, 3)
-	f.Add(uint64(5), uint64(2), []byte{0, 0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, next, oldest uint64, table []byte) {
-		a := newArena(t, 8<<10, 1)
-		word(a.seg, arenaNext).Store(next)
-		word(a.seg, arenaOldest).Store(oldest)
-		copy(a.seg.mem[arenaTable:arenaTable+Slots(a.bytes)*descriptorSize], table)
-		if err := a.open(); err != nil {
-			wantCorrupt(t, err)
-			return
-		}
-		for _, n := range []int{0, 100, 3000, 8 << 10} {
-			a.Alloc(n)
-		}
-		taken := make([]bool, a.bytes)
-		for seq := a.oldest; seq != a.next; seq++ {
-			d := a.table[seq&a.mask]
-			for i := range round(uint64(d.len)) {
-				if at := uint64(d.off) + i; taken[at] {
-					t.Fatalf("byte %d belongs to two bodies", at)
-				}
-				taken[uint64(d.off)+i] = true
-			}
-		}
-		a.Recover(^uint64(0))
-		for seq := a.oldest; seq != a.next; seq++ {
-			a.mine[0].Done(0, seq, 1)
-		}
-		a.Reclaim()
-		if bytes, bodies := a.Used(); bytes != 0 || bodies != 0 {
-			t.Fatalf("%d bytes in %d bodies are left", bytes, bodies)
-		}
-	})
 }

@@ -67,6 +67,12 @@ func benchArena(b *testing.B, cms int) *arena {
 	a := newArena(b, 1<<20, cms)
 	a.bytes = size
 	a.seg, a.segRO = mapped(b, ArenaSize(size))
+	rw, ro := mapped(b, NamedSize(Slots(size)))
+	var err error
+	a.router, err = NewNamed(rw, Slots(size))
+	check(b, err)
+	a.named, err = NewNamed(ro, Slots(size))
+	check(b, err)
 	for i := range cms {
 		rw, ro := mapped(b, ReturnsSize(cms, Slots(size)))
 		w, err := NewReturns(rw, cms, Slots(size))
@@ -93,14 +99,14 @@ func BenchmarkArenaAlloc16(b *testing.B) {
 		}
 		b.StopTimer()
 		for _, h := range hs {
-			a.mine[0].Done(0, h.Seq, 1)
+			a.finish(h.Seq, 0)
 		}
 		a.Reclaim()
 		b.StartTimer()
 	}
 }
 
-func benchCycle(b *testing.B, cms, touch, size int) {
+func benchCycle(b *testing.B, cms, named, size int) {
 	a := benchArena(b, cms)
 	var hs [batch]Handle
 	b.ReportAllocs()
@@ -108,13 +114,12 @@ func benchCycle(b *testing.B, cms, touch, size int) {
 		for i := range hs {
 			hs[i], _, _ = a.Alloc(size)
 		}
-		for cm := range touch {
+		for _, h := range hs {
+			a.router.Set(h.Seq, 1<<named-1)
+		}
+		for cm := range named {
 			for _, h := range hs {
-				if cm == touch-1 {
-					a.mine[cm].Done(0, h.Seq, touch)
-				} else {
-					a.mine[cm].Done(0, h.Seq, 0)
-				}
+				a.mine[cm].Done(0, h.Seq)
 			}
 		}
 		if a.Reclaim() != batch {
@@ -123,7 +128,7 @@ func benchCycle(b *testing.B, cms, touch, size int) {
 	}
 }
 
-// Allocated, finished by so many of so many cms, freed.
+// Allocated, named, finished by so many of so many cms, freed.
 func BenchmarkArenaCycle16(b *testing.B) {
 	b.Run("1of1", func(b *testing.B) { benchCycle(b, 1, 1, 16) })
 	b.Run("1of2", func(b *testing.B) { benchCycle(b, 2, 1, 16) })
@@ -145,7 +150,7 @@ func BenchmarkRecPub(b *testing.B) {
 }
 
 func BenchmarkInsDeliver(b *testing.B) {
-	in := &InsDeliver{Handle: Handle{1, 3, 16, 16}, HeaderLen: -1, Touch: 1, Subject: []byte("px.equity.DE.SAP")}
+	in := &InsDeliver{Handle: Handle{1, 3, 16, 16}, HeaderLen: -1, Subject: []byte("px.equity.DE.SAP")}
 	for i := range 4 {
 		in.Recipients = AppendRecipient(in.Recipients, uint32(i), 5, []byte("12"))
 	}

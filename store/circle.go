@@ -75,48 +75,8 @@ func (c *circle) shift(size uint64) {
 	}
 }
 
-// pop frees the newest body, which begins at off.
-func (c *circle) pop(off uint64, empty bool) {
-	c.write = off
-	if r := &c.runs[c.last]; r.lo == off && c.last > 0 {
-		c.last--
-		c.write = c.runs[c.last].hi
-		c.limit = c.write
-	}
-	if empty {
-		c.reset()
-	}
-}
-
 // reset goes back to the start: nothing is live.
 func (c *circle) reset() {
 	c.last, c.runs[0] = 0, run{}
 	c.write, c.limit = 0, min(c.size, c.window)
-}
-
-// adoptBody adds the next body of a predecessor; false when it lies outside of
-// the arena or on another one.
-func (c *circle) adoptBody(off, size uint64) bool {
-	r := &c.runs[c.last]
-	if off%grain != 0 || off > c.size || size > c.size-off {
-		return false
-	}
-	if off != r.hi {
-		if r.lo != r.hi {
-			if c.last++; c.last == len(c.runs) {
-				c.last--
-				return false
-			}
-		}
-		r = &c.runs[c.last]
-		*r = run{off, off}
-	}
-	r.hi = off + size
-	for _, o := range c.runs[:c.last] {
-		if o.lo < r.hi && r.lo < o.hi {
-			return false
-		}
-	}
-	c.write, c.limit = r.hi, r.hi
-	return true
 }

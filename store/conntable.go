@@ -21,12 +21,11 @@ const (
 
 func tableSize(max int) int { return tableRows + max*rowSize }
 
-// openTable checks the segment of a table of max rows.
-func openTable(seg *Segment, kind string, max int) error {
+func inRange(kind string, max int) error {
 	if max < 1 || max > MaxConns {
 		return fmt.Errorf("%s of %d rows: out of range", kind, max)
 	}
-	return claim(seg, kind, tableSize(max), uint64(max), 0)
+	return nil
 }
 
 // TableCounters are the dispatcher's own figures since the table was made. Only
@@ -50,7 +49,10 @@ func ConnTableSize(max int) int { return tableSize(max) }
 
 // NewConnTable opens the table in seg, writable for the dispatcher alone.
 func NewConnTable(seg *Segment, max int) (*ConnTable, error) {
-	if err := openTable(seg, "conntab", max); err != nil {
+	if err := inRange("conntab", max); err != nil {
+		return nil, err
+	}
+	if err := claim(seg, "conntab", tableSize(max), uint64(max), 0); err != nil {
 		return nil, err
 	}
 	return &ConnTable{
@@ -158,7 +160,10 @@ func ConnColumnsSize(max int) int { return tableSize(max) }
 
 // NewConnColumns opens the columns in seg, writable for their cm alone.
 func NewConnColumns(seg *Segment, max int) (*ConnColumns, error) {
-	if err := openTable(seg, "conncol", max); err != nil {
+	if err := inRange("conncol", max); err != nil {
+		return nil, err
+	}
+	if err := own(seg, "conncol", tableSize(max), uint64(max), 0); err != nil {
 		return nil, err
 	}
 	return &ConnColumns{

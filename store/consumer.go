@@ -13,19 +13,22 @@ type Consumer struct {
 	mask     uint64
 	max      uint64
 	head     uint64 // private: after the last record that Next returned
+	begin    uint64 // before it
 	released uint64
 	tail     uint64 // the producer's, as last seen and found sane
 	scratch  []byte // holds the copy that Next returned
 	err      error
 
 	tailWord, headWord, wantAt *atomic.Uint64
+	closed                     *atomic.Uint64
 	sleep                      flag
 	want                       bell
 }
 
 // NewConsumer opens the reading end: data is mapped read-only, head writable.
 // It goes on where the head stands: records that a predecessor took but did not
-// release come again. ErrCorrupt when the segments do not belong together.
+// release come again. A tail that makes no sense is Next's to tell: the
+// producer's fault must not keep this side from starting.
 func NewConsumer(data, head *Segment) (*Consumer, error) {
 	capacity, err := openRing(data, head)
 	if err != nil {
@@ -41,14 +44,15 @@ func NewConsumer(data, head *Segment) (*Consumer, error) {
 		max:      uint64(MaxRecord(capacity)),
 		tailWord: word(data, ringTail),
 		headWord: word(head, ringHead),
+		closed:   word(head, ringClosed),
 		wantAt:   word(data, ringWantAt),
 		sleep:    newFlag(word(head, ringSleep)),
 		want:     bell{word: word(data, ringWant), owed: true},
 	}
 	c.head, c.tail = c.headWord.Load(), c.tailWord.Load()
-	c.released = c.head
+	c.released, c.begin = c.head, c.head
 	if !sane(c.head, c.tail, c.capacity) {
-		return nil, fmt.Errorf("ring head %d, tail %d: %w", c.head, c.tail, ErrCorrupt)
+		c.fail("ring head %d, tail %d", c.head, c.tail)
 	}
 	return c, nil
 }
@@ -57,6 +61,7 @@ func NewConsumer(data, head *Segment) (*Consumer, error) {
 // nil when there is none. ErrCorrupt, wrapped and for good, when the producer's
 // index or a record's length makes no sense.
 func (c *Consumer) Next() ([]byte, error) {
+	c.begin = c.head
 	if c.head == c.tail || c.err != nil {
 		if c.refresh(); c.err != nil || c.head == c.tail {
 			return nil, c.err
@@ -107,15 +112,21 @@ func (c *Consumer) fail(format string, args ...any) error {
 // producer. When it returns true the producer waits for that space and nobody
 // rang for that wait yet: ring its doorbell. A successor calls it once at its
 // start, for what its predecessor released.
-func (c *Consumer) Release() (ring bool) {
-	if c.head == c.released && !c.want.owed {
+func (c *Consumer) Release() (ring bool) { return c.release(c.head) }
+
+// ReleaseDone is Release without the record that Next returned last, which then
+// comes again to a successor.
+func (c *Consumer) ReleaseDone() (ring bool) { return c.release(c.begin) }
+
+func (c *Consumer) release(to uint64) (ring bool) {
+	if to == c.released && !c.want.owed {
 		return false
 	}
-	c.headWord.Store(c.head)
-	c.released = c.head
+	c.headWord.Store(to)
+	c.released = to
 	w, ring := c.want.waiting()
 	// The producer says how far is enough; a lie there wakes only itself late.
-	ring = ring && c.head >= c.wantAt.Load()
+	ring = ring && to >= c.wantAt.Load()
 	if ring {
 		c.want.rung = w
 	}
@@ -141,10 +152,28 @@ func (c *Consumer) Awake() { c.sleep.lower() }
 // producer's word for it, at most the capacity.
 func (c *Consumer) Backlog() uint64 { return min(c.tailWord.Load()-c.head, c.capacity) }
 
-// Discard gives up everything that the producer has published, and an error
-// with it: for a producer that is being replaced because of it.
-func (c *Consumer) Discard() {
-	t := c.tailWord.Load() &^ 7
-	c.head, c.tail, c.released, c.err = t, t, t, nil
+// Position returns the absolute position after the last record that Next
+// returned, in bytes since the ring was made.
+func (c *Consumer) Position() uint64 { return c.head }
+
+// Published returns the absolute position up to which the producer has, as it
+// was when this side last looked.
+func (c *Consumer) Published() uint64 { return c.tail }
+
+// Close gives up what the producing processes up to a generation have left here
+// unread, and an error with it, and says so to their successor, which begins
+// where this side stands (Producer.Restart).
+func (c *Consumer) Close(generation uint64) {
+	c.tail, c.begin, c.released, c.err = c.head, c.head, c.head, nil
+	c.headWord.Store(c.head)
+	c.closed.Store(generation)
+	c.want.owed, c.want.rung = true, 0
+}
+
+// Restart begins at the producer's tail, for a new process that does not believe
+// what the one before it left: what was meant for that one is skipped.
+func (c *Consumer) Restart() {
+	t := c.tailWord.Load()
+	c.head, c.tail, c.begin, c.released, c.err = t, t, t, t, nil
 	c.headWord.Store(t)
 }

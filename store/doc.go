@@ -7,16 +7,19 @@
 //	     ring data (producer's)        ring head (consumer's)
 //	   0 magic, capacity              0 magic
 //	 128 tail ----------------------> reads
-//	     reads <-------------------- 128 head
+//	     reads <-------------------- 128 head, closed
 //	 256 want, want at -------------> reads
 //	     reads <-------------------- 256 sleeping
 //	 512 data: | length u32, stamp u32 | record, padded to 8 | ... | mark |
 //
-//	     arena (owner's)               returns (one for each cm, its own)
-//	   0 magic, index, bytes          0 magic, arenas, slots
-//	  64 next, oldest                64 row of arena 0: slots x
-//	 128 slots x {off, len, sent}         {seq u48, held u1, touch u15}
-//	4096n bodies                         row of arena 1 ...
+//	     arena (its cm's)              named (one for each arena, the router's)
+//	   0 magic, index, bytes          0 magic, slots, begun
+//	4096 bodies                      64 slots x {seq, cms as bits}
+//
+//	     returns (one for each cm, its own)
+//	   0 magic, arenas, slots
+//	  64 row of arena 0: slots x seq
+//	     row of arena 1 ...
 //
 //	     conn table (dispatcher's)     conn columns (one for each cm, its own)
 //	 128 counters                    128 counters
@@ -29,29 +32,46 @@
 //     grow. Publish and Release store one word each and are the only commits: what
 //     was not published never was, what was not released comes again.
 //   - A record is copied to private memory once and checked there. Indices are
-//     read once and kept privately; one that makes no sense is ErrCorrupt for good.
+//     read once and kept privately; one that makes no sense is ErrCorrupt until
+//     the process that wrote it is replaced.
 //   - A doorbell is due once per sleep. The sleeper makes its word odd and new,
 //     then looks again; the other side stores its index, then looks at the word.
 //     Atomics are sequentially consistent, so one of the two sees the other. After
 //     a new process took the other end, both sides look without being rung.
-//   - Bodies are freed first in, first out: who holds one holds all after it. One
-//     is free when as many words carry its number as one of them says in touch.
-//     Words and stores say the same when repeated, so a successor may repeat them.
-//   - An owner's successor validates the descriptors, then frees what its
-//     predecessor had not published (Sent, Recover); a cm's successor finishes what
-//     that one held (Hold, Returns.Recover). Arena and returns are made together.
+//   - Bodies are numbered one after the other and freed first in, first out: who
+//     holds one holds all after it. One is free when the router has named it and
+//     the words of all cms that it named carry its number; no other word counts.
+//     An entry is written before any instruction about the body is published, and
+//     both it and the words say the same when repeated.
+//
+// The words of the router and of the dispatcher outlive their processes: the next
+// one goes on with them. Those of a cm do not, whatever it died of. When a cm's
+// process has ended, the router
+//
+//	routes what is left in the ring, unless that makes no sense; stays where it is
+//	Producer.Abandon   counts the instructions to that cm as read
+//	Named.Drop         takes it out of all that was named: it copies no more
+//	Consumer.Close     says so, with the generation of the process
+//
+// and the next process of the cm, when it sees that word,
+//
+//	Producer.Restart, Consumer.Restart   begins where the router stands
+//	Returns.Clear      takes back its predecessor's words, of bodies to come above all
+//	NewArena           continues the router's numbers, and gives nothing out until
+//	                   all bodies of the predecessor are finished
+//
+// so that published bodies live on until they are delivered, and nobody reads a
+// new body in the place of an old one.
 //
 // What a role that was taken over can do here to the others:
 //   - producer: send any record; bounds and framing hold, the meaning is checked
 //     by who reads it. Consumer: stop reading, or have what it did not read
 //     overwritten. Either may ring, or not ring, the other.
-//   - cm, with its words: never finish, which fills other cms' arenas until it is
-//     killed; or finish too early, with a touch count too low or for bodies that it
-//     was not named for. Then one body of another cm is reused while a third may
-//     still copy it, and clients there see bytes of a later one. It reaches only
-//     bodies for which it writes a word; a touch above the number of cms is ignored.
+//   - cm, with its words: not finish what it was named for, which fills other cms'
+//     arenas until it has ended. A word for anything else has no effect.
 //   - cm, with its arena: change its own clients' bodies at any time; a reader
 //     copies once and decides nothing by them.
+//   - router: anything about who gets which message.
 //
 // Numbers of bodies have 48 bits: three years at three million a second.
 package store

@@ -44,17 +44,42 @@ func FuzzConsumer(f *testing.F) {
 			p.WantSpace(64) // of a successor in the hostile segment: no crash
 		}
 		c, err := NewConsumer(&Segment{mem: mem}, head)
-		if err != nil {
-			wantCorrupt(t, err)
-			return
-		}
+		check(t, err)
 		drain(t, c, change)
+		if c.head&7 == 0 { // it is this side's own, in the end
+			newcomer(t, c, data, headRO)
+		}
 		for _, b := range [][]byte{outer[:4096], outer[4096+len(mem):]} {
 			if bytes.Count(b, []byte{canary}) != len(b) {
 				t.Fatal("wrote outside of the segment")
 			}
 		}
 	})
+}
+
+// newcomer is a producer in the place of one that left whatever it left.
+func newcomer(t *testing.T, c *Consumer, data, headRO *Segment) {
+	c.Close(7)
+	p, err := NewProducer(data, headRO)
+	check(t, err)
+	if p.Closed() != 7 {
+		t.Fatalf("closed up to %d", p.Closed())
+	}
+	p.Restart()
+	for i := range 40 {
+		rec := bytes.Repeat([]byte{byte(i + 1)}, 1+3*i)
+		b := p.Reserve(len(rec))
+		if b == nil {
+			t.Fatalf("record %d: no space in an empty ring", i)
+		}
+		p.Commit(copy(b, rec))
+		p.Publish()
+		got, err := c.Next()
+		if err != nil || !bytes.Equal(got, rec) {
+			t.Fatalf("record %d: %x, %v", i, got, err)
+		}
+		c.Release()
+	}
 }
 
 func drain(t *testing.T, c *Consumer, change []byte) {
@@ -114,8 +139,13 @@ func TestHostileHead(t *testing.T) {
 		if r.p.Reserve(1) != nil || r.p.WantSpace(1) {
 			t.Fatalf("head %#x: space after the ring is corrupt", lie)
 		}
-		if _, err := NewProducer(r.data, r.headRO); lie != 8 {
-			wantCorrupt(t, err)
+		p, err := NewProducer(r.data, r.headRO) // a successor starts all the same
+		check(t, err)
+		if lie != 8 {
+			wantCorrupt(t, p.Err())
+		}
+		if p.Abandon(); p.Err() != nil || p.Reserve(64) == nil {
+			t.Fatalf("head %#x: no space for the next consumer", lie)
 		}
 	}
 }
@@ -201,6 +231,7 @@ func TestHostileScribbler(t *testing.T) {
 	for got < 1000 || refused < 1000 {
 		word(head, ringHead).Store(0)
 		c, err := NewConsumer(dataRO, head)
+		check(t, err)
 		for err == nil && c.head < 1024 {
 			var rec []byte
 			if rec, err = c.Next(); rec == nil {
@@ -224,11 +255,36 @@ func TestOtherLayoutRefused(t *testing.T) {
 	if _, err := NewConnTable(r.data, 4); err == nil {
 		t.Error("a ring opened as a table")
 	}
-	word(r.data, 0).Add(1) // another layout version
-	_, err := NewConsumer(r.dataRO, r.head)
+	rw, ro := heap(NamedSize(4))
+	_, err := NewNamed(rw, 4)
+	check(t, err)
+	word(rw, 0).Add(1) // another layout version
+	_, err = NewNamed(rw, 4)
 	wantCorrupt(t, err)
-	word(r.data, 0).Add(^uint64(0))
-	word(r.data, 8).Store(128) // another capacity
-	_, err = NewProducer(r.data, r.headRO)
+	_, err = NewNamed(ro, 4)
+	check(t, err) // its reader has no say in it
+	word(rw, 0).Add(^uint64(0))
+	word(rw, 8).Store(8) // another size
+	_, err = NewNamed(rw, 4)
 	wantCorrupt(t, err)
+	_, err = NewNamed(ro, 8)
+	wantCorrupt(t, err)
+}
+
+// What a cm leaves in the headers of its segments keeps nobody from starting:
+// not those who read them, not its successor.
+func TestHostileHeader(t *testing.T) {
+	r := newRing(t, 256)
+	a := newArena(t, 16<<10, 2)
+	for _, s := range []*Segment{r.data, r.head, a.seg, a.retSegs[1]} {
+		for i := range headerSize {
+			s.mem[i] = 0xa5
+		}
+	}
+	r.open(t)
+	check(t, a.open())
+	for _, seg := range []*Segment{a.retSegs[1], {mem: a.retSegs[1].mem}} {
+		_, err := NewReturns(seg, 2, Slots(a.bytes))
+		check(t, err)
+	}
 }

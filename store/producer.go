@@ -19,13 +19,14 @@ type Producer struct {
 	err       error
 
 	tailWord, headWord, wantAt *atomic.Uint64
+	closed                     *atomic.Uint64
 	want                       flag
 	sleep                      bell
 }
 
 // NewProducer opens the writing end: data is mapped writable, head read-only.
-// It goes on where the tail in data stands. ErrCorrupt when the two segments do
-// not belong together.
+// It goes on where the tail in data stands. A head that makes no sense shows in
+// Err: the consumer's fault must not keep this side from starting.
 func NewProducer(data, head *Segment) (*Producer, error) {
 	capacity, err := openRing(data, head)
 	if err != nil {
@@ -41,6 +42,7 @@ func NewProducer(data, head *Segment) (*Producer, error) {
 		max:      uint64(MaxRecord(capacity)),
 		tailWord: word(data, ringTail),
 		headWord: word(head, ringHead),
+		closed:   word(head, ringClosed),
 		wantAt:   word(data, ringWantAt),
 		want:     newFlag(word(data, ringWant)),
 		sleep:    bell{word: word(head, ringSleep), owed: true},
@@ -48,10 +50,38 @@ func NewProducer(data, head *Segment) (*Producer, error) {
 	p.tail, p.head = p.tailWord.Load(), p.headWord.Load()
 	p.published = p.tail
 	if !sane(p.head, p.tail, p.capacity) {
-		return nil, fmt.Errorf("ring head %d, tail %d: %w", p.head, p.tail, ErrCorrupt)
+		p.fail(p.head)
 	}
 	return p, nil
 }
+
+func (p *Producer) fail(head uint64) {
+	p.err = fmt.Errorf("ring head %d, was %d, tail %d: %w", head, p.head, p.published, ErrCorrupt)
+	p.max = 0
+}
+
+// Abandon drops what was committed and not published, and counts what was
+// published as read: the consuming process has ended. Its successor begins at
+// the tail (Consumer.Restart).
+func (p *Producer) Abandon() {
+	p.tail, p.head, p.reserved = p.published, p.published, 0
+	p.err, p.max = nil, uint64(MaxRecord(int(p.capacity)))
+	p.sleep.owed, p.sleep.rung = true, 0
+}
+
+// Restart begins where the consumer has stopped reading, for a new process that
+// does not believe what the one before it left. The consumer must have closed.
+func (p *Producer) Restart() {
+	at := p.headWord.Load()
+	p.tail, p.head, p.published, p.reserved = at, at, at, 0
+	p.err, p.max = nil, uint64(MaxRecord(int(p.capacity)))
+	p.wantAt.Store(0)
+	p.tailWord.Store(at)
+}
+
+// Closed returns the generation of the producing process up to which the
+// consumer takes no more records (Consumer.Close), 0 at first.
+func (p *Producer) Closed() uint64 { return p.closed.Load() }
 
 // Reserve returns n contiguous bytes of the ring, 8-aligned, that become a
 // record with Commit; a second Reserve without Commit takes the place of the
@@ -92,8 +122,7 @@ func (p *Producer) span(n int) (need, skip uint64) {
 func (p *Producer) refresh() {
 	h := p.headWord.Load()
 	if h-p.head > p.published-p.head || h&7 != 0 {
-		p.err = fmt.Errorf("ring head %d, was %d, tail %d: %w", h, p.head, p.published, ErrCorrupt)
-		p.max = 0
+		p.fail(h)
 		return
 	}
 	p.head = h

@@ -62,12 +62,10 @@ func headersFit(header int32, body uint32) bool {
 const DeliverMore = 1
 
 // InsDeliver tells a cm to send one body to Recipients (see AppendRecipient).
-// Touch is the number of cms named for the body, in the instruction to the last
-// of them, else 0. Without recipients the body is finished at once.
+// Without recipients the body is finished at once.
 type InsDeliver struct {
 	Handle
 	HeaderLen      int32 // as in RecPub
-	Touch          uint16
 	Flags          uint16
 	Subject, Reply []byte
 	Recipients     []byte // encoded
@@ -76,7 +74,7 @@ type InsDeliver struct {
 // Layout of InsDeliver; the recipients take the rest:
 //
 //	0 kind u8, subject length u24 | 4 reply length u32 | 8 seq u48, arena u16
-//	16 off u32 | 20 len u32 | 24 header length i32 | 28 touch u16 | 30 flags u16
+//	16 off u32 | 20 len u32 | 24 header length i32 | 28 zero u16 | 30 flags u16
 //	32 subject, reply, recipients
 const deliverSize = 32
 
@@ -94,7 +92,7 @@ func (r *InsDeliver) Put(dst []byte) int {
 	le.PutUint32(dst[16:], r.Off)
 	le.PutUint32(dst[20:], r.Len)
 	le.PutUint32(dst[24:], uint32(r.HeaderLen))
-	le.PutUint16(dst[28:], r.Touch)
+	le.PutUint16(dst[28:], 0)
 	le.PutUint16(dst[30:], r.Flags)
 	n := deliverSize + copy(dst[deliverSize:], r.Subject)
 	n += copy(dst[n:], r.Reply)
@@ -112,9 +110,9 @@ func (r *InsDeliver) Parse(rec []byte) error {
 	seq := le.Uint64(rec[8:])
 	r.Handle = Handle{uint16(seq >> seqBits), seq & seqMask, le.Uint32(rec[16:]), le.Uint32(rec[20:])}
 	r.HeaderLen = int32(le.Uint32(rec[24:]))
-	r.Touch, r.Flags = le.Uint16(rec[28:]), le.Uint16(rec[30:])
+	r.Flags = le.Uint16(rec[30:])
 	r.Subject, r.Reply, r.Recipients = subject, reply, recipients
-	if !ok || !ok2 || !headersFit(r.HeaderLen, r.Len) {
+	if !ok || !ok2 || !headersFit(r.HeaderLen, r.Len) || le.Uint16(rec[28:]) != 0 {
 		*r = InsDeliver{}
 		return ErrRecord
 	}

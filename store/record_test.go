@@ -23,7 +23,7 @@ func samples() []Record {
 		&RecPub{Conn: c, Seq: seqMask, Off: 16, Len: 100, HeaderLen: -1, Subject: []byte("px.a"), Reply: []byte{}},
 		&RecPub{Conn: c, Seq: 1, Len: 20, HeaderLen: 20, Subject: []byte("a"), Reply: []byte("_INBOX.1")},
 		&RecPing{c}, &RecFail{c, 3}, &RecClosed{c, 4}, &RecCongested{c}, &RecRelieved{c}, &RecReset{1 << 33},
-		&InsDeliver{Handle: Handle{2, 5, 32, 64}, HeaderLen: 12, Touch: 2, Flags: DeliverMore,
+		&InsDeliver{Handle: Handle{2, 5, 32, 64}, HeaderLen: 12, Flags: DeliverMore,
 			Subject: []byte("px.a"), Reply: []byte("r"), Recipients: to},
 		&InsDeliver{Handle: Handle{1, seqMask, 0, 0}, HeaderLen: -1, Subject: []byte("s"), Reply: []byte{}, Recipients: []byte{}},
 		&InsSend{c, FlagClose, []byte("-ERR 'x'\r\n")},
@@ -87,11 +87,11 @@ func TestRecordLayout(t *testing.T) {
 		}
 	}
 	pub := &RecPub{Conn: Conn{1, 2}, Seq: 3, Off: 16, Len: 5, HeaderLen: -1, Subject: []byte("a.b"), Reply: []byte("r")}
-	del := &InsDeliver{Handle: Handle{1, 3, 16, 5}, HeaderLen: -1, Touch: 2, Subject: []byte("a.b"), Reply: []byte("r"),
+	del := &InsDeliver{Handle: Handle{1, 3, 16, 5}, HeaderLen: -1, Subject: []byte("a.b"), Reply: []byte("r"),
 		Recipients: AppendRecipient(nil, 9, 8, []byte("7"))}
 	for r, want := range map[Record]string{
 		pub: "05030000 01000000 02000000 ffffffff 0300000000000000 10000000 05000000 612e62 72",
-		del: "21030000 01000000 0300000000000100 10000000 05000000 ffffffff 0200 0000 612e62 72" +
+		del: "21030000 01000000 0300000000000100 10000000 05000000 ffffffff 0000 0000 612e62 72" +
 			"09000000 08000000 0100 37 00",
 	} {
 		b, err := hex.DecodeString(string(bytes.ReplaceAll([]byte(want), []byte(" "), nil)))

@@ -5,27 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// A completion word is seq<<16 | held<<15 | touch. seq has 48 bits; touch is
-// the number of cms named for the body, given to the last named one, else 0.
 const (
-	seqBits  = 48
-	seqMask  = 1<<seqBits - 1
-	heldBit  = 1 << 15
-	touchMax = heldBit - 1
+	seqBits = 48
+	seqMask = 1<<seqBits - 1
 
-	// MaxCMs bounds the number of cms, and so a touch count that means anything.
+	// MaxCMs bounds the number of cms: a word has a bit for each.
 	MaxCMs = 64
 )
 
-func doneWord(seq uint64, touch int) uint64 {
-	if touch < 0 || touch > touchMax {
-		touch = touchMax
-	}
-	return seq<<16 | uint64(touch)
-}
-
 // Returns is one cm's segment of completion words: a row of slots for each
-// arena. The cm maps it writable, every other cm read-only.
+// arena. A word is the number of the body in that slot that the cm has finished
+// with last. The cm maps it writable, every other cm read-only.
 type Returns struct {
 	words    []atomic.Uint64
 	arenas   int
@@ -43,7 +33,7 @@ func NewReturns(seg *Segment, arenas, slots int) (*Returns, error) {
 	if arenas < 1 || arenas > MaxCMs || !powerOfTwo(slots, 1, Slots(maxArena)) {
 		return nil, fmt.Errorf("returns of %d arenas, %d slots: out of range", arenas, slots)
 	}
-	if err := claim(seg, "returns", ReturnsSize(arenas, slots), uint64(arenas), uint64(slots)); err != nil {
+	if err := own(seg, "returns", ReturnsSize(arenas, slots), uint64(arenas), uint64(slots)); err != nil {
 		return nil, err
 	}
 	return &Returns{
@@ -55,39 +45,23 @@ func NewReturns(seg *Segment, arenas, slots int) (*Returns, error) {
 	}, nil
 }
 
-// Done reports that this cm has finished with a body; touch is what the
-// router's instruction said. Twice is harmless. An arena that does not exist is
-// ignored, as is a call on another cm's words.
-func (r *Returns) Done(arena int, seq uint64, touch int) { r.set(arena, seq, doneWord(seq, touch)) }
-
-// Hold notes that this cm was named for a body and is not finished with it. Call
-// it before Consumer.Release for what outlives the batch: it is how a successor
-// knows what this cm owed. Done follows.
-func (r *Returns) Hold(arena int, seq uint64, touch int) {
-	r.set(arena, seq, doneWord(seq, touch)|heldBit)
+// Done reports that this cm has finished with a body. Twice is harmless. An
+// arena that does not exist is ignored, as is a call on another cm's words.
+func (r *Returns) Done(arena int, seq uint64) {
+	if uint(arena) < uint(r.arenas) && r.writable {
+		r.words[arena*r.slots+int(seq&r.mask)].Store(seq & seqMask)
+	}
 }
 
-func (r *Returns) set(arena int, seq, w uint64) {
-	if uint(arena) >= uint(r.arenas) || !r.writable {
-		return
-	}
-	r.words[arena*r.slots+int(seq&r.mask)].Store(w)
-}
-
-// Recover finishes everything that a predecessor held when it died, and returns
-// how many bodies that were. A cm calls it once at its start.
-func (r *Returns) Recover() int {
-	n := 0
-	if !r.writable {
-		return 0
-	}
+// Clear forgets what a predecessor has said: a word that it wrote for a body to
+// come would end that body early. A cm calls it at its start, when the router has
+// taken it out of all that was named (Producer.Closed).
+func (r *Returns) Clear() {
 	for i := range r.words {
-		if w := r.words[i].Load(); w&heldBit != 0 {
-			r.words[i].Store(w &^ heldBit)
-			n++
+		if r.writable && r.words[i].Load() != 0 {
+			r.words[i].Store(0)
 		}
 	}
-	return n
 }
 
 // row returns the words for one arena.

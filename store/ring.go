@@ -19,8 +19,9 @@ const (
 	ringWantAt = 2*line + 8
 	ringData   = 4 * line
 
-	ringHead  = 1 * line // head: bytes released so far
-	ringSleep = 2 * line // head: odd while the consumer sleeps, new with every sleep
+	ringHead   = 1 * line // head: bytes released so far
+	ringClosed = 1*line + 8
+	ringSleep  = 2 * line // head: odd while the consumer sleeps, new with every sleep
 
 	// RingHeadSize is the size of a ring's consumer segment in bytes.
 	RingHeadSize = 4 * line
@@ -44,16 +45,17 @@ func frame(n int) uint64 { return frameSize + uint64(n+7)&^7 }
 
 func frameWord(pos uint64, n uint32) uint64 { return pos>>3<<32 | uint64(n) }
 
-// openRing checks both segments of a ring and returns the capacity.
+// openRing checks both segments of a ring and returns the capacity. One of them
+// is this role's to lay out.
 func openRing(data, head *Segment) (int, error) {
 	capacity := data.Size() - ringData
 	if !powerOfTwo(capacity, MinCapacity, MaxCapacity) {
 		return 0, fmt.Errorf("ring of %d bytes: not a power of two from %d to %d", capacity, MinCapacity, MaxCapacity)
 	}
-	if err := claim(data, "ringdat", RingDataSize(capacity), uint64(capacity), 0); err != nil {
+	if err := own(data, "ringdat", RingDataSize(capacity), uint64(capacity), 0); err != nil {
 		return 0, err
 	}
-	return capacity, claim(head, "ringhd", RingHeadSize, 0, 0)
+	return capacity, own(head, "ringhd", RingHeadSize, 0, 0)
 }
 
 // sane tells whether head and tail can be those of one ring.

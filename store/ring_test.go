@@ -267,3 +267,80 @@ func TestLag(t *testing.T) {
 		t.Fatalf("%d, %d", at, unread)
 	}
 }
+
+// Both ends of a ring whose other process has gone: what was under way is
+// dropped on both sides alike, also with words that make no sense left behind.
+func TestRestart(t *testing.T) {
+	for _, junk := range []uint64{0, 8, 1 << 40, ^uint64(0)} {
+		r := newRing(t, 256)
+		for i := range 9 {
+			r.write([]byte{byte(i)})
+		}
+		r.p.Publish()
+		r.c.Next()
+		r.c.Release()
+
+		// The producer has gone.
+		word(r.data, ringTail).Store(junk)
+		word(r.data, ringWant).Store(junk)
+		r.c.Next()
+		r.c.Close(1)
+		var err error
+		r.p, err = NewProducer(r.data, r.headRO)
+		check(t, err)
+		r.p.Restart()
+		r.exchange(t)
+
+		// The consumer has gone; some is published, some not.
+		r.write([]byte("published"))
+		r.p.Publish()
+		r.write([]byte("not published"))
+		word(r.head, ringHead).Store(junk)
+		word(r.head, ringSleep).Store(junk)
+		r.p.Lag()
+		r.p.Abandon()
+		r.c, err = NewConsumer(r.dataRO, r.head)
+		check(t, err)
+		r.c.Restart()
+		r.exchange(t)
+	}
+}
+
+func (r *ring) exchange(t *testing.T) {
+	t.Helper()
+	for i := range 50 {
+		if !r.c.Sleep() || !r.write([]byte{byte(i), 1}) || !r.p.Publish() {
+			t.Fatalf("record %d: no space or no bell", i)
+		}
+		r.c.Awake()
+		if rec, err := r.c.Next(); err != nil || !bytes.Equal(rec, []byte{byte(i), 1}) {
+			t.Fatalf("record %d: %x, %v", i, rec, err)
+		}
+		r.c.Release()
+	}
+}
+
+// A record that is not done with comes again to a successor.
+func TestReleaseDone(t *testing.T) {
+	r := newRing(t, 256)
+	r.c.ReleaseDone()
+	for _, s := range []string{"one", "two", "three"} {
+		r.write([]byte(s))
+	}
+	r.p.Publish()
+	for range 2 {
+		r.c.Next()
+	}
+	r.c.ReleaseDone()
+	if _, unread := r.p.Lag(); unread != 32 {
+		t.Fatalf("%d unread", unread)
+	}
+	r.open(t)
+	if rec, err := r.c.Next(); string(rec) != "two" {
+		t.Fatalf("%q, %v", rec, err)
+	}
+	r.c.Release()
+	if _, unread := r.p.Lag(); unread != 16 {
+		t.Fatalf("%d unread", unread)
+	}
+}

@@ -28,7 +28,7 @@ const line = 128
 
 // layoutVersion is part of every magic. It changes with any layout in this
 // package or any record, so that a new binary refuses old segments.
-const layoutVersion = 1
+const layoutVersion = 2
 
 // headerSize is what every segment begins with: magic and two sizes. Its writer
 // fills it in once, magic last.
@@ -43,23 +43,39 @@ func magic(kind string) uint64 {
 	return m<<8 | layoutVersion
 }
 
-// claim checks that s was laid out as kind with the sizes a and b. The writer
-// of a new segment lays it out; a reader may come before it and accepts zeros.
+// claim checks that s has the size of a kind, and lays it out if it is this
+// role's and new. Its writer refuses one that an other version laid out; what a
+// reader does not write it does not believe, the header least.
 func claim(s *Segment, kind string, size int, a, b uint64) error {
 	if s.Size() != size {
 		return fmt.Errorf("%s segment of %d bytes, not %d: %w", kind, s.Size(), size, ErrCorrupt)
 	}
+	if !s.writable {
+		return nil
+	}
 	m := word(s, 0)
 	switch got := m.Load(); {
-	case got == 0 && s.writable:
-		word(s, 8).Store(a)
-		word(s, 16).Store(b)
-		m.Store(magic(kind))
 	case got == 0:
+		lay(s, kind, a, b)
 	case got != magic(kind) || word(s, 8).Load() != a || word(s, 16).Load() != b:
 		return fmt.Errorf("%s segment has another layout: %w", kind, ErrCorrupt)
 	}
 	return nil
+}
+
+// own is claim for the segments of a cm, which lays them out whatever its
+// predecessor has left.
+func own(s *Segment, kind string, size int, a, b uint64) error {
+	if s.writable && s.Size() == size {
+		lay(s, kind, a, b)
+	}
+	return claim(s, kind, size, a, b)
+}
+
+func lay(s *Segment, kind string, a, b uint64) {
+	word(s, 8).Store(a)
+	word(s, 16).Store(b)
+	word(s, 0).Store(magic(kind))
 }
 
 // mustWrite refuses a read-only mapping: the first store would end the process.

@@ -13,7 +13,7 @@ func NewArenaView(index int, seg *Segment, bytes int) (*ArenaView, error) {
 	if err := openArena(index, seg, bytes); err != nil {
 		return nil, err
 	}
-	return &ArenaView{index: uint16(index), data: seg.mem[arenaData(bytes):]}, nil
+	return &ArenaView{index: uint16(index), data: seg.mem[arenaData:]}, nil
 }
 
 // Body returns the bytes that h names: shared memory, whose contents a hostile

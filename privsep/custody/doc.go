@@ -13,7 +13,8 @@
 //     and signing left is erased (package erase; Tidy says when).
 //   - A Key signs what CheckServerInput lets through and nothing else: the
 //     server's CertificateVerify of TLS 1.3. There is no other method that
-//     uses it.
+//     uses it. One that was released to another process, which can do with it
+//     what it likes, signs the key exchange of TLS 1.2 there as well.
 //   - Whoever reads the unlocking secret is the key-access user to the file
 //     system for that long, on one thread, and is proved to be itself again on
 //     every thread. Where that fails the process must end: ErrIdentity.

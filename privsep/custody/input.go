@@ -48,6 +48,26 @@ func CheckServerInput(scheme tls.SignatureScheme, message []byte) error {
 	return nil
 }
 
+// CheckKeyExchange refuses what is not the input to the signature of a TLS 1.2
+// server with an ephemeral key: the two randoms, then a named curve and a point
+// on it (RFC 8422, 5.4).
+func CheckKeyExchange(message []byte) error {
+	const randoms, header = 32 + 32, 1 + 2 + 1
+	if len(message) < randoms+header {
+		return ErrInput
+	}
+	params := message[randoms:]
+	point := pointSizes[tls.CurveID(params[1])<<8|tls.CurveID(params[2])]
+	const namedCurve = 3
+	if params[0] != namedCurve || point == 0 || int(params[3]) != point || len(params) != header+point {
+		return ErrInput
+	}
+	return nil
+}
+
+// pointSizes are the sizes in bytes of an uncompressed point by curve.
+var pointSizes = map[tls.CurveID]int{tls.CurveP256: 65, tls.CurveP384: 97, tls.CurveP521: 133, tls.X25519: 32}
+
 // may reports whether scheme is one of list.
 func may(list []tls.SignatureScheme, scheme tls.SignatureScheme) bool {
 	return slices.Contains(list, scheme)

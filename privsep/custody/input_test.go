@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -113,4 +114,60 @@ func FuzzCheckServerInput(f *testing.F) {
 			t.Errorf("%#x, %q: %v", scheme, message, err)
 		}
 	})
+}
+
+// What crypto/tls has a TLS 1.2 server sign is taken, nothing around it.
+func TestCheckKeyExchange(t *testing.T) {
+	message := func(curve tls.CurveID, point int) []byte {
+		b := bytes.Repeat([]byte{7}, 64)
+		b = append(b, 3, byte(curve>>8), byte(curve), byte(point))
+		return append(b, make([]byte, point)...)
+	}
+	for curve, size := range pointSizes {
+		good := message(curve, size)
+		if err := CheckKeyExchange(good); err != nil {
+			t.Errorf("%v: %v", curve, err)
+		}
+		for n := range good {
+			if CheckKeyExchange(good[:n]) == nil {
+				t.Errorf("%v: %d bytes of %d", curve, n, len(good))
+			}
+		}
+		if CheckKeyExchange(append(good, 0)) == nil || CheckKeyExchange(message(curve, size+1)) == nil {
+			t.Errorf("%v: a byte more", curve)
+		}
+		good[64] = 1
+		if CheckKeyExchange(good) == nil {
+			t.Errorf("%v: a curve without a name", curve)
+		}
+	}
+	if CheckKeyExchange(message(0x6399, 32)) == nil || CheckKeyExchange(input(32)) == nil {
+		t.Error("something else was taken")
+	}
+}
+
+// Only a key that was released signs it.
+func TestKeyExchangeIsForAdoptedKeys(t *testing.T) {
+	k := opened(t, 1) // P-256
+	message := append(make([]byte, 64), 3, 0, 29, 32)
+	message = append(message, make([]byte, 32)...)
+	if _, err := k.Sign(tls.ECDSAWithP256AndSHA256, message); err != ErrInput {
+		t.Fatalf("the parent's key: %v", err)
+	}
+	fd, size, err := k.Release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := Adopt(fd, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	sig, err := a.Sign(tls.ECDSAWithP256AndSHA256, message)
+	if err != nil || !verify(k.Public(), tls.ECDSAWithP256AndSHA256, message, sig) {
+		t.Fatalf("the released key: %v", err)
+	}
+	if _, err := a.Sign(tls.ECDSAWithP256AndSHA256, message[:10]); err != ErrInput {
+		t.Fatalf("the released key signs anything: %v", err)
+	}
 }

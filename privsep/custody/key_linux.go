@@ -29,6 +29,7 @@ import (
 type Key struct {
 	public  crypto.PublicKey
 	schemes []tls.SignatureScheme
+	adopted bool // another process has released it to this one
 
 	mu   sync.RWMutex // Close waits for signatures
 	mem  *Memory
@@ -74,7 +75,7 @@ func (k *Key) inspect() error {
 	if k.public, err = x509.ParsePKIXPublicKey(spki[:n]); err != nil {
 		return err
 	}
-	k.schemes, err = schemesOf(k.public)
+	k.schemes, err = SchemesOf(k.public)
 	return err
 }
 
@@ -94,7 +95,7 @@ func parseKey(der []byte) (*parsedKey, error) {
 	if !ok {
 		return nil, errors.New("a key that cannot sign is not supported")
 	}
-	if _, err := schemesOf(signer.Public()); err != nil {
+	if _, err := SchemesOf(signer.Public()); err != nil {
 		return nil, err
 	}
 	return &parsedKey{signer}, nil
@@ -106,8 +107,9 @@ const (
 	maxRSA = 8192
 )
 
-// schemesOf lists what a key signs in TLS 1.3, the preferred first.
-func schemesOf(public crypto.PublicKey) ([]tls.SignatureScheme, error) {
+// SchemesOf lists what the private half of public signs in TLS 1.3, the
+// preferred first. An error says why such a key is not supported.
+func SchemesOf(public crypto.PublicKey) ([]tls.SignatureScheme, error) {
 	switch p := public.(type) {
 	case *rsa.PublicKey:
 		if n := p.N.BitLen(); n < minRSA || n > maxRSA {
@@ -154,9 +156,15 @@ func (k *Key) Match(leaf *x509.Certificate) error {
 }
 
 // Sign signs the CertificateVerify input of a TLS 1.3 server (CheckServerInput)
-// by one of Schemes. Errors: ErrScheme, ErrInput, those of a closed key.
+// by one of Schemes; an adopted key, which this process has anyway, also what a
+// TLS 1.2 server signs (CheckKeyExchange). Errors: ErrScheme, ErrInput, those of
+// a closed key.
 func (k *Key) Sign(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
-	if err := CheckServerInput(scheme, message); err != nil {
+	err := CheckServerInput(scheme, message)
+	if err == ErrInput && k.adopted {
+		err = CheckKeyExchange(message)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if !may(k.schemes, scheme) {
@@ -168,9 +176,8 @@ func (k *Key) Sign(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 	if der == nil {
 		return nil, errClosed
 	}
-	signature := make([]byte, maxRSA/8) // outside Do, or it would be erased
+	signature := make([]byte, k.signatureRoom()) // outside Do, or it would be erased
 	var n int
-	var err error
 	erase.Do(func() {
 		var s []byte
 		if s, err = k.sign(der[:k.size], scheme, message); err == nil {
@@ -181,6 +188,14 @@ func (k *Key) Sign(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 		return nil, err
 	}
 	return signature[:n:n], nil
+}
+
+// signatureRoom is at least as long as any signature.
+func (k *Key) signatureRoom() int {
+	if p, ok := k.public.(*rsa.PublicKey); ok {
+		return p.Size()
+	}
+	return 104 // DER of two P-384 scalars; Ed25519 takes 64
 }
 
 // sign runs inside erase.Do.
@@ -261,6 +276,7 @@ func Adopt(fd, size int) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("adopt key: %w", err)
 	}
+	k.adopted = true
 	return k, nil
 }
 

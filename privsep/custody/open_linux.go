@@ -61,7 +61,7 @@ func decrypt(file *keyfile.File, mem *Memory, o Options) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("unlock file %s: %w", o.UnlockFile, err)
 	}
-	defer secret.mem.Close()
+	defer secret.Close()
 	size, err := file.Decrypt(mem.Bytes(), secret.line)
 	if errors.Is(err, keyfile.ErrSecret) {
 		return 0, fmt.Errorf("key %s: %w (secret of %s)", o.KeyFile, err, o.UnlockFile)
@@ -87,19 +87,38 @@ func readKeyFile(path string) (*keyfile.File, error) {
 	return keyfile.Parse(text[:n])
 }
 
-// secret is an unlocking secret in locked memory, which its owner closes.
-type secret struct {
+// Secret is an unlocking secret in locked memory, which its owner closes.
+type Secret struct {
 	mem  *Memory
 	line []byte
 }
 
+// ReadSecret reads a secret file as Open does, as who we are. Its errors name
+// the file.
+func ReadSecret(path string) (*Secret, error) {
+	s, err := readSecret(Options{UnlockFile: path})
+	if err != nil {
+		return nil, fmt.Errorf("secret file %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// Bytes is the secret; it must not be used after Close.
+func (s *Secret) Bytes() []byte { return s.line }
+
+// Close erases it.
+func (s *Secret) Close() error {
+	s.line = nil
+	return s.mem.Close()
+}
+
 // readSecret reads the unlocking secret as the user who may.
-func readSecret(o Options) (*secret, error) {
+func readSecret(o Options) (*Secret, error) {
 	mem, err := NewMemory(maxSecretFile + 1)
 	if err != nil {
 		return nil, err
 	}
-	s := &secret{mem: mem}
+	s := &Secret{mem: mem}
 	if err := s.readAs(o); err != nil {
 		mem.Close()
 		return nil, err
@@ -107,7 +126,7 @@ func readSecret(o Options) (*secret, error) {
 	return s, nil
 }
 
-func (s *secret) readAs(o Options) error {
+func (s *Secret) readAs(o Options) error {
 	if o.UnlockUser == "" || os.Geteuid() != 0 {
 		return s.read(o.UnlockFile, os.Geteuid())
 	}
@@ -119,7 +138,7 @@ func (s *secret) readAs(o Options) error {
 }
 
 // read reads the file straight into locked memory. owner or root must own it.
-func (s *secret) read(path string, owner int) error {
+func (s *Secret) read(path string, owner int) error {
 	f, err := openRegular(path)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	for env, child := range map[string]func(string) error{traceEnv: traceChild, hardenEnv: hardenChild} {
+	for env, child := range map[string]func(string) error{traceEnv: traceChild, hardenEnv: hardenChild, adoptEnv: adoptChild} {
 		if arg := os.Getenv(env); arg != "" {
 			if err := child(arg); err != nil {
 				fmt.Println(err)

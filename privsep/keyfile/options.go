@@ -32,6 +32,12 @@ type Options struct {
 	Cipher     string // aes-128-cbc, aes-192-cbc, aes-256-cbc
 }
 
+// Check says what Encrypt would not do.
+func (o Options) Check() error {
+	_, err := o.file()
+	return err
+}
+
 // file is an empty File with a new salt and initialization vector.
 func (o Options) file() (*File, error) {
 	c, err := named(ciphers, or(o.Cipher, DefaultCipher), "cipher", func(c aesCBC) string { return c.name })

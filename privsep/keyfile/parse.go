@@ -101,12 +101,12 @@ func parseDER(der []byte) (*File, error) {
 		!info.ReadASN1(&data, tag.OCTET_STRING) || !info.Empty() {
 		return nil, errDER
 	}
-	if len(data) == 0 || len(data)%blockSize != 0 {
-		return nil, fmt.Errorf("damaged: %d bytes of ciphertext are not whole blocks", len(data))
-	}
 	f := &File{data: data}
 	if err := f.readScheme(scheme); err != nil {
 		return nil, err
+	}
+	if len(data) == 0 || len(data)%blockSize != 0 {
+		return nil, fmt.Errorf("damaged: %d bytes of ciphertext are not whole blocks", len(data))
 	}
 	return f, nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,8 +49,8 @@ func misuse(c *cli.Context, format string, args ...any) error {
 	name := "gatehouse"
 	text := fmt.Sprintf(format, args...)
 	if c.Command != nil && c.Command.Name != "" && c.Command.Name != name {
-		text = c.Command.Name + ": " + text
-		name += " " + c.Command.Name
+		name = cmp.Or(c.Command.HelpName, name+" "+c.Command.Name)
+		text = strings.TrimPrefix(name, "gatehouse ") + ": " + text
 	}
 	return &usageError{text + " (see " + name + " --help)"}
 }
@@ -71,9 +72,7 @@ func Main(args []string, env Env) int {
 	p := &program{env}
 	app := p.app()
 	if len(args) > 1 {
-		if c := app.Command(args[1]); c != nil {
-			args = append([]string{args[0], args[1]}, arrange(c.Flags, args[2:])...)
-		}
+		args = arrangeAll(app, args)
 	}
 	err := app.Run(args)
 	if err == nil {
@@ -90,13 +89,17 @@ func Main(args []string, env Env) int {
 
 // complain writes an error, whatever is in it, on one line.
 func (p *program) complain(err error) {
-	text := strings.Map(func(r rune) rune {
+	fmt.Fprintf(p.env.Stderr, "gatehouse: %s\n", oneLine(err.Error()))
+}
+
+// oneLine has spaces for control characters.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, err.Error())
-	fmt.Fprintf(p.env.Stderr, "gatehouse: %s\n", text)
+	}, text)
 }
 
 func (p *program) app() *cli.App {
@@ -117,7 +120,7 @@ func (p *program) app() *cli.App {
 		DisableSliceFlagSeparator: true,                         // a header may hold commas
 		Action:                    noCommand,
 		Commands: []*cli.Command{
-			p.serveCommand(), p.checkCommand(), p.statusCommand(),
+			p.serveCommand(), p.checkCommand(), p.statusCommand(), p.keyCommand(),
 			p.pubCommand(), p.subCommand(), p.requestCommand(), p.replyCommand(), p.benchCommand(),
 			p.roleCommand("dispatcher", "accepts connections and picks a connection manager", debugDispatcher),
 			p.roleCommand("cm", "keeps client connections and speaks the client protocol", debugCM),
@@ -127,13 +130,22 @@ func (p *program) app() *cli.App {
 	}
 	usage := func(c *cli.Context, err error, _ bool) error { return misuse(c, "%v", err) }
 	app.OnUsageError = usage
-	for _, c := range app.Commands {
+	dress(app.Commands, usage)
+	return app
+}
+
+// dress gives all commands the same manners.
+func dress(commands []*cli.Command, usage cli.OnUsageErrorFunc) {
+	for _, c := range commands {
 		c.OnUsageError = usage
 		c.HideHelpCommand = true // "help" is a subject like any other
 		c.CustomHelpTemplate = commandHelp
+		if len(c.Subcommands) > 0 {
+			c.CustomHelpTemplate = groupHelp
+		}
 		quietBools(c.Flags)
+		dress(c.Subcommands, usage)
 	}
-	return app
 }
 
 func noCommand(c *cli.Context) error {
@@ -180,6 +192,27 @@ func atLeast(c *cli.Context, least int, flags ...string) error {
 	for _, name := range flags {
 		if c.Int(name) < least {
 			return misuse(c, "--%s is %d, the least is %d", name, c.Int(name), least)
+		}
+	}
+	return nil
+}
+
+// arrangeAll arranges what follows the names of command and subcommand.
+func arrangeAll(app *cli.App, args []string) []string {
+	c, n := app.Command(args[1]), 2
+	if c != nil && len(c.Subcommands) > 0 && len(args) > 2 {
+		c, n = subcommand(c, args[2]), 3
+	}
+	if c == nil || len(c.Subcommands) > 0 {
+		return args
+	}
+	return append(args[:n:n], arrange(c.Flags, args[n:])...)
+}
+
+func subcommand(c *cli.Command, name string) *cli.Command {
+	for _, s := range c.Subcommands {
+		if s.HasName(name) {
+			return s
 		}
 	}
 	return nil

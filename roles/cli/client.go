@@ -26,8 +26,16 @@ const (
 func serverFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name: "server", Aliases: []string{"s"}, Value: defaultServer, EnvVars: []string{"GATEHOUSE_URL"},
-		Usage: "broker's `URL`: nats://[USER:PASSWORD@]HOST:PORT, several with commas between, or unix:///PATH",
+		Usage: "broker's `URL`: nats://[USER:PASSWORD@]HOST:PORT, tls://HOST:PORT, several with commas between, or unix:///PATH",
 	}
+}
+
+func caFlag() cli.Flag {
+	return &cli.StringFlag{Name: "ca", EnvVars: []string{"GATEHOUSE_CA"}, Usage: "PEM `FILE` of whom to believe the broker's certificate, in place of the system's list; implies TLS"}
+}
+
+func tlsFirstFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "tls-first", Usage: "begin with TLS, for a broker with handshake_first"}
 }
 
 func headerFlag() cli.Flag {
@@ -66,6 +74,15 @@ func (p *program) connect(c *cli.Context, more ...nats.Option) (*client, error) 
 	}
 	if path, ok := strings.CutPrefix(server, unixScheme); ok {
 		d.path, server = path, defaultServer
+	}
+	if ca := c.String("ca"); ca != "" {
+		if _, err := os.ReadFile(ca); err != nil { // nats.go would say it, and plain cut the name
+			return nil, fmt.Errorf("--ca: %w", err)
+		}
+		opts = append(opts, nats.RootCAs(ca))
+	}
+	if c.Bool("tls-first") {
+		opts = append(opts, nats.TLSHandshakeFirst())
 	}
 	conn, err := nats.Connect(server, append(opts, more...)...)
 	if err != nil {

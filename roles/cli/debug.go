@@ -31,10 +31,10 @@ A PUB may also have off, and header_len, the bytes of its body that are headers.
 Output: what the router instructs a cm to do.
   {"kind":"SEND","cm":0,"slot":1,"gen":1,"data":"PONG\r\n","close":true}
   {"kind":"DELIVER","cm":0,"arena":0,"seq":1,"len":2,"subject":"px.a",
-   "recipients":[{"slot":1,"gen":1,"sid":"1"}],"more":true,"touch":1}
+   "recipients":[{"slot":1,"gen":1,"sid":"1"}],"more":true}
   HOLD, RESUME with slot and gen; to the parent: CM_FAULT with reason, DRAINED
-arena is the cm that has the body, touch the number of cms named for it, in the
-instruction to the last of them. One without recipients frees the body.`
+arena is the cm that has the body. A body that nobody gets leads to no instruction.
+After a CM_FAULT with reason corrupt that cm is heard again after its CM_GONE.`
 
 const debugCM = `A broker's cm` + debugCommon + `
 The first lines say RESET, for a new process, and where clients can connect:
@@ -51,8 +51,8 @@ Input: what the router instructs the cm to do.
   {"kind":"HOLD","slot":0,"gen":1}        stops reading from a client
   {"kind":"RESUME","slot":0,"gen":1}
 A DELIVER is about the body that a PUB with that seq told of. off, len, header_len,
-subject and reply are that PUB's, touch is 1, unless the line says otherwise. Without
-recipients it frees the body.`
+subject and reply are that PUB's, unless the line says otherwise. Without recipients
+it frees the body.`
 
 const debugDispatcher = `A broker's dispatcher` + debugCommon + `
 The first line says where clients can connect:

@@ -3,6 +3,7 @@
 //
 //	gatehouse COMMAND ──┬── serve, check        configuration ──> Env.Serve
 //	                    ├── status              control socket ──> table or JSON
+//	                    ├── key                 encrypted private keys, by package keyfile
 //	                    ├── pub, sub, request,  ┐
 //	                    │   reply, bench        ┴ a NATS client like any other
 //	                    └── dispatcher, cm,     Env.Debug

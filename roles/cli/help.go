@@ -22,6 +22,15 @@ DESCRIPTION:
 OPTIONS:{{template "visibleFlagTemplate" .}}
 `
 
+const groupHelp = `NAME:
+   {{template "helpNameTemplate" .}}
+
+USAGE:
+   {{template "usageTemplate" .}}
+
+COMMANDS:{{template "visibleCommandTemplate" .}}
+`
+
 // The library keeps this in a variable of its own, so it is set once.
 func init() {
 	text := cli.FlagStringer

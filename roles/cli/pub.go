@@ -22,7 +22,7 @@ func (p *program) pubCommand() *cli.Command {
 			"   gatehouse pub px.eur.usd 1.0832\n" +
 			"   gatehouse pub -H 'Unit: bp' --count 3 px.eur.usd < quote.json",
 		Flags: []cli.Flag{
-			serverFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(),
 			headerFlag(),
 			&cli.StringFlag{Name: "reply", Usage: "ask receivers to answer to `SUBJECT`"},
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "publish it `N` times"},
@@ -68,7 +68,7 @@ func (p *program) requestCommand() *cli.Command {
 			"   gatehouse request convert '100 USD EUR'\n" +
 			"   gatehouse request --raw --timeout 10s report < query.sql > report.csv",
 		Flags: []cli.Flag{
-			serverFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(),
 			headerFlag(),
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "send `N` requests, one after the other"},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "wait `TIME` for each reply"},

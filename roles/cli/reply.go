@@ -30,7 +30,7 @@ func (p *program) replyCommand() *cli.Command {
 			"   gatehouse reply --queue clocks time 'five past three'\n" +
 			"   gatehouse reply --command 'tr a-z A-Z' upper",
 		Flags: []cli.Flag{
-			serverFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(),
 			queueFlag(),
 			headerFlag(),
 			&cli.BoolFlag{Name: "echo", Usage: "send each request back"},

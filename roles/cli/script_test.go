@@ -58,6 +58,10 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keys, err := filepath.Abs("../../privsep/keyfile/testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/scripts",
 		UpdateScripts:       *update,
@@ -65,6 +69,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("EXAMPLE", example)
+			env.Setenv("KEYS", keys)
 			env.Values[running{}] = map[string]*process{}
 			env.Values[talking{}] = map[string]*talk{}
 			return nil

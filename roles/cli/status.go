@@ -41,7 +41,9 @@ func (p *program) statusCommand() *cli.Command {
 		UsageText: "gatehouse status [-c FILE | --runtime-dir DIR] [--json]",
 		Description: "Asks the parent over its control socket, which is for root or for the user that runs\n" +
 			"the broker. SANDBOX names what each process cannot get back: nnp (no new privileges),\n" +
-			"nocaps (no capability in any set), seccomp (a system call filter), on every thread.\n" +
+			"nocaps (no capability in any set), seccomp (a system call filter), on every thread;\n" +
+			"landlock with its ABI and netns (an empty network of its own); no-NAME for what this\n" +
+			"kernel does not give; caps lists the capabilities that the process keeps.\n" +
 			"MEMORY is the proportional set size: shared pages are divided among their users.",
 		Flags: []cli.Flag{
 			configFlag(),
@@ -207,6 +209,18 @@ func sandbox(p *parent.Process) string {
 		parts = append(parts, "seccomp on some threads only")
 	default:
 		parts = append(parts, fmt.Sprintf("seccomp mode %d", p.Seccomp))
+	}
+	if p.Landlock > 0 {
+		parts = append(parts, fmt.Sprintf("landlock:%d", p.Landlock))
+	}
+	if p.OwnNetwork {
+		parts = append(parts, "netns")
+	}
+	if len(p.Capabilities) > 0 {
+		parts = append(parts, "caps:"+strings.Join(p.Capabilities, ","))
+	}
+	for _, name := range p.Missing {
+		parts = append(parts, "no-"+strings.ReplaceAll(name, " ", "-"))
 	}
 	if len(parts) == 0 {
 		return "-"

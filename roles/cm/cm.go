@@ -37,10 +37,10 @@ type cm struct {
 	waiting []*conn // with a deadline
 	behind  []*conn // readers whose senders wait
 
-	hurry   bool   // what was said to the router must not wait for the batch
-	full    bool   // ring or arena: no reading
-	ahead   bool   // of the router: no reading
-	backlog []kept // records that had no room
+	hurry   bool     // what was said to the router must not wait for the batch
+	full    bool     // ring or arena: no reading
+	ahead   bool     // of the router: no reading
+	backlog [][]byte // records that had no room
 	stalls  [fullArena + 1]uint64
 
 	now                int64 // ns, taken once per round
@@ -162,7 +162,7 @@ func (m *cm) wait(worked bool) error {
 	case m.full:
 		// Room in the ring is rung for; room in the arena is looked for.
 		timeout = time.Millisecond
-		if len(m.backlog) > 0 && m.out.WantSpace(len(m.backlog[0].rec)) {
+		if len(m.backlog) > 0 && m.out.WantSpace(len(m.backlog[0])) {
 			timeout = 0
 		}
 	case m.stopping:

@@ -54,15 +54,12 @@ func (m *cm) deliver(rec []byte) error {
 		if err != nil {
 			return err
 		}
-		if int(ins.HeaderLen) > len(body) {
-			return store.ErrCorrupt
-		}
 		if err := m.toRecipients(ins, body); err != nil {
 			return err
 		}
 	}
 	if ins.Flags&store.DeliverMore == 0 {
-		m.returns.Done(int(ins.Arena), ins.Seq, int(ins.Touch))
+		m.returns.Done(int(ins.Arena), ins.Seq)
 	}
 	return nil
 }

@@ -21,6 +21,10 @@
 //   - A body is copied to its readers' output as soon as its instruction comes,
 //     so a reader that does not read holds its own output, not the arena.
 //
+// A new process believes nothing that the one before it left in shared memory. It
+// gets ready when the router has done with that one, and begins where the router
+// stands; its arena opens when all bodies of its predecessor are delivered.
+//
 // Files: cm.go (the loop), conn.go (a connection's life), input.go (bytes to
 // records), deliver.go (instructions to bytes), output.go (bytes to sockets),
 // timers.go (keepalive and deadlines), setup.go (the role's start).

@@ -186,10 +186,9 @@ func (m *cm) emitPub(c *conn, h store.Handle, headerLen int32, subject, reply []
 	p.Subject, p.Reply = subject, reply
 	if b := m.place(p.Size()); b != nil {
 		m.out.Commit(p.Put(b))
-		m.arena.Sent(h, m.out.Position())
 		return
 	}
-	m.keep(p, h)
+	m.keep(p)
 }
 
 // messageStart begins a payload that is not complete. It is collected in
@@ -297,19 +296,14 @@ func (m *cm) must(r store.Record) {
 		m.out.Commit(r.Put(b))
 		return
 	}
-	m.keep(r, store.Handle{})
+	m.keep(r)
 }
 
-// kept is a record that had no room, and the body that it is about.
-type kept struct {
-	rec  []byte
-	body store.Handle // zero: none
-}
-
-func (m *cm) keep(r store.Record, body store.Handle) {
+// keep puts a record aside that had no room.
+func (m *cm) keep(r store.Record) {
 	rec := make([]byte, r.Size())
 	r.Put(rec)
-	m.backlog = append(m.backlog, kept{rec, body})
+	m.backlog = append(m.backlog, rec)
 	m.setFull(fullRing)
 }
 
@@ -330,15 +324,12 @@ func (m *cm) setFull(why int) {
 func (m *cm) resume() {
 	for len(m.backlog) > 0 {
 		k := m.backlog[0]
-		b := m.out.Reserve(len(k.rec))
+		b := m.out.Reserve(len(k))
 		if b == nil {
 			return
 		}
-		m.out.Commit(copy(b, k.rec))
-		if k.body != (store.Handle{}) {
-			m.arena.Sent(k.body, m.out.Position())
-		}
-		m.backlog[0] = kept{}
+		m.out.Commit(copy(b, k))
+		m.backlog[0] = nil
 		m.backlog = m.backlog[1:]
 	}
 	m.backlog = nil

@@ -1,10 +1,13 @@
 package cm
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"gatehouse/privsep"
+	"gatehouse/privsep/sandbox"
 	"gatehouse/store"
 	"gatehouse/wire"
 )
@@ -41,7 +44,11 @@ func Main() error {
 	}
 
 	// From here on: the sockets that are handed over, and nothing else.
-	if err := privsep.Announce(parent); err != nil {
+	walls, err := sandbox.Enter(privsep.RoleCM, sandbox.Options{OwnUID: boot.UID != 0, Trap: set.Settings.Trap})
+	if err != nil {
+		return err
+	}
+	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
 	return m.run()
@@ -58,7 +65,7 @@ func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error 
 	}
 	defer m.poll.Close()
 	defer m.closeTLS()
-	if err := privsep.Announce(parent); err != nil {
+	if err := privsep.Announce(parent, privsep.Sandbox{}); err != nil {
 		return err
 	}
 	return m.run()
@@ -89,22 +96,19 @@ func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm
 	if err := m.newTLS(); err != nil {
 		return nil, err
 	}
-	if err := m.mapRings(set); err != nil {
+	if err := m.mapRings(set, boot.Generation); err != nil {
 		return nil, err
 	}
-	if err := m.mapArenas(set); err != nil {
+	if err := m.mapArenas(set, boot.Generation); err != nil {
 		return nil, err
 	}
 	m.takeOver(boot.Generation)
 	return m, nil
 }
 
-// takeOver goes on where an earlier process of this cm stopped: its bodies that
-// never reached the ring are freed, its connections are reported as gone.
+// takeOver reports the connections of an earlier process of this cm as gone.
 func (m *cm) takeOver(generation uint64) {
 	m.readClock()
-	m.returns.Recover()
-	m.arena.Recover(m.out.Position())
 	c := m.columns.Counters()
 	for i := range m.conns {
 		if row := m.columns.Row(i); row.UID.Load() != 0 {
@@ -119,7 +123,10 @@ func (m *cm) takeOver(generation uint64) {
 	m.must(&store.RecReset{Generation: generation})
 }
 
-func (m *cm) mapRings(set *privsep.Setup) error {
+// mapRings opens the rings to and from the router. What an earlier process left
+// in them is not believed, whatever it died of: this one begins where the router
+// stands, when that has done with the one before.
+func (m *cm) mapRings(set *privsep.Setup, generation uint64) error {
 	var segs [5]*store.Segment
 	for i, k := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead,
 		privsep.SegRingDownData, privsep.SegRingDownHead, privsep.SegConnColumns} {
@@ -135,11 +142,27 @@ func (m *cm) mapRings(set *privsep.Setup) error {
 	if m.in, err = store.NewConsumer(segs[2], segs[3]); err != nil {
 		return err
 	}
-	m.columns, err = store.NewConnColumns(segs[4], m.cfg.MaxConnections)
-	return err
+	if m.columns, err = store.NewConnColumns(segs[4], m.cfg.MaxConnections); err != nil || generation <= 1 {
+		return err
+	}
+	for end := time.Now().Add(routerWait); m.out.Closed() < generation-1; time.Sleep(routerLook) {
+		if time.Now().After(end) {
+			return fmt.Errorf("the router has not done with process %d of cm/%d", generation-1, m.index)
+		}
+	}
+	m.out.Restart()
+	m.in.Restart()
+	return nil
 }
 
-func (m *cm) mapArenas(set *privsep.Setup) error {
+// How long and how often a new process looks for the router's word on the one
+// before it: within the time that it has to get ready.
+const (
+	routerWait = 8 * time.Second
+	routerLook = 500 * time.Microsecond
+)
+
+func (m *cm) mapArenas(set *privsep.Setup, generation uint64) error {
 	var own *store.Segment
 	var returns []*store.Returns
 	slots := store.Slots(m.cfg.Arena)
@@ -166,8 +189,18 @@ func (m *cm) mapArenas(set *privsep.Setup) error {
 		m.views, returns = append(m.views, view), append(returns, r)
 	}
 	m.returns = returns[m.index]
-	var err error
-	m.arena, err = store.NewArena(m.index, own, m.cfg.Arena, returns)
+	if generation > 1 {
+		m.returns.Clear()
+	}
+	words, err := privsep.TakeSegment(set, privsep.SegNamed, m.index, store.Map)
+	if err != nil {
+		return err
+	}
+	named, err := store.NewNamed(words, slots)
+	if err != nil {
+		return err
+	}
+	m.arena, err = store.NewArena(m.index, own, m.cfg.Arena, named, returns)
 	return err
 }
 

@@ -170,7 +170,7 @@ func (d *dispatcher) fromCM(k int) {
 	}
 	if err != io.EOF {
 		d.log.Error("channel closed", privsep.Str(privsep.KeyPeer, privsep.ID{Role: privsep.RoleCM, Index: k}.String()), privsep.Err(err))
-		f := privsep.CMFault{CM: k, Reason: privsep.FaultProtocol}
+		f := privsep.CMFault{CM: k, Reason: privsep.FaultProtocol, Generation: d.cms[k].generation}
 		if err := d.parent.Send(privsep.KindCMFault, f.Append(nil)); err != nil {
 			d.log.Error("fault not reported", privsep.Err(err))
 		}

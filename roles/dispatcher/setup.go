@@ -4,6 +4,7 @@ import (
 	"runtime"
 
 	"gatehouse/privsep"
+	"gatehouse/privsep/sandbox"
 	"gatehouse/store"
 	"gatehouse/tickets"
 )
@@ -40,7 +41,11 @@ func Main() error {
 	}
 
 	// From here on: accept, and hand over.
-	if err := privsep.Announce(parent); err != nil {
+	walls, err := sandbox.Enter(privsep.RoleDispatcher, sandbox.Options{OwnUID: boot.UID != 0, Trap: set.Settings.Trap})
+	if err != nil {
+		return err
+	}
+	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
 	return d.run()
@@ -56,7 +61,7 @@ func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error 
 		return err
 	}
 	defer d.poll.Close()
-	if err := privsep.Announce(parent); err != nil {
+	if err := privsep.Announce(parent, privsep.Sandbox{}); err != nil {
 		return err
 	}
 	return d.run()

@@ -41,6 +41,7 @@ type child struct {
 	ch         *privsep.Channel
 	generation uint64
 	started    time.Time
+	walls      privsep.Sandbox
 
 	restarts   int
 	quickEnds  int       // deaths in a row that came soon after the start
@@ -91,6 +92,7 @@ func (p *parent) start(c *child) error {
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
 	c.drained, c.leaving, c.killed, c.muteBy = false, false, false, time.Time{}
+	c.walls = privsep.Sandbox{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
 	if c.id.Role == privsep.RoleDispatcher {
@@ -141,6 +143,7 @@ func (p *parent) ended(c *child) {
 	if err != nil {
 		status = err.Error()
 	}
+	status = c.explain(status)
 	lived := time.Since(c.started)
 	was := c.state
 	p.dropChannel(c)

@@ -81,6 +81,7 @@ const (
 type PrivsepConfig struct {
 	RuntimeDir string `toml:"runtime_dir"` // empty: /run/gatehouse as root, ./run otherwise
 	UIDBase    int    `toml:"uid_base"`
+	Seccomp    string `toml:"seccomp"` // SeccompKill or SeccompTrap
 }
 
 // CMConfig sets up the connection managers.
@@ -123,7 +124,7 @@ type LogConfig struct {
 // a TLS listener with a certificate for development.
 func builtIn() *Config {
 	cfg := Defaults()
-	cfg.Listen.TLS = []string{} // until cms speak it
+	cfg.Listen.TLS = []string{"127.0.0.1:4443"}
 	return cfg
 }
 
@@ -133,7 +134,7 @@ func Defaults() *Config {
 		Environment: EnvironmentConfig{Name: "local"},
 		Listen:      ListenConfig{TCP: []string{"127.0.0.1:4222"}, TLS: []string{}, Unix: []string{}, Anonymous: AnonymousLoopback},
 		TLS:         TLSConfig{KeyUse: KeyUseSign, MinVersion: "1.3", ClientAuth: "none", SignRate: 5000},
-		Privsep:     PrivsepConfig{UIDBase: 61100},
+		Privsep:     PrivsepConfig{UIDBase: 61100, Seccomp: SeccompKill},
 		Store:       StoreConfig{Arena: 64 << 20, Ring: 4 << 20},
 		Limits: LimitsConfig{
 			MaxPayload:     1 << 20,

@@ -61,6 +61,7 @@ var words = []struct {
 	{"tls", "key_use", []string{KeyUseSign, KeyUseRelease}},
 	{"tls", "min_version", []string{"1.3", "1.2"}},
 	{"tls", "client_auth", []string{"none", "request", "require"}},
+	{"privsep", "seccomp", []string{SeccompKill, SeccompTrap}},
 	{"log", "level", []string{"debug", "info", "warn", "error"}},
 	{"log", "format", []string{"auto", "text", "json"}},
 }

@@ -204,7 +204,7 @@ func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	standard := filepath.Join(dir, "standard.toml")
 	cfg, source, err := find("", standard)
-	if err != nil || source != BuiltIn || !reflect.DeepEqual(cfg, Defaults()) {
+	if err != nil || source != BuiltIn || !reflect.DeepEqual(cfg, builtIn()) {
 		t.Errorf("without any file: %v from %q, %v", cfg, source, err)
 	}
 	explicit := filepath.Join(dir, "broker.toml")

@@ -170,6 +170,12 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	if d.Version != privsep.Version {
 		return privsep.ErrShape
 	}
+	if differs := p.unconfined(c); differs != "" {
+		p.refuse(c, differs)
+		return nil
+	}
+	c.walls = d.Sandbox
+	p.noteMissing(c)
 	c.ch.SetPhase(privsep.PhaseRun)
 	c.state, c.everRan = running, true
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).
@@ -190,7 +196,7 @@ func (p *parent) fault(from *child, m *privsep.Message) error {
 		return err
 	}
 	for _, c := range p.children {
-		if c.id == (privsep.ID{Role: privsep.RoleCM, Index: f.CM}) && c.alive() {
+		if c.id == (privsep.ID{Role: privsep.RoleCM, Index: f.CM}) && c.generation == f.Generation && c.alive() {
 			p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", f.Reason.String()).Str("from", from.id.String()).
 				Bool("security", f.Reason != privsep.FaultStalled).Msg("role killed at another's word")
 			p.offences[offenceKey{c.id, offence{m.Kind.String(), f.Reason.String()}}]++

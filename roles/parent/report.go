@@ -14,8 +14,12 @@ func (p *parent) status(ask uint64) *Status {
 		ServerID: p.settings.ServerID, Started: p.started, PID: os.Getpid(), Root: p.root,
 		Warnings: p.warnings, Listeners: p.addresses(), Offences: p.offenceList(), Key: p.keyReport(),
 	}
+	if len(p.missing) > 0 {
+		s.Warnings = append(s.Warnings[:len(s.Warnings):len(s.Warnings)], missingLine(p.missing))
+	}
 	own := Process{Role: privsep.RoleParent.String(), PID: os.Getpid(), UID: os.Geteuid(), Started: p.started, State: running.String()}
 	own.look()
+	own.Memory = privsep.PSS(own.PID)
 	s.Processes = append(s.Processes, own)
 	for _, c := range p.children {
 		s.Processes = append(s.Processes, p.process(c, ask))
@@ -40,6 +44,10 @@ func (p *parent) process(c *child, ask uint64) Process {
 	}
 	if c.alive() {
 		r.PID, r.UID = c.proc.PID, c.proc.Record.UID
+		r.Memory, r.Landlock, r.OwnNetwork = c.proc.MemoryUse(), int(c.walls.Landlock), c.proc.OwnNetwork
+		if c.state != starting {
+			r.Missing = c.missing(p.root)
+		}
 		r.look()
 	}
 	return r
@@ -53,6 +61,6 @@ func (r *Process) look() {
 		if !o.Uniform {
 			r.Seccomp = -1
 		}
+		r.Capabilities = privsep.CapabilityNames(o.CapEff | o.CapPrm | o.CapBnd)
 	}
-	r.Memory = privsep.PSS(r.PID)
 }

@@ -28,6 +28,8 @@ type parent struct {
 	cms      int
 	started  time.Time
 	warnings []string
+	missing  []string // what the kernel does not give the roles
+	told     bool     // about missing
 
 	exe       *os.File
 	dir       *runDir
@@ -91,7 +93,11 @@ func Serve(cfg *Config, source, version string) error {
 	for _, w := range p.warnings {
 		p.log.Warn().Msg(w)
 	}
-	err = p.startAll()
+	err = p.confine()
+	if err == nil {
+		p.digestExe()
+		err = p.startAll()
+	}
 	if err == nil {
 		err = p.run()
 	}
@@ -128,7 +134,6 @@ func (p *parent) prepare(version string) error {
 	if err := p.watchSignals(); err != nil {
 		return err
 	}
-	p.digestExe()
 	if err := p.openCredential(); err != nil {
 		return err
 	}
@@ -156,6 +161,7 @@ func (p *parent) makeSettings(version string) privsep.Settings {
 		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
 		LogLevel:    privsep.ParseLevel(c.Log.Level),
 		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version, ServerID: newServerID(),
+		Trap: c.Privsep.Seccomp == SeccompTrap,
 	}
 	if p.root {
 		s.Root = p.dir.file("empty")
@@ -225,6 +231,7 @@ func (p *parent) startAll() error {
 			return nil
 		}
 	}
+	p.tellMissing()
 	p.log.Info().Int("cms", p.cms).Strs("listen", p.addresses()).Msg("ready")
 	return nil
 }

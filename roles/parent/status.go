@@ -67,6 +67,10 @@ type Process struct {
 	NoNewPrivs    bool      `json:"no_new_privs"` // on every thread
 	NoCaps        bool      `json:"no_caps"`      // no capability in any set of any thread
 	Seccomp       int       `json:"seccomp"`      // /proc Seccomp value of every thread; -1 when they differ
+	Landlock      int       `json:"landlock"`     // ABI of its rule set, 0: none
+	OwnNetwork    bool      `json:"own_network"`  // an empty network namespace of its own
+	Missing       []string  `json:"missing"`      // what this kernel does not give its sandbox
+	Capabilities  []string  `json:"capabilities"` // that it has or could get
 }
 
 // Arena is the use of one connection manager's body memory, in bytes.

@@ -33,7 +33,8 @@ func (p *parent) newSegment(kind privsep.SegmentKind, index, size int) error {
 }
 
 // makeSegments makes all shared memory: it lives as long as the parent, so that
-// whoever is started anew finds it as the one before left it.
+// whoever is started anew finds it as the one before left it. A cm believes
+// nothing of what it finds in its own.
 func (p *parent) makeSegments() error {
 	n, rows := p.cms, p.cfg.Limits.MaxConnections
 	slots := store.Slots(p.settings.Arena)
@@ -51,6 +52,7 @@ func (p *parent) makeSegments() error {
 		{privsep.SegArena, store.ArenaSize(p.settings.Arena)},
 		{privsep.SegReturns, store.ReturnsSize(n, slots)},
 		{privsep.SegConnColumns, store.ConnColumnsSize(rows)},
+		{privsep.SegNamed, store.NamedSize(slots)},
 	}
 	for i := range n {
 		for _, s := range sizes {
@@ -97,6 +99,9 @@ func (p *parent) handOut(c *child) error {
 // are ready too; those that are not get theirs when they are. Peers that are
 // stopping count: a cm cannot finish without the router.
 func (p *parent) connect(c *child) {
+	if c.id.Role == privsep.RoleRouter {
+		p.tellAbsent(c)
+	}
 	for _, o := range p.children {
 		if o == c || o.leaving || o.state != running && o.state != stopping {
 			continue
@@ -141,12 +146,27 @@ func (p *parent) joinBells(router, cm, fresh *child) {
 		p.log.Error().Err(err).Msg("socketpair")
 		return
 	}
-	toRouter := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == cm}
-	toCM := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == router}
+	toRouter := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == cm, Generation: cm.generation}
+	toCM := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == router, Generation: cm.generation}
 	p.send(router, privsep.KindDoorbell, toRouter.Append(nil), fr)
 	p.send(cm, privsep.KindDoorbell, toCM.Append(nil), fc)
 	privsep.CloseFD(fr)
 	privsep.CloseFD(fc)
+}
+
+// tellAbsent tells a new router which cms ended while it was not there: the next
+// process of such a cm waits for the router's word on the one before.
+func (p *parent) tellAbsent(router *child) {
+	for _, c := range p.children {
+		gone := c.generation
+		if c.state == starting {
+			gone--
+		}
+		if c.id.Role == privsep.RoleCM && c.state != running && c.state != stopping && gone > 0 {
+			m := privsep.CMGone{CM: c.id.Index, Generation: gone}
+			p.send(router, privsep.KindCMGone, m.Append(nil))
+		}
+	}
 }
 
 // tellGone tells those who work with a cm that its process has ended.

@@ -65,12 +65,13 @@ func (g *rig) subscribers(cm, n int, gen *uint32, queue string) {
 // publish sends n messages and throws away what comes of them.
 func (g *rig) publish(n int, sender store.Conn, subjects [][]byte) {
 	const batch = 64
-	p := store.RecPub{Conn: sender, Len: 16, HeaderLen: -1}
-	for seq := 1; seq <= n; {
-		for range min(batch, n-seq+1) {
-			p.Seq, p.Subject = uint64(seq), subjects[seq%len(subjects)]
+	p := store.RecPub{Conn: sender, Seq: g.r.links[0].seq, Len: 16, HeaderLen: -1}
+	for i := 0; i < n; {
+		for range min(batch, n-i) {
+			p.Seq++
+			p.Subject = subjects[i%len(subjects)]
 			g.cms[0].Out.Commit(p.Put(g.cms[0].Out.Reserve(p.Size())))
-			seq++
+			i++
 		}
 		g.route()
 		for _, e := range g.cms {

@@ -23,6 +23,13 @@
 // ring at all times; one that does not is reported to the parent after
 // stall_timeout.
 //
+// The router alone says which cms are to finish with a body (store.Named), before
+// they can see their instructions. A cm whose ring makes no sense is reported and
+// from then on neither read nor written to; the end of its process (CM_GONE) and
+// the word of its next one (DOORBELL) make the link whole again, see over. A new
+// router finds its own words as the one before left them: records that it reads
+// again and that were named already were routed.
+//
 // Files: router.go (the loop), link.go (rings of one cm), session.go (client
 // operations), index.go and match.go (who wants a subject), publish.go (the
 // message path), setup.go (the role's start).

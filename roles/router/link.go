@@ -3,7 +3,9 @@ package router
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 	"time"
 
 	"gatehouse/privsep"
@@ -13,13 +15,18 @@ import (
 // link is everything that the router shares with one connection manager.
 type link struct {
 	index      int
-	generation uint64 // of the cm's process
+	process    uint64 // generation of the cm's process as the parent says, 0: none is known
+	broken     bool   // that process broke the rules: it is neither read nor written to any more
+	generation uint64 // of it as it says itself, for its sessions
 	in         *store.Consumer
 	out        *store.Producer
-	bell       int        // doorbell fd, -1 before it is known
-	wakes      int        // edges seen on bell since it was last read
-	due        bool       // bell, for what was published
-	sessions   []*session // by slot
+	named      *store.Named // of the cm's arena
+	seq        uint64       // number of the last body in it
+	before     uint64       // up to this position of in an earlier router may have routed
+	bell       int          // doorbell fd, -1 before it is known
+	wakes      int          // edges seen on bell since it was last read
+	due        bool         // bell, for what was published
+	sessions   []*session   // by slot
 	open       int
 
 	// to collects the recipients of the message at hand on this cm.
@@ -38,7 +45,12 @@ func (l *link) session(c store.Conn) *session {
 	return nil
 }
 
-// room returns n bytes of the ring to l, waiting while it is full.
+// heard tells whether records of the cm are taken: there is a process that has
+// not broken the rules.
+func (l *link) heard() bool { return l.process != 0 && !l.broken }
+
+// room returns n bytes of the ring to l, waiting while it is full. For a cm that
+// has gone they are of no ring, and Commit ignores them.
 func (r *router) room(l *link, n int) []byte {
 	b := l.out.Reserve(n)
 	if b != nil {
@@ -49,11 +61,17 @@ func (r *router) room(l *link, n int) []byte {
 
 // waitRoom waits until the cm has drained enough. That ends, since a cm drains
 // its incoming ring at all times; if not, the parent is told every
-// stall_timeout and puts a new cm in its place that does.
+// stall_timeout and ends it.
 func (r *router) waitRoom(l *link, n int) []byte {
-	r.publishAll()
 	report := time.Now().Add(r.cfg.StallTimeout)
-	for {
+	for first := true; ; first = false {
+		if l.broken || r.left(l) {
+			r.nowhere = slices.Grow(r.nowhere[:0], n)
+			return r.nowhere[:n]
+		}
+		if first {
+			r.publishAll()
+		}
 		if b := l.out.Reserve(n); b != nil {
 			return b
 		}
@@ -61,10 +79,10 @@ func (r *router) waitRoom(l *link, n int) []byte {
 			continue
 		}
 		if err := l.out.Err(); err != nil {
-			r.log.Error("ring refused", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Err(err))
-			r.fault(l, privsep.FaultCorrupt)
+			r.refuse(l, "ring refused", err)
+			continue
 		}
-		ready, err := r.poll.Wait(time.Until(report))
+		ready, err := r.poll.Wait(max(time.Until(report), 0))
 		if err == nil {
 			err = r.events(ready)
 		}
@@ -76,6 +94,45 @@ func (r *router) waitRoom(l *link, n int) []byte {
 			report = time.Now().Add(r.cfg.StallTimeout)
 		}
 	}
+}
+
+// left tells whether the parent has said that the cm's process has ended.
+func (r *router) left(l *link) bool {
+	for _, g := range r.gone {
+		if g.CM == l.index {
+			return true
+		}
+	}
+	return false
+}
+
+// refuse ends a cm that breaks the rules: it is not listened to from now on, and
+// what is meant for it is dropped.
+func (r *router) refuse(l *link, event string, err error) {
+	if l.broken {
+		return
+	}
+	l.broken = true
+	r.log.Error(event, privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Err(err))
+	r.fault(l, privsep.FaultCorrupt)
+}
+
+// over ends what there is of a cm's process that is no more. What it had
+// published is still routed, unless it broke the rules; what was meant for it is
+// dropped; nobody waits for it to finish with a body. Then its successor begins,
+// and believes nothing but these words of the router's. Twice is harmless.
+func (r *router) over(g privsep.CMGone) {
+	l := r.links[g.CM]
+	l.process = g.Generation
+	for r.drain(l) {
+	}
+	r.endOf(l, math.MaxUint64)
+	l.out.Abandon()
+	for _, of := range r.links {
+		of.named.Drop(g.CM)
+	}
+	l.in.Close(g.Generation)
+	l.process, l.broken, l.before = 0, false, 0
 }
 
 // exit ends the role from within a batch: without its parent or its poller
@@ -95,10 +152,18 @@ func (r *router) publishAll() {
 		l.due = l.out.Publish()
 	}
 	for _, l := range r.links {
-		if l.in.Release() || l.due {
+		if r.release(l) || l.due {
 			r.ring(l)
 		}
 	}
+}
+
+// release leaves the record at hand in the ring: a successor needs it.
+func (r *router) release(l *link) bool {
+	if l == r.at {
+		return l.in.ReleaseDone()
+	}
+	return l.in.Release()
 }
 
 func (r *router) ring(l *link) {

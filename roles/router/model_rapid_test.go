@@ -141,7 +141,7 @@ func (s *script) record(o op) store.Record {
 		return &store.RecUnsub{Conn: c, SID: []byte(o.sid), Max: o.max}
 	case store.KindPub:
 		s.seq[o.cm]++
-		return &store.RecPub{Conn: c, Seq: s.seq[o.cm], Off: 16 * uint32(s.seq[o.cm]), Len: 9, HeaderLen: int32(o.slot) - 1,
+		return &store.RecPub{Conn: c, Seq: s.seq[o.cm], Off: 16 * uint32(s.seq[o.cm]%4096), Len: 9, HeaderLen: int32(o.slot) - 1,
 			Subject: []byte(o.subject), Reply: []byte(o.reply)}
 	case store.KindPing:
 		return &store.RecPing{Conn: c}
@@ -166,7 +166,7 @@ func TestRouterIsModel(t *testing.T) {
 	g := newRig(t, func(s *privsep.Settings) { s.MaxSubscriptions = maxSubs })
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
-		m, s := newModel(g, maxSubs), &script{}
+		m, s := newModel(g, maxSubs), &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
 		var pending [2][]store.Record
 		route := func() {
 			g.route()
@@ -210,6 +210,7 @@ func (m *model) lose(cm int, process uint64) {
 	for i := range m.got {
 		m.got[i] = m.g.take(i)
 	}
+	m.lost = cm
 	m.endAll(cm, process)
 	m.settled()
 }
@@ -220,7 +221,7 @@ func TestRouterPieces(t *testing.T) {
 	g := newRig(t, nil)
 	g.start(t)
 	m := newModel(g, 10*n)
-	seq := uint64(0)
+	seq := g.r.links[1].seq
 	do := func(cm int, r store.Record) {
 		g.put(cm, r)
 		g.route()

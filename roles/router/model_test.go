@@ -22,6 +22,7 @@ type model struct {
 	process  []uint64 // by cm: generation
 	live     []*modelSub
 	routed   uint64
+	lost     int // a cm that has gone and is told nothing
 }
 
 type modelSession struct {
@@ -43,7 +44,7 @@ type modelSub struct {
 }
 
 func newModel(g *rig, maxSubs int) *model {
-	m := &model{g: g, maxSubs: maxSubs, got: make([][]store.Record, len(g.cms)), process: make([]uint64, len(g.cms))}
+	m := &model{g: g, maxSubs: maxSubs, got: make([][]store.Record, len(g.cms)), process: make([]uint64, len(g.cms)), lost: -1}
 	for range g.cms {
 		m.sessions = append(m.sessions, map[uint32]*modelSession{})
 	}
@@ -260,10 +261,14 @@ func (m *model) mayPublish(s *modelSession, r *store.RecPub) bool {
 
 func (m *model) wantRelease(cm int, r *store.RecPub) {
 	m.g.t.Helper()
-	ins, ok := m.next(cm).(*store.InsDeliver)
-	if !ok || ins.Handle != (store.Handle{Arena: uint16(cm), Seq: r.Seq, Off: r.Off, Len: r.Len}) ||
-		len(ins.Recipients) > 0 || ins.Touch != 1 || ins.Flags != 0 {
-		m.g.t.Fatalf("cm/%d: %+v, want the body of %q back", cm, ins, r.Subject)
+	m.wantNamed(cm, r, 0)
+}
+
+// wantNamed looks at who is named for a body, unless a later one has its place.
+func (m *model) wantNamed(cm int, r *store.RecPub, cms uint64) {
+	m.g.t.Helper()
+	if last, got := m.g.r.links[cm].named.Get(r.Seq); last < r.Seq || last == r.Seq && got != cms {
+		m.g.t.Fatalf("cm/%d: body %d of %q is named to %b, want %d and %b", cm, last, r.Subject, got, r.Seq, cms)
 	}
 }
 
@@ -298,8 +303,7 @@ func (m *model) count(t *modelSub) {
 }
 
 // wantDelivery takes the instructions about one message: each plain
-// subscription once, one member of each group, and the touch count in the last
-// instruction to the last cm that is named.
+// subscription once, one member of each group; and who is named for the body.
 func (m *model) wantDelivery(from int, r *store.RecPub, plain []*modelSub, groups map[string][]*modelSub) {
 	m.g.t.Helper()
 	left := map[to]*modelSub{}
@@ -312,7 +316,7 @@ func (m *model) wantDelivery(from int, r *store.RecPub, plain []*modelSub, group
 			left[key(t)] = t
 		}
 	}
-	named, touch := 0, 0
+	named := uint64(0)
 	var had []*modelSub
 	for cm := range m.got {
 		list, last := m.instructions(cm, from, r)
@@ -332,13 +336,11 @@ func (m *model) wantDelivery(from int, r *store.RecPub, plain []*modelSub, group
 		if last == nil {
 			continue
 		}
-		if named++; touch != 0 {
-			m.g.t.Fatalf("cm/%d is named for %q after the last one", cm, r.Subject)
-		}
-		touch = int(last.Touch)
+		named |= 1 << cm
 	}
-	if len(left) > 0 || touch != named {
-		m.g.t.Fatalf("%q: %d do not get it; touch %d, %d cms named", r.Subject, len(left), touch, named)
+	m.wantNamed(from, r, named)
+	if len(left) > 0 {
+		m.g.t.Fatalf("%q: %d do not get it", r.Subject, len(left))
 	}
 	m.routed += uint64(len(had))
 	for _, t := range had {
@@ -360,9 +362,7 @@ func (m *model) instructions(cm, from int, r *store.RecPub) (list []to, last *st
 		if ins.HeaderLen != r.HeaderLen || !bytes.Equal(ins.Subject, r.Subject) || !bytes.Equal(ins.Reply, r.Reply) {
 			m.g.t.Fatalf("cm/%d: %+v is not about %+v", cm, ins, r)
 		}
-		if more = ins.Flags&store.DeliverMore != 0; more && ins.Touch != 0 {
-			m.g.t.Fatalf("cm/%d: touch %d before the last piece", cm, ins.Touch)
-		}
+		more = ins.Flags&store.DeliverMore != 0
 		list, last = append(list, m.g.recipients(cm, ins)...), ins
 	}
 	if last != nil && last.Flags&store.DeliverMore != 0 {
@@ -390,7 +390,7 @@ func (m *model) hold(s *modelSession, matched []*modelSub) {
 func (m *model) relieve(reader *modelSession) {
 	reader.slow = false
 	for _, s := range reader.holds {
-		if s.heldBy--; s.heldBy == 0 && !s.ended {
+		if s.heldBy--; s.heldBy == 0 && !s.ended && s.cm != m.lost {
 			if h, ok := m.next(s.cm).(*store.InsResume); !ok || h.Conn != s.conn {
 				m.g.t.Fatalf("cm/%d: %+v, want RESUME of %v", s.cm, h, s.conn)
 			}

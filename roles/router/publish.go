@@ -1,6 +1,8 @@
 package router
 
 import (
+	"fmt"
+
 	"gatehouse/store"
 	"gatehouse/wire"
 )
@@ -18,9 +20,19 @@ func (r *router) publish(l *link, rec []byte) error {
 	if len(p.Subject)+len(p.Reply) > r.cfg.MaxControlLine {
 		return errLong
 	}
+	if routed, err := r.number(l, p); routed || err != nil {
+		return err
+	}
 	s := l.session(p.Conn)
-	if s == nil || !r.mayPublish(s, p) {
-		r.free(l, p)
+	if s == nil {
+		l.named.Set(p.Seq, 0)
+		return nil
+	}
+	if string(s.lastSubject) != string(p.Subject) && !isText(p.Subject) || !isText(p.Reply) {
+		return errText
+	}
+	if !r.mayPublish(s, p) {
+		l.named.Set(p.Seq, 0)
 		return nil
 	}
 	r.messages++
@@ -38,7 +50,7 @@ func (r *router) publish(l *link, rec []byte) error {
 		}
 	}
 	if n == 0 {
-		r.free(l, p)
+		l.named.Set(p.Seq, 0)
 		if len(p.Reply) > 0 && s.noResponders {
 			r.noResponders(s, p)
 		}
@@ -52,6 +64,48 @@ func (r *router) publish(l *link, rec []byte) error {
 		r.holdFor(s, m)
 	}
 	return nil
+}
+
+var (
+	errNumber = fmt.Errorf("body out of turn: %w", store.ErrRecord)
+	errBody   = fmt.Errorf("body outside of the arena or longer than a payload: %w", store.ErrRecord)
+	errText   = fmt.Errorf("subject or reply with white space: %w", store.ErrRecord)
+)
+
+// number checks what a cm says of a body. Bodies are numbered one after the
+// other. One that was named before was routed, by a router before this one: its
+// instructions may or may not have got into the rings, so those it was named to
+// are told again to finish with it, and nothing else.
+func (r *router) number(l *link, p *store.RecPub) (routed bool, err error) {
+	if uint64(p.Off)+uint64(p.Len) > uint64(r.cfg.Arena) || int64(p.Len) > int64(r.cfg.MaxPayload) {
+		return false, errBody
+	}
+	if p.Seq == l.seq+1 {
+		l.seq = p.Seq
+		return false, nil
+	}
+	if p.Seq > l.seq || l.in.Position() > l.before {
+		return false, errNumber
+	}
+	if last, cms := l.named.Get(p.Seq); last == p.Seq {
+		for i, to := range r.links {
+			if cms>>i&1 == 1 {
+				ins := store.InsDeliver{Handle: handle(l, p), HeaderLen: -1}
+				to.out.Commit(ins.Put(r.room(to, ins.Size())))
+			}
+		}
+	}
+	return true, nil
+}
+
+// isText tells whether b can stand in a line to a client as one argument.
+func isText(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' && (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+			return false
+		}
+	}
+	return true
 }
 
 // mayPublish answers for the subjects that are not for clients, and in pedantic
@@ -155,26 +209,21 @@ func (r *router) pick(s *session, members []*sub) *sub {
 	return nil
 }
 
-// deliver writes the instructions for the collected recipients. The last cm
-// named is told how many must finish with the body.
+// deliver writes the instructions for the collected recipients. Their cms are
+// named before one of them can see its instruction.
 func (r *router) deliver(from *link, p *store.RecPub) {
-	touch := 0
-	for _, l := range r.links {
+	cms := uint64(0)
+	for i, l := range r.links {
 		if l.toN > 0 {
-			touch++
+			cms |= 1 << i
 		}
 	}
+	from.named.Set(p.Seq, cms)
 	ins := &r.ins
 	*ins = store.InsDeliver{Handle: handle(from, p), HeaderLen: p.HeaderLen, Subject: p.Subject, Reply: p.Reply}
-	left := touch
 	for _, l := range r.links {
 		if l.toN == 0 {
 			continue
-		}
-		left--
-		ins.Touch = 0
-		if left == 0 {
-			ins.Touch = uint16(touch)
 		}
 		r.instruct(l, ins, l.to)
 		l.to, l.toN = l.to[:0], 0
@@ -188,8 +237,9 @@ func (r *router) deliverBlock(from *link, p *store.RecPub, m *match) int {
 		t.delivered++
 	}
 	b := &m.blocks[0]
+	from.named.Set(p.Seq, 1<<b.cm)
 	ins := &r.ins
-	ins.Handle, ins.HeaderLen, ins.Subject, ins.Reply, ins.Touch = handle(from, p), p.HeaderLen, p.Subject, p.Reply, 1
+	ins.Handle, ins.HeaderLen, ins.Subject, ins.Reply = handle(from, p), p.HeaderLen, p.Subject, p.Reply
 	r.instruct(r.links[b.cm], ins, b.recipients)
 	return b.n
 }
@@ -199,14 +249,13 @@ func handle(l *link, p *store.RecPub) store.Handle {
 }
 
 func (r *router) instruct(l *link, ins *store.InsDeliver, to []byte) {
-	touch := ins.Touch
 	for len(to) > pieceLimit {
 		n := piece(to)
-		ins.Touch, ins.Flags, ins.Recipients = 0, store.DeliverMore, to[:n]
+		ins.Flags, ins.Recipients = store.DeliverMore, to[:n]
 		l.out.Commit(ins.Put(r.room(l, ins.Size())))
 		to = to[n:]
 	}
-	ins.Touch, ins.Flags, ins.Recipients = touch, 0, to
+	ins.Flags, ins.Recipients = 0, to
 	l.out.Commit(ins.Put(r.room(l, ins.Size())))
 }
 
@@ -221,13 +270,6 @@ func piece(to []byte) int {
 		}
 		rest, n = tail, len(to)-len(tail)
 	}
-}
-
-// free tells the owner that nobody gets the body.
-func (r *router) free(l *link, p *store.RecPub) {
-	ins := &r.ins
-	*ins = store.InsDeliver{Handle: handle(l, p), HeaderLen: -1, Touch: 1}
-	l.out.Commit(ins.Put(r.room(l, ins.Size())))
 }
 
 // noResponders tells a requester at once that nobody heard it, if it listens on

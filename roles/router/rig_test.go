@@ -67,6 +67,12 @@ func (g *rig) start(t fataler) {
 	for i, l := range g.r.links {
 		clear(l.sessions)
 		l.open, l.generation, l.to, l.toN = 0, 0, nil, 0
+		if l.broken || l.process != 1 { // the end of a cm that the test before has broken
+			g.r.over(privsep.CMGone{CM: i, Generation: 1})
+			l.process = 1
+			g.cms[i].Out.Restart()
+			g.cms[i].In.Restart()
+		}
 		g.take(i) // what the test before has not taken
 	}
 }

@@ -20,6 +20,7 @@ type router struct {
 	log    *privsep.Logger
 	poll   *privsep.Poller
 	links  []*link
+	at     *link // whose record is being routed
 
 	index    *index
 	scratch  match
@@ -33,6 +34,7 @@ type router struct {
 	recUnsub  store.RecUnsub
 	ins       store.InsDeliver
 	buf       []byte
+	nowhere   []byte // for instructions to a cm that has gone
 	spent     bool
 	spentSubs []*sub
 
@@ -101,7 +103,12 @@ func (r *router) run() error {
 
 // drain routes up to batchLimit records of one cm and tells whether there were any.
 func (r *router) drain(l *link) bool {
+	r.at = l
+	defer r.none()
 	for n := 0; n < batchLimit; n++ {
+		if !l.heard() {
+			return false
+		}
 		rec, err := l.in.Next()
 		if err == nil && rec == nil {
 			return n > 0
@@ -110,14 +117,13 @@ func (r *router) drain(l *link) bool {
 			err = r.record(l, rec)
 		}
 		if err != nil {
-			r.log.Error("record refused", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Err(err))
-			r.fault(l, privsep.FaultCorrupt)
-			l.in.Discard()
-			return true
+			r.refuse(l, "record refused", err)
 		}
 	}
 	return true
 }
+
+func (r *router) none() { r.at = nil }
 
 func (r *router) record(l *link, rec []byte) error {
 	kind := store.Kind(rec)
@@ -130,7 +136,7 @@ func (r *router) record(l *link, rec []byte) error {
 // sleep announces to all cms that they must ring; false: one of them has work.
 func (r *router) sleep() bool {
 	for i, l := range r.links {
-		if !l.in.Sleep() {
+		if l.heard() && !l.in.Sleep() {
 			for _, back := range r.links[:i] {
 				back.in.Awake()
 			}
@@ -216,10 +222,7 @@ func (r *router) noted() bool { return r.stopping || len(r.gone) > 0 }
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
 	for _, g := range r.gone {
-		l := r.links[g.CM]
-		for r.drain(l) { // what the dead cm had published is still routed
-		}
-		r.endOf(l, g.Generation)
+		r.over(g)
 	}
 	r.gone = r.gone[:0]
 	if !r.stopping {
@@ -283,9 +286,12 @@ func (r *router) newBell(m *privsep.Message) error {
 		r.poll.Del(l.bell)
 		privsep.CloseFD(l.bell)
 	}
-	l.bell, l.wakes = m.FDs[0], 0
+	l.bell, l.wakes, l.process, l.broken = m.FDs[0], 0, d.Generation, false
 	if err := r.poll.Add(l.bell, tokenLink+uint64(d.CM), privsep.In|privsep.Edge); err != nil {
 		return err
+	}
+	if err := l.out.Err(); err != nil {
+		r.refuse(l, "ring refused", err)
 	}
 	r.ring(l) // what was rung on the old one may be lost
 	return nil
@@ -293,7 +299,7 @@ func (r *router) newBell(m *privsep.Message) error {
 
 // fault asks the parent to end a cm that breaks the rules.
 func (r *router) fault(l *link, reason privsep.Fault) {
-	f := privsep.CMFault{CM: l.index, Reason: reason}
+	f := privsep.CMFault{CM: l.index, Reason: reason, Generation: l.process}
 	if err := r.parent.Send(privsep.KindCMFault, f.Append(nil)); err != nil {
 		r.log.Error("fault not reported", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Err(err))
 	}

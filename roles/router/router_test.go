@@ -100,7 +100,7 @@ func TestStalledCM(t *testing.T) {
 	parent.SetPhase(privsep.PhaseRun)
 	bell, far, err := privsep.Doorbell()
 	g.check(err)
-	g.check(parent.Send(privsep.KindDoorbell, (&privsep.DoorbellEnd{CM: 0}).Append(nil), far))
+	g.check(parent.Send(privsep.KindDoorbell, (&privsep.DoorbellEnd{CM: 0, Generation: 1}).Append(nil), far))
 
 	c := store.Conn{Slot: 1, Gen: 1}
 	g.put(0, &store.RecOpen{Conn: c})

@@ -48,6 +48,7 @@ func New(cfg privsep.Settings) (*Memory, error) {
 		privsep.SegArena:       store.ArenaSize(cfg.Arena),
 		privsep.SegReturns:     store.ReturnsSize(cfg.CMs, store.Slots(cfg.Arena)),
 		privsep.SegConnColumns: store.ConnColumnsSize(cfg.MaxConnections),
+		privsep.SegNamed:       store.NamedSize(store.Slots(cfg.Arena)),
 	}
 	err := m.create(place{privsep.SegConnTable, 0}, store.ConnTableSize(cfg.MaxConnections))
 	for i := range cfg.CMs {
@@ -140,6 +141,16 @@ func (m *Memory) ends(i int, outData, outHead, inData, inHead privsep.SegmentKin
 	}
 	e.In, err = store.NewConsumer(segs[2], segs[3])
 	return e, err
+}
+
+// Named gives the router's words on the arena of cm i; writable as the router has
+// them, else as that cm does.
+func (m *Memory) Named(i int, writable bool) (*store.Named, error) {
+	s, err := m.mapped(privsep.SegNamed, i, writable)
+	if err != nil {
+		return nil, err
+	}
+	return store.NewNamed(s, store.Slots(m.cfg.Arena))
 }
 
 // Table gives the dispatcher's part of the connection table, to write.

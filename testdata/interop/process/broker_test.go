@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -94,6 +95,8 @@ type settings struct {
 	limits string // lines of [limits]
 	store  string // lines of [store]
 	uid    uint32 // who runs the broker
+
+	seccomp string // privsep.seccomp; default: what GATEHOUSE_SECCOMP says, or kill
 }
 
 // broker is one running broker and what the test did to it.
@@ -106,15 +109,17 @@ type broker struct {
 	addr   string // TCP address, as bound
 	uid    uint32
 
-	cmd    *exec.Cmd
-	log    *logBook
-	exited chan struct{} // closed once code is set
-	code   int
-	pid    int
-	seen   map[int]bool // every process of the tree that the test saw
-	deaths int          // that the test caused
-	over   bool
-	ownRun bool // the runtime directory is the test's
+	cmd      *exec.Cmd
+	log      *logBook
+	exited   chan struct{} // closed once code is set
+	code     int
+	pid      int
+	seen     map[int]bool // every process of the tree that the test saw
+	deaths   int          // that the test caused
+	over     bool
+	attacked bool // security events are the test's doing
+	ownRun   bool // the runtime directory is the test's
+	traces   bool // the test made roles die with one
 }
 
 var brokers atomic.Int64 // started so far: each has a range of uids
@@ -130,9 +135,9 @@ func newBroker(t testing.TB, s settings) *broker {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &broker{t: t, dir: dir, uid: s.uid, run: filepath.Join(dir, "run"), unix: filepath.Join(dir, "client"),
 		config: filepath.Join(dir, "broker.toml"), seen: map[int]bool{}}
-	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n[privsep]\nruntime_dir = %q\nuid_base = %d\n"+
+	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n[privsep]\nruntime_dir = %q\nuid_base = %d\nseccomp = %q\n"+
 		"[cm]\ncount = %d\n[log]\nformat = \"json\"\n[limits]\n%s\n[store]\n%s\n",
-		b.unix, b.run, 61100+100*(brokers.Add(1)%40), max(s.cms, 1), s.limits, s.store))
+		b.unix, b.run, 61100+100*(brokers.Add(1)%40), cmp.Or(s.seccomp, os.Getenv("GATEHOUSE_SECCOMP"), "kill"), max(s.cms, 1), s.limits, s.store))
 	return b
 }
 
@@ -254,10 +259,16 @@ func (b *broker) checkLog() {
 	if n := len(b.log.all("role died")); n != b.deaths {
 		b.t.Errorf("%d roles died, the test killed %d", n, b.deaths)
 	}
+	if !b.traces {
+		b.checkTraps()
+	}
 	for _, l := range b.log.lines(0) {
+		if l.fields == nil && b.traces {
+			continue
+		}
 		if l.fields == nil {
 			b.t.Errorf("not a log line: %s", l.text)
-		} else if l.fields["security"] != nil {
+		} else if l.fields["security"] != nil && !b.attacked {
 			b.t.Errorf("security event: %s", l.text)
 		}
 	}
@@ -278,7 +289,11 @@ func (b *broker) kill(role string) int {
 // signal sends sig to a role.
 func (b *broker) signal(role string, sig syscall.Signal) {
 	b.t.Helper()
-	must(b.t, syscall.Kill(b.processes()[role], sig))
+	pid := b.processes()[role]
+	if pid == 0 { // which would be ourselves
+		b.t.Fatalf("%s is not there to be signalled", role)
+	}
+	must(b.t, syscall.Kill(pid, sig))
 }
 
 // unchanged fails the test when a process of before is another one now.

@@ -11,10 +11,14 @@
 // sees happen, and at the end holds the broker to the deaths that the test
 // caused, to exit code 0 and to leaving nothing behind.
 //
+// GATEHOUSE_SECCOMP=trap runs the roles so that a system call without a row in
+// their tables is named instead of only being fatal.
+//
 // Random input is printed with its seed; GATEHOUSE_SEED repeats one.
 //
 // Files: broker_test.go (start, stop, kill), status_test.go (what the broker
 // says of itself), log_test.go (standard error), proc_test.go (what /proc says),
 // client_test.go (raw clients), calm_test.go (clients that nothing may disturb),
-// and a file for each group of tests.
+// force_*_test.go (a role made to do what its code does not), and a file for
+// each group of tests.
 package process

@@ -15,8 +15,8 @@ import (
 var open = map[string]map[string]int{
 	"router":     {"unix seqpacket": 1, "unix stream": 2},
 	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1},
-	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1},
-	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1},
+	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 2},
+	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 2},
 }
 
 // everyChild: null device, log, the role's poller, and the Go runtime's poller
@@ -25,7 +25,8 @@ var everyChild = map[string]int{"/dev/null": 2, "pipe": 1, "anon_inode:[eventpol
 
 // mapped is who maps which shared memory how: the single-writer rule.
 var mapped = map[string]map[string]int{
-	"router":     {"ring_up_head rw-s": 2, "ring_down_data rw-s": 2, "ring_up_data r--s": 2, "ring_down_head r--s": 2},
+	"router": {"ring_up_head rw-s": 2, "ring_down_data rw-s": 2, "ring_up_data r--s": 2, "ring_down_head r--s": 2,
+		"named rw-s": 2},
 	"dispatcher": {"conn_table rw-s": 1, "conn_columns r--s": 2},
 	"cm/0":       cmMaps,
 	"cm/1":       cmMaps,
@@ -33,7 +34,7 @@ var mapped = map[string]map[string]int{
 
 var cmMaps = map[string]int{
 	"ring_up_data rw-s": 1, "ring_down_head rw-s": 1, "conn_columns rw-s": 1, "arena rw-s": 1, "returns rw-s": 1,
-	"ring_up_head r--s": 1, "ring_down_data r--s": 1, "arena r--s": 1, "returns r--s": 1,
+	"ring_up_head r--s": 1, "ring_down_data r--s": 1, "arena r--s": 1, "returns r--s": 1, "named r--s": 1,
 }
 
 func TestPosture(t *testing.T) {
@@ -80,7 +81,7 @@ func checkTasks(t testing.TB, pid int) (uid string) {
 		t.Error("runs as root")
 	}
 	four := strings.Join([]string{uid, uid, uid, uid}, " ")
-	want := map[string]string{"Uid": four, "Gid": four, "Groups": "", "NoNewPrivs": "1", "Name": "gatehouse"}
+	want := map[string]string{"Uid": four, "Gid": four, "Groups": "", "NoNewPrivs": "1", "Seccomp": "2", "Name": "gatehouse"}
 	for _, set := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
 		want[set] = "0000000000000000"
 	}
@@ -150,7 +151,7 @@ func checkStatus(t *testing.T, b *broker, now map[string]int) {
 	for _, p := range st.Processes {
 		child := p.Role != "parent"
 		if p.PID != now[p.Role] || p.State != "running" || p.Restarts != 0 || p.Memory == 0 ||
-			p.NoNewPrivs != child || p.NoCaps != child || (p.UID != 0) != child {
+			!p.NoNewPrivs || p.NoCaps != child || (p.UID != 0) != child {
 			t.Errorf("status: %+v", p)
 		}
 	}

@@ -241,12 +241,12 @@ func TestNotRoot(t *testing.T) {
 		t.Errorf("%d warnings in the log, status says root %v, %v", warned, st.Root, st.Warnings)
 	}
 	for _, p := range st.Processes {
-		if p.UID != nobody || p.NoNewPrivs != (p.Role != "parent") {
+		if p.UID != nobody || !p.NoNewPrivs {
 			t.Errorf("status: %+v", p)
 		}
 		for _, task := range tasks(p.PID) {
-			if task["Uid"] != "65534 65534 65534 65534" || (task["NoNewPrivs"] != "1") != (p.Role == "parent") {
-				t.Errorf("%s, thread %s: Uid %s, NoNewPrivs %s", p.Role, task["Pid"], task["Uid"], task["NoNewPrivs"])
+			if task["Uid"] != "65534 65534 65534 65534" || task["NoNewPrivs"] != "1" || (task["Seccomp"] == "2") != (p.Role != "parent") {
+				t.Errorf("%s, thread %s: Uid %s, NoNewPrivs %s, Seccomp %s", p.Role, task["Pid"], task["Uid"], task["NoNewPrivs"], task["Seccomp"])
 			}
 		}
 	}

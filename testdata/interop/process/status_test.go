@@ -31,6 +31,12 @@ type process struct {
 	Memory        uint64 `json:"memory"`
 	NoNewPrivs    bool   `json:"no_new_privs"`
 	NoCaps        bool   `json:"no_caps"`
+	Seccomp       int    `json:"seccomp"`
+	Landlock      int    `json:"landlock"`
+	OwnNetwork    bool   `json:"own_network"`
+
+	Missing      []string `json:"missing"`
+	Capabilities []string `json:"capabilities"`
 }
 
 func (b *broker) status() status {

@@ -1,0 +1,261 @@
+package sandbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gatehouse/privsep"
+)
+
+// The test binary becomes a role when it is started with this variable: "role
+// probe" or "role probe trap".
+const probeEnv = "SANDBOX_PROBE"
+
+func TestMain(m *testing.M) {
+	if words := strings.Fields(os.Getenv(probeEnv)); len(words) > 1 {
+		probe(words)
+	}
+	if len(os.Args) > 1 && os.Args[1] == privsep.ChildFlag {
+		os.Exit(2) // the self-test has got through execve
+	}
+	os.Exit(m.Run())
+}
+
+// probe enters the role's sandbox and tries one thing. Exit 0: it worked; 3
+// with the error in words: it failed.
+func probe(words []string) {
+	id, err := privsep.ParseID(words[0])
+	if err == nil {
+		err = privsep.NoNewPrivs()
+	}
+	if errors.Is(err, syscall.ENOTSUP) {
+		os.Exit(77)
+	}
+	trap := len(words) > 2 && words[2] == "trap"
+	var walls privsep.Sandbox
+	if err == nil {
+		walls, err = Enter(id.Role, Options{Trap: trap})
+	}
+	if err != nil {
+		fmt.Println("enter:", err)
+		os.Exit(4)
+	}
+	fmt.Printf("landlock=%d missing=%v\n", walls.Landlock, walls.Missing)
+	if err := probes[words[1]](); err != nil {
+		fmt.Println(err)
+		os.Exit(3)
+	}
+	os.Exit(0)
+}
+
+// raw makes a system call with small arguments.
+func raw(nr uintptr, args ...uintptr) func() error {
+	return func() error {
+		var a [6]uintptr
+		copy(a[:], args)
+		if _, _, errno := syscall.Syscall6(nr, a[0], a[1], a[2], a[3], a[4], a[5]); errno != 0 {
+			return errno
+		}
+		return nil
+	}
+}
+
+var probes = map[string]func() error{
+	"work":     work,
+	"cost":     cost,
+	"panic":    func() error { panic("last words") },
+	"openat":   raw(unix.SYS_OPENAT),
+	"execve":   raw(unix.SYS_EXECVE),
+	"capset":   raw(unix.SYS_CAPSET),
+	"socket":   raw(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM),
+	"kill":     raw(unix.SYS_KILL, 1),
+	"ptrace":   raw(unix.SYS_PTRACE),
+	"io_uring": raw(unix.SYS_IO_URING_SETUP),
+	"fork":     raw(unix.SYS_CLONE, uintptr(syscall.SIGCHLD)),
+	"tgkill":   raw(unix.SYS_TGKILL, 1, 1),
+	"exec_map": raw(unix.SYS_MMAP, 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS, ^uintptr(0)),
+	"prctl":    raw(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 1),
+	"accept4":  raw(unix.SYS_ACCEPT4, 0),
+	"ioctl":    raw(unix.SYS_IOCTL, 0, unix.SIOCOUTQ),
+}
+
+// work is what the Go runtime does under load: threads, garbage, timers,
+// preemption.
+func work() error {
+	var all sync.WaitGroup
+	for range 32 {
+		all.Go(func() {
+			runtime.LockOSThread() // a thread of its own, which ends with it
+			keep := make([][]byte, 50)
+			for i := range 200 {
+				keep[i%50] = make([]byte, 64<<10)
+				if i%50 == 0 {
+					runtime.GC()
+					time.Sleep(time.Millisecond)
+					clear(keep)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if time.Now().Format(time.RFC1123Z) == "" { // may look for a time zone file
+		return errors.New("no time")
+	}
+	return nil
+}
+
+// cost prints the time of a call that the table allows whatever the arguments,
+// and of one with a condition.
+func cost() error {
+	for name, call := range map[string]func(){
+		"gettid": func() { syscall.RawSyscall(unix.SYS_GETTID, 0, 0, 0) },
+		"mmap":   func() { syscall.RawSyscall(unix.SYS_MMAP, 0, 0, 0) }, // EINVAL
+	} {
+		const n = 1 << 20
+		start := time.Now()
+		for range n {
+			call()
+		}
+		fmt.Println(name, time.Since(start).Nanoseconds()/n)
+	}
+	return nil
+}
+
+// runProbe starts the test binary as a role.
+func runProbe(t testing.TB, words ...string) (*os.ProcessState, string) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), probeEnv+"="+strings.Join(words, " "))
+	out := new(bytes.Buffer)
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	if cmd.ProcessState.ExitCode() == 77 {
+		t.Skip("SKIP needs a binary without cgo")
+	}
+	return cmd.ProcessState, out.String()
+}
+
+// Each answer of the filter, from the kernel, in each role that differs.
+func TestEnter(t *testing.T) {
+	const killed = "signal: bad system call"
+	for _, tt := range []struct{ role, probe, want string }{
+		{"router", "work", "exit status 0"},
+		{"cm/0", "work", "exit status 0"},
+		{"dispatcher", "work", "exit status 0"},
+		{"router", "openat", "operation not permitted"},
+		{"cm/0", "execve", "operation not permitted"},
+		{"dispatcher", "socket", "operation not permitted"},
+		{"dispatcher", "capset", "operation not permitted"},
+		{"router", "kill", killed},
+		{"cm/0", "ptrace", killed},
+		{"router", "io_uring", killed},
+		{"cm/0", "fork", killed},
+		{"cm/0", "tgkill", killed},
+		{"cm/0", "exec_map", killed},
+		{"router", "prctl", killed},
+		{"router", "accept4", killed},
+		{"dispatcher", "accept4", "socket operation on non-socket"},
+		{"dispatcher", "ioctl", killed},
+		{"cm/0", "ioctl", "inappropriate ioctl for device"},
+		{"tlsd", "work", "no profile for tlsd"},
+	} {
+		t.Run(tt.role+" "+tt.probe, func(t *testing.T) {
+			t.Parallel()
+			state, out := runProbe(t, tt.role, tt.probe)
+			if got := state.String() + "\n" + out; !strings.Contains(got, tt.want) {
+				t.Errorf("%s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// With Trap the Go runtime shows which call it was and who made it.
+func TestTrap(t *testing.T) {
+	state, out := runProbe(t, "router", "ptrace", "trap")
+	if state.ExitCode() != 2 || !strings.Contains(out, "SIGSYS: bad system call") || !strings.Contains(out, "sandbox.probe") {
+		t.Fatalf("%v\n%s", state, out)
+	}
+	if runtime.GOARCH == "amd64" && !strings.Contains(out, fmt.Sprintf("rax    %#x", unix.SYS_PTRACE)) {
+		t.Fatalf("the number is not shown:\n%s", out)
+	}
+}
+
+// A role that fails can still say why.
+func TestPanicIsSeen(t *testing.T) {
+	state, out := runProbe(t, "cm/0", "panic")
+	if state.ExitCode() != 2 || !strings.Contains(out, "panic: last words") || !strings.Contains(out, "goroutine ") {
+		t.Fatalf("%v\n%s", state, out)
+	}
+}
+
+// What the kernel of this machine has is in force and reported.
+func TestReport(t *testing.T) {
+	_, out := runProbe(t, "router", "work")
+	if want := "landlock=" + strconv.Itoa(kernelABI()) + " missing="; !strings.Contains(out, want) {
+		t.Errorf("%q, want %s", out, want)
+	}
+}
+
+// BenchmarkFilter shows what the filter adds to a call, in ns: to one that is
+// always allowed, which the kernel remembers, and to one with a condition, for
+// which the program runs.
+func BenchmarkFilter(b *testing.B) {
+	before := measured(b)
+	for b.Loop() {
+		_, out := runProbe(b, "cm/0", "cost")
+		for name, ns := range parseCost(out) {
+			b.ReportMetric(ns, "ns/"+name)
+			b.ReportMetric(ns-before[name], "more-ns/"+name)
+		}
+	}
+}
+
+func measured(b *testing.B) map[string]float64 {
+	r, w, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	stdout := os.Stdout
+	os.Stdout = w
+	err = cost()
+	os.Stdout = stdout
+	w.Close()
+	if err != nil {
+		b.Fatal(err)
+	}
+	text := make([]byte, 256)
+	n, _ := r.Read(text)
+	return parseCost(string(text[:n]))
+}
+
+func parseCost(out string) map[string]float64 {
+	all := map[string]float64{}
+	for line := range strings.Lines(out) {
+		var name string
+		var ns float64
+		if _, err := fmt.Sscan(line, &name, &ns); err == nil {
+			all[name] = ns
+		}
+	}
+	return all
+}

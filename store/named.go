@@ -1,0 +1,93 @@
+package store
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// Named is the router's word, for one arena, on which cms are to finish with
+// each body. The router maps it writable, the arena's owner read-only.
+type Named struct {
+	begun   *atomic.Uint64 // 0: nothing was ever named
+	entries []entry
+	mask    uint64
+	started bool
+}
+
+// entry is about body seq, 48 bits. cms, a bit for each cm by index, is stored
+// before seq, and seq comes again only after the body before it in the slot was
+// freed: who sees a seq sees its cms. What is stored twice is the same.
+type entry struct {
+	seq atomic.Uint64
+	cms uint64 // the router changes it under a seq only to take a cm out that has ended
+}
+
+const (
+	entrySize  = 16
+	namedBegun = 24
+)
+
+// NamedSize returns the size in bytes of the Named segment of an arena.
+func NamedSize(slots int) int { return headerSize + entrySize*slots }
+
+// NewNamed opens the entries in seg for an arena of so many slots, a power of
+// two.
+func NewNamed(seg *Segment, slots int) (*Named, error) {
+	if !powerOfTwo(slots, 1, Slots(maxArena)) {
+		return nil, fmt.Errorf("named of %d slots: out of range", slots)
+	}
+	if err := claim(seg, "named", NamedSize(slots), uint64(slots), 0); err != nil {
+		return nil, err
+	}
+	return &Named{
+		begun:   word(seg, namedBegun),
+		entries: overlaySlice[entry](seg, headerSize, slots),
+		mask:    uint64(slots) - 1,
+	}, nil
+}
+
+// Set names the cms that get body seq, by bits; none frees it at once. Router
+// only: from a read-only mapping it ends the process.
+func (n *Named) Set(seq, cms uint64) {
+	if !n.started {
+		n.begun.Store(1)
+		n.started = true
+	}
+	e := &n.entries[seq&n.mask]
+	e.cms = cms
+	e.seq.Store(seq)
+}
+
+// Get returns which body was named last in the slot of body seq, 0 for none, and
+// the cms that it was named to.
+func (n *Named) Get(seq uint64) (last, cms uint64) {
+	e := &n.entries[seq&n.mask]
+	last = e.seq.Load()
+	return last, atomic.LoadUint64(&e.cms)
+}
+
+// Drop takes a cm out of every entry: its process has ended and copies no more.
+// Router only.
+func (n *Named) Drop(cm int) {
+	if n.begun.Load() == 0 {
+		return
+	}
+	bit := uint64(1) << uint(cm)
+	for i := range n.entries {
+		if cms := n.entries[i].cms; cms&bit != 0 {
+			atomic.StoreUint64(&n.entries[i].cms, cms&^bit)
+		}
+	}
+}
+
+// Last returns the highest number of a body that was ever named, 0 for none.
+func (n *Named) Last() uint64 {
+	last := uint64(0)
+	if n.begun.Load() == 0 {
+		return 0 // and no page of the entries comes to be
+	}
+	for i := range n.entries {
+		last = max(last, n.entries[i].seq.Load())
+	}
+	return last
+}

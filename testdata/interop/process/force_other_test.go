@@ -1,0 +1,8 @@
+//go:build !amd64
+
+package process
+
+func (b *broker) force(string, uint64) {
+	b.t.Helper()
+	b.t.Skip("SKIP needs amd64: another thread's registers")
+}
