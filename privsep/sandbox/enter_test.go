@@ -98,15 +98,15 @@ func work() error {
 	for range 32 {
 		all.Go(func() {
 			runtime.LockOSThread() // a thread of its own, which ends with it
-			var keep [][]byte
+			keep := make([][]byte, 50)
 			for i := range 200 {
-				keep = append(keep, make([]byte, 64<<10))
+				keep[i%50] = make([]byte, 64<<10)
 				if i%50 == 0 {
 					runtime.GC()
 					time.Sleep(time.Millisecond)
-					keep = nil
 				}
 			}
+			runtime.KeepAlive(keep)
 		})
 	}
 	all.Wait()
