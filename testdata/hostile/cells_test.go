@@ -10,6 +10,8 @@ import (
 
 var offences = map[string]offence{
 	"cell":                        (*villain).cell,
+	"frame":                       (*villain).frameCase,
+	"fds":                         (*villain).fds,
 	"accomplice child":            (*villain).sendHelper,
 	"accomplice child claiming":   (*villain).sendHelper,
 	"accomplice sibling":          (*villain).sendHelper,

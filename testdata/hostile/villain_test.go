@@ -93,6 +93,7 @@ type villain struct {
 	helper
 	disp    *privsep.Channel // to the dispatcher, or of a dispatcher to a cm
 	dispPen *pen
+	dispKey privsep.Key
 	msg     privsep.Message
 }
 
@@ -198,6 +199,7 @@ func (v *villain) receive() error {
 	}
 	v.disp = privsep.NewChannel(v.msg.FDs[0], v.id.Role, p.ID.Role, p.Key)
 	v.disp.SetPhase(privsep.PhaseRun)
+	v.dispKey = p.Key
 	v.dispPen = newPen(v.msg.FDs[0], p.Key, v.id.Role, p.ID.Role)
 	return nil
 }
