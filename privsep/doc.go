@@ -35,8 +35,9 @@
 //	61117   818 gatehouse: cm/1 -x cm/1
 //
 // A child's life: Inherit takes the channel at fd 3 and BOOT; CONFIG, SEGMENT
-// and the rest until SETUP_END; EmptyRoot; Drop; SETUP_DONE; from here on it
-// has no files, no capability and no way back.
+// and the rest until SETUP_END; EmptyRoot; Drop; package sandbox; SETUP_DONE;
+// from here on it has no files, no network of its own, no capability and no way
+// back, which the parent reads in /proc before it believes it.
 //
 // The laws:
 //

@@ -46,6 +46,8 @@ var childModes = map[string]func(*Boot, *Channel, *Logger, *Settings) error{
 	"drop":         childDrop,
 	"drop cgo":     childDropCgo,
 	"no new privs": childNoNewPrivs,
+	"keep":         childKeep,
+	"keep cgo":     childKeepCgo,
 	"pong":         childPong,
 }
 

@@ -17,7 +17,7 @@ const (
 	MissingLandlock Missing = 1 << iota
 	MissingMDWE
 	MissingLimits
-	allMissing = 1<<iota - 1
+	allMissing Missing = 1<<iota - 1
 )
 
 var missingNames = [...]string{"landlock", "mdwe", "rlimits"}

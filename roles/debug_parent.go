@@ -140,14 +140,4 @@ func (d *driver) lineShutdown(c *coder) error {
 	return d.send(privsep.KindShutdown, s.Append(nil))
 }
 
-// lineGone tells the role that the process of a cm has ended.
-func (d *driver) lineGone(c *coder) error {
-	g := privsep.CMGone{CM: cmOf(c, d.cms)}
-	number(c, "generation", &g.Generation)
-	if err := c.end(); err != nil {
-		return err
-	}
-	return d.send(privsep.KindCMGone, g.Append(nil))
-}
-
 var errNoRoom = errors.New("too long for a ring")

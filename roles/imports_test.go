@@ -26,6 +26,7 @@ var policy = []struct {
 	{"roles/cm", "transport.go", []string{"net"}}, // crypto/tls wants a net.Conn: the type, not sockets
 	{"roles/cm", "", []string{"os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},
 	{"roles/parent", "", []string{"os/exec", "unsafe", "gatehouse/wire"}},
+	{"privsep/sandbox", "", []string{"net", "os/exec", "unsafe", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},
 	{"privsep", "raw_linux.go", []string{"unsafe"}},
 	{"privsep/keyfile", "", []string{"net", "os", "os/exec", "time", "log", "syscall", "unsafe"}},
 	{"privsep/custody", "", []string{"net/http", "os/exec", "log", "unsafe", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},

@@ -273,12 +273,11 @@ func TestReturnsBounds(t *testing.T) {
 	if _, err := NewArena(2, a.seg, a.bytes, a.named, a.seen); err == nil {
 		t.Error("an arena without a cm")
 	}
-	few, err := NewNamed(a.retSegs[0], 8)
-	if err == nil {
+	if _, err := NewNamed(a.retSegs[0], 8); err == nil {
 		t.Error("returns opened as named")
 	}
 	_, ro := heap(NamedSize(8))
-	few, err = NewNamed(ro, 8)
+	few, err := NewNamed(ro, 8)
 	check(t, err)
 	if _, err := NewArena(0, a.seg, a.bytes, few, a.seen); err == nil {
 		t.Error("entries of another arena")

@@ -46,7 +46,9 @@ func FuzzConsumer(f *testing.F) {
 		c, err := NewConsumer(&Segment{mem: mem}, head)
 		check(t, err)
 		drain(t, c, change)
-		newcomer(t, c, data, headRO)
+		if c.head&7 == 0 { // it is this side's own, in the end
+			newcomer(t, c, data, headRO)
+		}
 		for _, b := range [][]byte{outer[:4096], outer[4096+len(mem):]} {
 			if bytes.Count(b, []byte{canary}) != len(b) {
 				t.Fatal("wrote outside of the segment")

@@ -44,10 +44,10 @@ func sampleStatus(now time.Time) *parent.Status {
 		Version: "1.0", Environment: "orga", Broker: "one", Started: now.Add(-3 * time.Hour), PID: 10, Root: true,
 		Warnings: []string{"no authentication on loopback"}, Listeners: []string{"tcp 127.0.0.1:4222"},
 		Processes: []parent.Process{
-			{Role: "parent", PID: 10, State: "running", Started: now.Add(-3 * time.Hour), Memory: 3 << 20, Threads: 7},
+			{Role: "parent", PID: 10, State: "running", Started: now.Add(-3 * time.Hour), Memory: 3 << 20, Threads: 7, NoNewPrivs: true, Capabilities: []string{"kill", "setuid"}},
 			{Role: "cm/0", PID: 12, UID: 61116, State: "running", Started: now.Add(-time.Minute), Restarts: 2, Connections: 5000,
 				Subscriptions: 12, InMsgs: 1234567, OutMsgs: 7654321, InBytes: 20 << 20, OutBytes: 3 << 30, SlowConsumers: 1,
-				Memory: 40 << 20, Threads: 5, NoNewPrivs: true, NoCaps: true, Seccomp: 2},
+				Memory: 40 << 20, Threads: 5, NoNewPrivs: true, NoCaps: true, Seccomp: 2, Landlock: 7, OwnNetwork: true, Missing: []string{"mdwe"}},
 			{Role: "router", PID: 13, UID: 61103, State: "backoff", Started: now, Seccomp: -1},
 		},
 		Arenas: []parent.Arena{{CM: 0, Size: 64 << 20, Used: 4096, Bodies: 3}},
@@ -61,8 +61,8 @@ listen tcp 127.0.0.1:4222
 warning: no authentication on loopback
 
 ROLE       PID    UID  STATE      UP  RESTARTS  CONNS  SUBS    MSGS IN   MSGS OUT      IN      OUT  SLOW   MEMORY  THREADS  SANDBOX
-parent      10      0  running  3h0m         0      0     0          0          0     0 B      0 B     0  3.0 MiB        7  -
-├─ cm/0     12  61116  running  1m0s         2  5,000    12  1,234,567  7,654,321  20 MiB  3.0 GiB     1   40 MiB        5  nnp nocaps seccomp
+parent      10      0  running  3h0m         0      0     0          0          0     0 B      0 B     0  3.0 MiB        7  nnp caps:kill,setuid
+├─ cm/0     12  61116  running  1m0s         2  5,000    12  1,234,567  7,654,321  20 MiB  3.0 GiB     1   40 MiB        5  nnp nocaps seccomp landlock:7 netns no-mdwe
 └─ router   13  61103  backoff    0s         0      0     0          0          0     0 B      0 B     0      0 B        0  seccomp on some threads only
 
 ARENA    SIZE     USED  BODIES

@@ -82,7 +82,7 @@ func (r *router) waitRoom(l *link, n int) []byte {
 			r.refuse(l, "ring refused", err)
 			continue
 		}
-		ready, err := r.poll.Wait(time.Until(report))
+		ready, err := r.poll.Wait(max(time.Until(report), 0))
 		if err == nil {
 			err = r.events(ready)
 		}

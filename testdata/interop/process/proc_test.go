@@ -122,7 +122,9 @@ func descriptors(pid int, kinds map[string]string) (map[string]int, error) {
 			return nil, err
 		}
 		if inode, ok := strings.CutPrefix(to, "socket:["); ok {
-			to = kinds[strings.TrimSuffix(inode, "]")]
+			if to = kinds[strings.TrimSuffix(inode, "]")]; to == "" {
+				to = "socket of its own namespace"
+			}
 		}
 		if strings.HasPrefix(to, "pipe:") {
 			to = "pipe"

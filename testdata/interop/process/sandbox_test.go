@@ -110,28 +110,50 @@ func checkLimits(t *testing.T, role string, pid int) {
 }
 
 // interfacesUp lists what is up in a process's network namespace.
-func interfacesUp(t *testing.T, pid int) (up []string) {
+func interfacesUp(t *testing.T, pid int) []string {
 	t.Helper()
 	fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/net", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	must(t, err)
 	defer unix.Close(fd)
-	found := make(chan error)
-	go func() {
-		runtime.LockOSThread() // for good: the thread ends with what it has entered
-		err := unix.Setns(fd, unix.CLONE_NEWNET)
-		var all []net.Interface
-		if err == nil {
-			all, err = net.Interfaces()
+	type answer struct {
+		up  []string
+		err error
+	}
+	found := make(chan answer)
+	go inThread(func() {
+		up, err := interfacesOf(fd)
+		found <- answer{up, err}
+	})
+	a := <-found
+	must(t, a.err)
+	return a.up
+}
+
+// inThread runs f on a thread that ends with it, and so not on the process's
+// first one, which never does and is whose /proc/net everybody sees.
+func inThread(f func()) {
+	runtime.LockOSThread()
+	if unix.Gettid() != unix.Getpid() {
+		f()
+		return
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); inThread(f) }() // elsewhere, as long as we are here
+	<-done
+	runtime.UnlockOSThread()
+}
+
+func interfacesOf(ns int) (up []string, err error) {
+	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+		return nil, err
+	}
+	all, err := net.Interfaces()
+	for _, i := range all {
+		if i.Flags&net.FlagUp != 0 {
+			up = append(up, i.Name)
 		}
-		for _, i := range all {
-			if i.Flags&net.FlagUp != 0 {
-				up = append(up, i.Name)
-			}
-		}
-		found <- err
-	}()
-	must(t, <-found)
-	return up
+	}
+	return up, err
 }
 
 // parentCaps are what the parent keeps: CAP_KILL, SETGID, SETUID, SETPCAP,
@@ -167,7 +189,7 @@ func TestParentCapabilities(t *testing.T) {
 // A role that its filter ends is said to have ended so, and comes back.
 func TestFilterEndsRole(t *testing.T) {
 	t.Parallel()
-	b := startBroker(t, settings{cms: 1})
+	b := startBroker(t, settings{cms: 1, seccomp: "kill"})
 	for _, role := range []string{"router", "cm/0", "dispatcher"} {
 		mark := b.log.mark()
 		b.force(role, unix.SYS_PTRACE)

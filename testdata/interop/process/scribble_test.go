@@ -93,6 +93,7 @@ func TestScribblingCM(t *testing.T) {
 	// clients that must be left at the end: calm's two, and beside
 	const left = 3
 	b := startBroker(t, settings{cms: 2, store: "ring = \"512KiB\"\narena = \"8MiB\"", limits: "max_payload = \"64KiB\""})
+	b.attacked = true
 	calm := startCalm(t, b.clientOn("cm/1"), b.clientOn("cm/1"), 0)
 	beside := b.clientOn("cm/1")
 	others := b.processes()
