@@ -61,6 +61,12 @@ func (p *parent) reachesRunDir() bool {
 // that says it is ready, "" if it confirms all.
 func (p *parent) unconfined(c *child) string {
 	o, err := privsep.ReadPosture(c.proc.PID)
+	for range 20 {
+		if err != nil || o.Uniform {
+			break
+		}
+		o, err = privsep.ReadPosture(c.proc.PID) // a thread was just ending, unless it stays
+	}
 	if err != nil {
 		return err.Error()
 	}
