@@ -11,6 +11,7 @@ import (
 
 type cm struct {
 	index  int
+	alone  bool // has the process to itself
 	cfg    *privsep.Settings
 	limits wire.Limits
 	parent *privsep.Channel

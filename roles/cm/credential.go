@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"gatehouse/privsep"
@@ -174,6 +175,10 @@ func (m *cm) promote() {
 	if old := m.tls.cred; old != nil {
 		old.retired = true
 		old.release()
+	} else if m.alone {
+		// The loop holds one processor of Go's while it works and waits; the
+		// handshakes need what there is in truth.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 	m.tls.cred, m.tls.next = cred, nil
 	m.startHandshakes()
