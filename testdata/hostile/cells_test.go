@@ -12,6 +12,8 @@ var offences = map[string]offence{
 	"cell":                        (*villain).cell,
 	"frame":                       (*villain).frameCase,
 	"fds":                         (*villain).fds,
+	"claim":                       (*villain).claim,
+	"peer":                        (*villain).peerCell,
 	"accomplice child":            (*villain).sendHelper,
 	"accomplice child claiming":   (*villain).sendHelper,
 	"accomplice sibling":          (*villain).sendHelper,

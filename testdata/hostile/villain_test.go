@@ -90,6 +90,8 @@ type villain struct {
 	ch   *privsep.Channel // to receive by
 	pen  *pen             // to send by
 	raw  []byte           // the BOOT packet as it came
+
+	parentPID int
 	helper
 	disp    *privsep.Channel // to the dispatcher, or of a dispatcher to a cm
 	dispPen *pen
@@ -141,6 +143,7 @@ func (v *villain) offend(do offence) error {
 
 // begin takes the channel and, but for stage boot, reads what is handed out.
 func (v *villain) begin() (err error) {
+	v.parentPID = os.Getppid()
 	v.raw = make([]byte, 4096)
 	if err := waitFor(channelFD, unix.POLLIN); err != nil {
 		return err
@@ -235,6 +238,9 @@ func errText(err error) string {
 	case err == nil:
 		return "none"
 	case errors.As(err, &errno):
+		if errno == 0 {
+			return "none"
+		}
 		return unix.ErrnoName(errno)
 	}
 	return err.Error()
