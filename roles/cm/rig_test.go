@@ -43,6 +43,7 @@ type rig struct {
 	listen int
 	addr   netip.AddrPort
 	cols   *store.ConnColumns
+	named  *store.Named
 	ended  chan error // of the cm
 	quit   chan struct{}
 	calls  chan func()
@@ -121,6 +122,8 @@ func (g *rig) surround() {
 	g.ring, err = g.mem.RouterEnds(0)
 	g.check(err)
 	g.cols, err = g.mem.Columns(0, false)
+	g.check(err)
+	g.named, err = g.mem.Named(0, true)
 	g.check(err)
 	var far int
 	g.bell, far, err = privsep.Doorbell()
@@ -377,11 +380,9 @@ func (g *rig) record(b []byte) {
 	case *store.RecClosed:
 		g.closed = append(g.closed, *r)
 	case *store.RecPub:
-		ins := &store.InsDeliver{Handle: store.Handle{Seq: r.Seq, Off: r.Off, Len: r.Len}, HeaderLen: r.HeaderLen, Touch: 1,
-			Subject: bytes.Clone(r.Subject)}
-		if string(r.Subject) != "sink" {
-			ins.Recipients = store.AppendRecipient(nil, r.Slot, r.Gen, []byte("1"))
-		}
+		g.named.Set(r.Seq, 1)
+		ins := &store.InsDeliver{Handle: store.Handle{Seq: r.Seq, Off: r.Off, Len: r.Len}, HeaderLen: r.HeaderLen,
+			Subject: bytes.Clone(r.Subject), Recipients: store.AppendRecipient(nil, r.Slot, r.Gen, []byte("1"))}
 		g.tell(ins)
 	}
 }
