@@ -30,7 +30,8 @@ const (
 	stageBoot  = "boot"  // nothing was read yet, not even the key
 	stageSetup = "setup" // the key is known, root is not given up
 	stageRun   = "run"   // jailed, announced
-	stageDrain = "drain" // told to stop
+	stageStop  = "stop"  // told to stop
+	stageDrain = "drain" // told the last there is to be told
 )
 
 // planFile is the file of the n-th plan for a component, and taken what it is
@@ -121,15 +122,27 @@ func (v *villain) live() error {
 	if err := v.announce(); err != nil {
 		return err
 	}
-	for v.plan.Stage == stageDrain {
-		if err := v.receive(); err != nil {
+	if v.plan.Stage == stageStop || v.plan.Stage == stageDrain {
+		if err := v.told(); err != nil {
 			return err
 		}
-		if v.msg.Kind == privsep.KindShutdown {
-			break
+	}
+	if v.plan.Stage == stageDrain && v.id.Role != privsep.RoleDispatcher { // they are told twice
+		v.pen.send(privsep.KindDrained, nil)
+		if err := v.told(); err != nil {
+			return err
 		}
 	}
 	return v.offend(do)
+}
+
+// told waits for SHUTDOWN.
+func (v *villain) told() error {
+	for {
+		if err := v.receive(); err != nil || v.msg.Kind == privsep.KindShutdown {
+			return err
+		}
+	}
 }
 
 func (v *villain) offend(do offence) error {
@@ -226,6 +239,9 @@ func (v *villain) say(event, reason string, err error) {
 // not, nobody hears this.
 func (v *villain) finish() error {
 	v.say(allServed, "", nil)
+	if v.plan.Stage == stageDrain {
+		os.Exit(0) // as a role that was told to stop
+	}
 	return nil
 }
 
