@@ -152,6 +152,9 @@ func (p *parent) ended(c *child) {
 	p.writeRegistry()
 	if was == stopping || p.stopping {
 		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
+		if p.stopping {
+			p.stopCMs() // a router that is gone is not waited for
+		}
 		return
 	}
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).

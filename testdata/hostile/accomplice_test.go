@@ -18,6 +18,8 @@ import (
 // it was jailed, and left its channel to.
 const accompliceFlag = "-accomplice"
 
+const accompliceEvent = "the accomplice speaks"
+
 // errand is what the accomplice is told once the villain has announced itself.
 type errand struct {
 	Frame []byte
@@ -70,7 +72,7 @@ func (v *villain) prepare() error {
 
 // sendHelper lets the accomplice send a message that is right in every byte.
 func (v *villain) sendHelper() error {
-	e := errand{Frame: v.pen.frame(privsep.KindLog, logLineOf("the accomplice speaks", "", "")),
+	e := errand{Frame: v.pen.frame(privsep.KindLog, logLineOf(accompliceEvent, "", "")),
 		Claim: strings.HasSuffix(v.plan.Do, "claiming"), PID: os.Getpid(), UID: v.boot.UID}
 	b, err := json.Marshal(e)
 	if err != nil {

@@ -12,6 +12,8 @@ var offences = map[string]offence{
 	"cell":                        (*villain).cell,
 	"frame":                       (*villain).frameCase,
 	"fds":                         (*villain).fds,
+	"claim":                       (*villain).claim,
+	"peer":                        (*villain).peerCell,
 	"accomplice child":            (*villain).sendHelper,
 	"accomplice child claiming":   (*villain).sendHelper,
 	"accomplice sibling":          (*villain).sendHelper,
@@ -19,8 +21,8 @@ var offences = map[string]offence{
 	"accomplice root":             (*villain).sendHelper,
 }
 
-// served is the part of the role protocol that a child may speak to the parent,
-// a second time and by hand: who, when, what.
+// served is the part of the role protocol that a child may speak to the parent
+// unasked, a second time and by hand: who, when, what.
 var served = map[string]map[string][]privsep.Kind{
 	stageSetup: {
 		"dispatcher": {privsep.KindSetupDone, privsep.KindLog},
@@ -28,9 +30,14 @@ var served = map[string]map[string][]privsep.Kind{
 		"cm":         {privsep.KindSetupDone, privsep.KindLog},
 	},
 	stageRun: {
-		"dispatcher": {privsep.KindLog, privsep.KindStats, privsep.KindDrained, privsep.KindCMFault},
-		"router":     {privsep.KindLog, privsep.KindStats, privsep.KindDrained, privsep.KindCMFault},
-		"cm":         {privsep.KindLog, privsep.KindStats, privsep.KindDrained, privsep.KindSign},
+		"dispatcher": {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
+		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
+		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
+	},
+	stageDrain: {
+		"dispatcher": {privsep.KindLog, privsep.KindDrained},
+		"router":     {privsep.KindLog, privsep.KindDrained},
+		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 }
 
@@ -100,9 +107,11 @@ func cellJob(role, stage string, k privsep.Kind) job {
 		j.reason = "unconfined"
 	case slices.Contains(served[stage][role], k):
 		j.kind, j.accuses = "", k == privsep.KindCMFault
+	case k == privsep.KindStats && stage != stageSetup:
+		j.reason = "unasked"
 	case !known(k):
 		j.reason = "kind"
-	case !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
+	case k != privsep.KindStats && !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
 		j.reason = "direction"
 	default:
 		j.reason = "phase"

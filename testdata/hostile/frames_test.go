@@ -170,7 +170,7 @@ var frameCases = map[string]frameCase{
 		v.pen.send(privsep.KindSetupDone, m.Append(nil))
 	}},
 	"10000 LOG":     {"LOG", "rate", "", flood(privsep.KindLog, 10_000)},
-	"10000 STATS":   {"STATS", "rate", "", flood(privsep.KindStats, 10_000)},
+	"10000 STATS":   {"STATS", "unasked", "", flood(privsep.KindStats, 10_000)},
 	"10000 DRAINED": {"DRAINED", "rate", "", flood(privsep.KindDrained, 10_000)},
 
 	// Silence.

@@ -30,7 +30,8 @@ const (
 	stageBoot  = "boot"  // nothing was read yet, not even the key
 	stageSetup = "setup" // the key is known, root is not given up
 	stageRun   = "run"   // jailed, announced
-	stageDrain = "drain" // told to stop
+	stageStop  = "stop"  // told to stop
+	stageDrain = "drain" // told the last there is to be told
 )
 
 // planFile is the file of the n-th plan for a component, and taken what it is
@@ -90,6 +91,8 @@ type villain struct {
 	ch   *privsep.Channel // to receive by
 	pen  *pen             // to send by
 	raw  []byte           // the BOOT packet as it came
+
+	parentPID int
 	helper
 	disp    *privsep.Channel // to the dispatcher, or of a dispatcher to a cm
 	dispPen *pen
@@ -119,15 +122,27 @@ func (v *villain) live() error {
 	if err := v.announce(); err != nil {
 		return err
 	}
-	for v.plan.Stage == stageDrain {
-		if err := v.receive(); err != nil {
+	if v.plan.Stage == stageStop || v.plan.Stage == stageDrain {
+		if err := v.told(); err != nil {
 			return err
 		}
-		if v.msg.Kind == privsep.KindShutdown {
-			break
+	}
+	if v.plan.Stage == stageDrain && v.id.Role != privsep.RoleDispatcher { // they are told twice
+		v.pen.send(privsep.KindDrained, nil)
+		if err := v.told(); err != nil {
+			return err
 		}
 	}
 	return v.offend(do)
+}
+
+// told waits for SHUTDOWN.
+func (v *villain) told() error {
+	for {
+		if err := v.receive(); err != nil || v.msg.Kind == privsep.KindShutdown {
+			return err
+		}
+	}
 }
 
 func (v *villain) offend(do offence) error {
@@ -141,6 +156,7 @@ func (v *villain) offend(do offence) error {
 
 // begin takes the channel and, but for stage boot, reads what is handed out.
 func (v *villain) begin() (err error) {
+	v.parentPID = os.Getppid()
 	v.raw = make([]byte, 4096)
 	if err := waitFor(channelFD, unix.POLLIN); err != nil {
 		return err
@@ -223,6 +239,9 @@ func (v *villain) say(event, reason string, err error) {
 // not, nobody hears this.
 func (v *villain) finish() error {
 	v.say(allServed, "", nil)
+	if v.plan.Stage == stageDrain {
+		os.Exit(0) // as a role that was told to stop
+	}
 	return nil
 }
 
@@ -235,6 +254,9 @@ func errText(err error) string {
 	case err == nil:
 		return "none"
 	case errors.As(err, &errno):
+		if errno == 0 {
+			return "none"
+		}
 		return unix.ErrnoName(errno)
 	}
 	return err.Error()
