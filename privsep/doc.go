@@ -46,6 +46,10 @@
 //     closes the channel. from is the channel that the bytes came in on.
 //   - Each message carries a rising number and a MAC under a key of its channel
 //     and direction. Replayed, reordered, reflected, forged: closed.
+//   - What a child tells the parent must come from the very process that was
+//     started: the kernel names the sender of each message (Sender), and pid, uid
+//     and pidfd are those of its record, whoever has the socket and the key. The
+//     parent's sockets take no fds.
 //   - Decoders are total: exact length, one encoding for each value, the zero
 //     value on error, no allocation that the peer sizes.
 //   - Every received fd has one owner: who got the Message, or nobody, and then
@@ -55,4 +59,7 @@
 // This package never reads a client's bytes or a segment's contents, never
 // decides what to do with a message, and holds no policy but the rules. System
 // calls are in the files for Linux alone, unsafe in raw_linux.go alone.
+//
+// Below it: sandbox (the last walls around a role), custody (the private key in
+// memory), keyfile (and on disk), erase (what is forgotten after use).
 package privsep

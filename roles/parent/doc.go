@@ -3,7 +3,7 @@
 //
 //	              +-----------------------------+
 //	operator ---> | parent                      |   control socket, root only
-//	              | segments, listeners, records|
+//	key, secret > | segments, listeners, records|
 //	              +--+--------+--------+--------+
 //	    channels     |        |        |
 //	           dispatcher   cm/0..   router
@@ -13,12 +13,19 @@
 // children only what privsep's rules let through. Its own decoders are those of
 // fixed frames, of the registry and of the configuration.
 //
+// The private key is used here and, unless it is to be released, nowhere else.
+// A cm gets one signature for each connection that a dispatcher handed to that
+// very process, over what a TLS 1.3 server signs; sign.go is the whole of it. A
+// child that breaks a rule is ended and replaced, the broker goes on.
+//
 // One goroutine does everything: children's channels, their pidfds, signals and
 // the control socket are events of one poller. A child is started by it alone,
 // since a child started from a thread that ends could be killed with it.
 //
 // Files: serve.go (start and stop), loop.go (events), child.go (life of one
 // child), wiring.go (who gets which segment, channel and doorbell), rundir.go
-// (runtime directory, lock, registry), listen.go, control.go and status.go (the
-// operator's view), config.go (the configuration).
+// (runtime directory, lock, registry), listen.go, tls.go (certificate and key,
+// their reload), sign.go (who gets a signature), offence.go (what is held against
+// a child), sandbox.go (the walls around parent and children), control.go and
+// status.go (the operator's view), config.go (the configuration).
 package parent

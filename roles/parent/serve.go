@@ -224,6 +224,9 @@ func (p *parent) startAll() error {
 		}
 	}
 	p.writeRegistry()
+	for _, what := range p.unknown {
+		p.warn("this kernel does not give the parent " + what + ": a sender is known by pid and uid")
+	}
 	for !p.allRunning() || !p.digested {
 		if err := p.step(); err != nil {
 			return err
