@@ -226,6 +226,7 @@ func (p *parent) startAll() error {
 	p.writeRegistry()
 	for _, what := range p.unknown {
 		p.warn("this kernel does not give the parent " + what + ": a sender is known by pid and uid")
+		p.log.Warn().Msg(p.warnings[len(p.warnings)-1])
 	}
 	for !p.allRunning() || !p.digested {
 		if err := p.step(); err != nil {
