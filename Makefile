@@ -29,7 +29,7 @@ test: build ## everything; as root also what needs root
 	@testdata/test.sh
 
 race: ## the packages under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race ./store ./wire ./privsep/... ./tickets ./roles/...
+	CGO_ENABLED=1 go test -race ./store ./wire ./privsep ./privsep/custody ./tickets ./roles/...
 
 interop: build ## nats.go's own tests, where their runner is
 	testdata/interop/run.sh

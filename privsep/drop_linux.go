@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -132,13 +133,18 @@ func tasks() (*os.Root, error) {
 	return os.OpenRoot("/proc/self/task")
 }
 
-// proveDropped holds every thread's posture against what Drop promised.
+// proveDropped holds every thread's posture against what Drop promised. One
+// that was ending when the rest changed is waited for.
 func proveDropped(task *os.Root, uid, gid uint32) error {
-	p, err := readTasks(task.FS())
-	if err != nil {
-		return err
+	for end := time.Now().Add(endingWait); ; time.Sleep(time.Millisecond) {
+		p, err := readTasks(task.FS())
+		if err != nil {
+			return err
+		}
+		if p.Uniform || time.Now().After(end) {
+			return p.dropped(uid, gid)
+		}
 	}
-	return p.dropped(uid, gid)
 }
 
 // allThreads does prctl(option, a2) on every thread; unix.Prctl does it on one.

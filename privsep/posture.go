@@ -136,8 +136,8 @@ var statusLines = map[string]func(*Posture, [][]byte) bool{
 	"NoNewPrivs": func(p *Posture, f [][]byte) bool { return flagWord(f, &p.NoNewPrivs) },
 	"Seccomp": func(p *Posture, f [][]byte) bool {
 		var n uint64
-		ok := word(f, 10, &n) && n <= 2
-		p.Seccomp = int(n)
+		ok := word(f, 10, &n) && n <= 3
+		p.Seccomp = int(min(n, 2)) // 3: a filter that is ending it
 		return ok
 	},
 }

@@ -120,7 +120,7 @@ var rules = [...]rule{
 	{KindSetupDone, "SETUP_DONE", anyChild, parent, PhaseSetup, 0, 8, true, 0},
 	{KindLog, "LOG", anyChild, parent, PhaseSetup | PhaseRun | PhaseDrain, 0, 2048, false, 1000},
 	{KindStatsGet, "STATS_GET", parent, anyChild, PhaseRun | PhaseDrain, 0, 8, false, 0},
-	{KindStats, "STATS", anyChild, parent, PhaseRun | PhaseDrain, 0, 512, false, 1000},
+	{KindStats, "STATS", anyChild, parent, PhaseRun | PhaseDrain, 0, 512, false, 0},
 	{KindCMGone, "CM_GONE", parent, dispatcher | router, PhaseRun, 0, 16, false, 0},
 	{KindCMFault, "CM_FAULT", dispatcher | router, parent, PhaseRun, 0, 16, false, 100},
 	{KindConnHandoff, "CONN_HANDOFF", dispatcher, cm, PhaseRun, 1, 128, false, 0},

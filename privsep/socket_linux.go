@@ -65,7 +65,8 @@ func sendPacket(fd int, b []byte, fds []int) error {
 
 // recvPacket receives one packet into b and appends its fds to p.fds. It says
 // io.EOF when the peer is gone, or sent a packet without a byte, which no
-// channel does. On other errors but ErrAgain p.fds is what must be closed.
+// channel does; where senders are asked for (Identify) that is ErrShape. On
+// other errors but ErrAgain p.fds is what must be closed.
 func recvPacket(fd int, b []byte, p *packet) error {
 	oob := make([]byte, controlSize)
 	n, oobn, flags, err := recvmsg(fd, b, oob)
@@ -77,6 +78,8 @@ func recvPacket(fd int, b []byte, p *packet) error {
 		return err
 	}
 	switch {
+	case n == 0 && p.told: // an end has no sender
+		return ErrShape
 	case n == 0:
 		closeFDs(p.fds)
 		p.fds = p.fds[:0]

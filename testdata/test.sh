@@ -30,7 +30,7 @@ fi
 
 run . ./...
 if command -v cc >/dev/null; then
-  CGO_ENABLED=1 run . -race -short ./store ./wire ./privsep ./tickets ./roles/router ./roles/dispatcher ./roles/cm
+  CGO_ENABLED=1 run . -race -short ./store ./wire ./privsep ./privsep/custody ./tickets ./roles/router ./roles/dispatcher ./roles/cm
 else
   echo "    SKIP race detector: no C compiler" | tee -a "$log"
 fi

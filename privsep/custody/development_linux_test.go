@@ -35,7 +35,16 @@ func readCert(t *testing.T, path string) *x509.Certificate {
 	return c
 }
 
+// needsFastDerivation skips where 600,000 iterations take half a minute.
+func needsFastDerivation(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("needs a build without the race detector: the derivation takes too long")
+	}
+}
+
 func TestDevelopment(t *testing.T) {
+	needsFastDerivation(t)
 	dir := t.TempDir()
 	cert, key, unlock := made(t, dir)
 	k, err := Open(Options{KeyFile: key, UnlockFile: unlock})
@@ -101,6 +110,7 @@ func TestDevelopmentOnce(t *testing.T) {
 // What an interrupted first start left is made anew; a certificate without its
 // key is not.
 func TestDevelopmentIncomplete(t *testing.T) {
+	needsFastDerivation(t)
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, developmentKey), "half", 0o600)
 	_, key, unlock := made(t, dir)
@@ -147,6 +157,7 @@ func TestDevelopmentRefuses(t *testing.T) {
 
 // Other clients verify as strictly as they can.
 func TestDevelopmentOpenSSL(t *testing.T) {
+	needsFastDerivation(t)
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
 		t.Skip("needs openssl: ", err)

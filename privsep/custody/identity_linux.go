@@ -78,7 +78,7 @@ func (id *identity) as(f func() error) error {
 			back = proveBack(&before)
 		}
 		if back != nil { // the thread, still locked, ends with the goroutine
-			result <- errors.Join(ErrIdentity, back)
+			result <- fmt.Errorf("%w: %w", ErrIdentity, back)
 			return
 		}
 		runtime.UnlockOSThread()

@@ -22,7 +22,7 @@ import (
 )
 
 // cheap spares the tests the time that a real derivation takes.
-var cheap = keyfile.Options{Iterations: 1000}
+var cheap = keyfile.Options{Iterations: 10}
 
 // kinds are the keys that are supported.
 var kinds = []struct {

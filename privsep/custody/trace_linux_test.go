@@ -72,6 +72,7 @@ func TestTraces(t *testing.T) {
 	if !Erases() {
 		t.Skip("needs a build with GOEXPERIMENT=runtimesecret: nothing is erased")
 	}
+	needsPlainMemory(t)
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			signer, err := kind.make()
@@ -86,8 +87,18 @@ func TestTraces(t *testing.T) {
 	}
 }
 
+// needsPlainMemory skips where the race detector's shadow memory, terabytes of
+// it, would be searched.
+func needsPlainMemory(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("needs a build without the race detector: its memory is too large to search")
+	}
+}
+
 // The search finds what is there.
 func TestTracesControl(t *testing.T) {
+	needsPlainMemory(t)
 	signer, err := kinds[1].make()
 	if err != nil {
 		t.Fatal(err)

@@ -11,7 +11,6 @@ const foreign = 0x40000000
 // archCalls are the same calls as elsewhere under this processor's older names.
 var archCalls = []call{
 	always("epoll_wait", unix.SYS_EPOLL_WAIT),
-	always("poll", unix.SYS_POLL),
 }
 
 var archDenied = []call{

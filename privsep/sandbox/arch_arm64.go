@@ -8,9 +8,7 @@ const auditArch = unix.AUDIT_ARCH_AARCH64
 const foreign = 0x40000000
 
 // archCalls are what has another name elsewhere.
-var archCalls = []call{
-	always("ppoll", unix.SYS_PPOLL),
-}
+var archCalls = []call{}
 
 var archDenied = []call{
 	always("fstatat", unix.SYS_FSTATAT),

@@ -104,9 +104,9 @@ func work() error {
 				if i%50 == 0 {
 					runtime.GC()
 					time.Sleep(time.Millisecond)
-					clear(keep)
 				}
 			}
+			runtime.KeepAlive(keep)
 		})
 	}
 	all.Wait()

@@ -79,6 +79,8 @@ var floor = []call{
 	// Time, where the vDSO has no clock to read; chance.
 	always("clock_gettime", unix.SYS_CLOCK_GETTIME),
 	always("getrandom", unix.SYS_GETRANDOM),
+	// A full channel is waited for; x/sys makes it of poll.
+	always("ppoll", unix.SYS_PPOLL),
 	// The runtime's own poller, which it makes with the first timer.
 	always("epoll_create1", unix.SYS_EPOLL_CREATE1),
 	always("eventfd2", unix.SYS_EVENTFD2),

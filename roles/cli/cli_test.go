@@ -60,7 +60,10 @@ func TestDebugGetsTheRole(t *testing.T) {
 
 // Help is all that somebody has: every command and flag has its words.
 func TestEverythingIsExplained(t *testing.T) {
-	for _, c := range (&program{}).app().Commands {
+	commands := (&program{}).app().Commands
+	for i := 0; i < len(commands); i++ {
+		c := commands[i]
+		commands = append(commands, c.Subcommands...)
 		if c.Usage == "" || c.UsageText == "" || c.Description == "" && c.Name != "version" {
 			t.Errorf("command %s is not explained", c.Name)
 		}

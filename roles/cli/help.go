@@ -28,6 +28,9 @@ const groupHelp = `NAME:
 USAGE:
    {{template "usageTemplate" .}}
 
+DESCRIPTION:
+   {{template "descriptionTemplate" .}}
+
 COMMANDS:{{template "visibleCommandTemplate" .}}
 `
 

@@ -23,10 +23,12 @@ import (
 
 func (p *program) keyCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "key",
-		Category:    groupBroker,
-		Usage:       "encrypt private keys and explain encrypted ones",
-		UsageText:   "gatehouse key COMMAND [options]",
+		Name:      "key",
+		Category:  groupBroker,
+		Usage:     "encrypt private keys and explain encrypted ones",
+		UsageText: "gatehouse key COMMAND [options]",
+		Description: "The private key of a TLS listener is encrypted on disk, in PKCS#8; serve opens it with\n" +
+			"a secret that lies elsewhere.",
 		Subcommands: []*cli.Command{p.keyEncryptCommand(), p.keyInspectCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

@@ -152,6 +152,9 @@ func (p *parent) ended(c *child) {
 	p.writeRegistry()
 	if was == stopping || p.stopping {
 		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
+		if p.stopping {
+			p.stopCMs() // a router that is gone is not waited for
+		}
 		return
 	}
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
@@ -183,7 +186,10 @@ func (p *parent) delay(c *child, lived time.Duration) {
 // did not get ready.
 func (p *parent) byTime(c *child, now time.Time) {
 	if c.mute() && now.After(c.muteBy) {
-		p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Msg("role killed: it closed its channel and lives on")
+		o := offence{"", "mute"}
+		p.offences[offenceKey{c.id, o}]++
+		p.log.Error().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).
+			Str("kind", o.kind).Str("reason", o.reason).Msg("role killed: it closed its channel and lives on")
 		c.muteBy = now.Add(setupTimeout)
 		p.kill(c)
 	}

@@ -147,6 +147,9 @@ func (p *parent) statsFrom(c *child, m *privsep.Message) error {
 	if err != nil {
 		return err
 	}
+	if id <= c.statsID || id > p.lastAsk {
+		return &offence{m.Kind.String(), "unasked"}
+	}
 	c.statsID, c.stats = id, s
 	return nil
 }

@@ -197,7 +197,7 @@ func (p *parent) fault(from *child, m *privsep.Message) error {
 	}
 	for _, c := range p.children {
 		if c.id == (privsep.ID{Role: privsep.RoleCM, Index: f.CM}) && c.generation == f.Generation && c.alive() {
-			p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", f.Reason.String()).Str("from", from.id.String()).
+			p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", f.Reason.String()).Str("from", from.id.String()).Str("kind", m.Kind.String()).
 				Bool("security", f.Reason != privsep.FaultStalled).Msg("role killed at another's word")
 			p.offences[offenceKey{c.id, offence{m.Kind.String(), f.Reason.String()}}]++
 			p.kill(c)

@@ -61,6 +61,12 @@ func (p *parent) reachesRunDir() bool {
 // that says it is ready, "" if it confirms all.
 func (p *parent) unconfined(c *child) string {
 	o, err := privsep.ReadPosture(c.proc.PID)
+	for range 20 {
+		if err != nil || o.Uniform {
+			break
+		}
+		o, err = privsep.ReadPosture(c.proc.PID) // a thread was just ending, unless it stays
+	}
 	if err != nil {
 		return err.Error()
 	}
@@ -86,8 +92,10 @@ func (p *parent) unconfined(c *child) string {
 // refuse ends a child that is not confined. It has been given nothing but its
 // setup.
 func (p *parent) refuse(c *child, differs string) {
+	o := offence{privsep.KindSetupDone.String(), "unconfined"}
+	p.offences[offenceKey{c.id, o}]++
 	p.log.Error().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).
-		Str("reason", differs).Msg("role is not confined")
+		Str("kind", o.kind).Str("reason", o.reason).Str("error", differs).Msg("role is not confined")
 	p.dropChannel(c)
 	p.kill(c)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -75,6 +76,9 @@ func Serve(cfg *Config, source, version string) error {
 	if err := privsep.CloseRange(); err != nil {
 		return err
 	}
+	// What signatures leave is erased when it is collected, and the more of it
+	// there is the slower each gets.
+	debug.SetGCPercent(50)
 	missing, err := custody.Harden()
 	if err != nil {
 		return err

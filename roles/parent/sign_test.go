@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 
 	"gatehouse/privsep"
 	"gatehouse/privsep/custody"
@@ -27,7 +28,7 @@ import (
 
 // writeCredential makes a self-signed certificate with its encrypted key in dir
 // and returns the configuration for them.
-func writeCredential(t *testing.T, dir, name string) TLSConfig {
+func writeCredential(t testing.TB, dir, name string) TLSConfig {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -64,14 +65,14 @@ func writeCredential(t *testing.T, dir, name string) TLSConfig {
 // come out at.
 type signer struct {
 	*parent
-	t          *testing.T
+	t          testing.TB
 	cm         *child
 	far        *privsep.Channel
 	dispatcher tickets.HandoffKey
 	uid        uint64
 }
 
-func newSigner(t *testing.T) *signer {
+func newSigner(t testing.TB) *signer {
 	t.Helper()
 	cfg := Defaults()
 	cfg.TLS = writeCredential(t, t.TempDir(), "first")
@@ -92,9 +93,30 @@ func newSigner(t *testing.T) *signer {
 		ch: privsep.NewChannel(near, privsep.RoleParent, privsep.RoleCM, key)}
 	s.far = privsep.NewChannel(far, privsep.RoleCM, privsep.RoleParent, key)
 	s.cm.ch.SetPhase(privsep.PhaseRun)
+	if _, err := privsep.Identify(near); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cm.ch.Expect(ourselves(t)); err != nil {
+		t.Fatal(err)
+	}
 	s.far.SetPhase(privsep.PhaseRun)
 	t.Cleanup(func() { s.cm.ch.Close(); s.far.Close() })
 	return s
+}
+
+// ourselves is the record of this process.
+func ourselves(t testing.TB) privsep.Sender {
+	t.Helper()
+	fd, err := unix.PidfdOpen(os.Getpid(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		t.Fatal(err)
+	}
+	return privsep.Sender{PID: os.Getpid(), PidIno: st.Ino, UID: os.Getuid(), Before: os.Getuid()}
 }
 
 // input is what a TLS 1.3 server signs, over some transcript.
@@ -312,5 +334,30 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 func TestSignBoundsAgree(t *testing.T) {
 	if privsep.MaxSignInput != custody.MaxInput {
 		t.Fatalf("%d and %d", privsep.MaxSignInput, custody.MaxInput)
+	}
+}
+
+// What a handshake costs the parent: a message in, a signature, a message out.
+func BenchmarkSign(b *testing.B) {
+	s := newSigner(b)
+	s.cfg.TLS.SignRate = 1 << 30
+	requests := make([][]byte, b.N)
+	for i := range requests {
+		r := s.request()
+		requests[i] = r.Append(nil)
+	}
+	var m privsep.Message
+	b.ReportAllocs()
+	b.ResetTimer()
+	for _, r := range requests {
+		if err := s.far.Send(privsep.KindSign, r); err != nil {
+			b.Fatal(err)
+		}
+		if s.fromChild(s.cm); s.cm.ch == nil {
+			b.Fatalf("%v", s.offences)
+		}
+		if err := s.far.Recv(&m); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

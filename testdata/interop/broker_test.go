@@ -3,6 +3,7 @@ package interop
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse.test/interop/certs"
 	"github.com/nats-io/nats.go"
 )
 
@@ -25,18 +27,22 @@ const (
 
 // broker is one running broker and what it takes to start it again.
 type broker struct {
-	t    *testing.T
-	argv []string
-	dir  string
-	addr string
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the process has ended
+	t     *testing.T
+	argv  []string
+	dir   string
+	addr  string // of the listener that a test is about: TLS where it asks for that
+	plain string // of the one in plaintext beside it; a stand-in has none
+	ca    *certs.Authority
+	tls   *tlsSettings
+	cmd   *exec.Cmd
+	done  chan struct{} // closed when the process has ended
 }
 
 // settings is the configuration that a test asks for; zero is the default.
 type settings struct {
 	maxPayload int
 	cms        int
+	tls        *tlsSettings // nil: plaintext
 }
 
 func standIn() string { return os.Getenv(standInEnv) }
@@ -50,12 +56,7 @@ func startBroker(t *testing.T, s settings) *broker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &broker{t: t, dir: dir, addr: l.Addr().String()}
-	l.Close()
+	b := &broker{t: t, dir: dir, addr: freeAddr(t), plain: freeAddr(t), tls: s.tls}
 	b.configure(s)
 	b.start()
 	t.Cleanup(func() {
@@ -76,9 +77,13 @@ func (b *broker) configure(s settings) {
 	}
 	_, port, _ := net.SplitHostPort(b.addr)
 	config, natsConf := filepath.Join(b.dir, "broker.toml"), filepath.Join(b.dir, "nats.conf")
-	b.write(config, fmt.Sprintf("[listen]\ntcp = [%q]\n[privsep]\nruntime_dir = %q\n[cm]\ncount = %d\n[limits]\nmax_payload = %d\n",
-		b.addr, b.runtimeDir(), s.cms, s.maxPayload))
-	b.write(natsConf, fmt.Sprintf("host: 127.0.0.1\nport: %s\nmax_payload: %d\n", port, s.maxPayload))
+	listen, natsTLS := fmt.Sprintf("[listen]\ntcp = [%q]\n", b.addr), ""
+	if s.tls != nil {
+		listen, natsTLS = b.secure()
+	}
+	b.write(config, fmt.Sprintf("%s[privsep]\nruntime_dir = %q\n[cm]\ncount = %d\n[limits]\nmax_payload = %d\nauth_timeout = %q\n",
+		listen, b.runtimeDir(), s.cms, s.maxPayload, b.authTimeout()))
+	b.write(natsConf, fmt.Sprintf("host: 127.0.0.1\nport: %s\nmax_payload: %d\n%s", port, s.maxPayload, natsTLS))
 	if standIn() != "" {
 		b.argv = strings.Fields(strings.NewReplacer("{natsconf}", natsConf, "{port}", port, "{dir}", b.dir).Replace(standIn()))
 		return
@@ -138,7 +143,7 @@ func (b *broker) start() {
 			b.t.Fatalf("broker ended at start:\n%s", out)
 		default:
 		}
-		c, err := net.Dial("tcp", b.addr)
+		c, err := b.dialRaw()
 		if err != nil {
 			return false
 		}
@@ -147,6 +152,24 @@ func (b *broker) start() {
 		line, err := bufio.NewReader(c).ReadBytes('\n')
 		return err == nil && bytes.HasPrefix(line, []byte("INFO "))
 	})
+}
+
+// dialRaw opens a connection on which INFO comes next.
+func (b *broker) dialRaw() (net.Conn, error) {
+	if b.tls != nil && b.tls.first {
+		return tls.Dial("tcp", b.addr, b.clientTLS())
+	}
+	return net.Dial("tcp", b.addr)
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // stop ends the broker by SIGTERM and fails the test if that takes too long or
@@ -185,7 +208,8 @@ func (b *broker) connect(opts ...nats.Option) *nats.Conn {
 	b.t.Helper()
 	all := append([]nats.Option{nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 		b.t.Errorf("asynchronous error: %v", err)
-	})}, opts...)
+	})}, b.tlsOptions()...)
+	all = append(all, opts...)
 	nc, err := nats.Connect("nats://"+b.addr, all...)
 	if err != nil {
 		b.t.Fatal(err)

@@ -2,6 +2,7 @@
 // wrote: nats.go, nats.js, and nats.go's own test suite.
 //
 //	go test ./...   nats.go against the binary; js/*.mjs under node, if there is one
+//	certs/          an authority, certificates and encrypted keys for tests of TLS
 //	./run.sh        nats.go's own tests, if the shared runner is beside the checkout
 //	adapter/        turns the broker that such a test asks for into a broker.toml
 //
@@ -9,6 +10,9 @@
 // broker can stand in for it, which shows what a failure is worth:
 //
 //	INTEROP_BROKER='nats-server -c {natsconf}' go test .
+//
+// In TLS every test with a counterpart in nats-server's configuration passes
+// against it too.
 //
 // Every test starts a broker of its own, on a free port, in a folder of its own.
 package interop

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +21,7 @@ func TestNATSJS(t *testing.T) {
 	}
 	for _, s := range scripts {
 		name := strings.TrimSuffix(filepath.Base(s), ".mjs")
-		if name == "session" { // what the others have in common
+		if name == "session" || name == "tls" { // what the others have in common; not in plaintext
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -30,14 +31,44 @@ func TestNATSJS(t *testing.T) {
 	}
 }
 
+// TestNATSJSInTLS runs some of them in TLS: what there is about a connection,
+// not about subjects.
+func TestNATSJSInTLS(t *testing.T) {
+	installNATSJS(t)
+	for way, first := range ways {
+		names := []string{"tls", "request", "reconnect"}
+		if !first {
+			names = append(names, "publish", "queue")
+		}
+		for _, name := range names {
+			t.Run(name+" "+way, func(t *testing.T) {
+				b := startBroker(t, settings{cms: 2, tls: &tlsSettings{first: first, clientAuth: "require"}})
+				b.runScript("js/"+name+".mjs", b.scriptTLS()...)
+			})
+		}
+	}
+}
+
+// scriptTLS is what session.mjs connects with, as environment variables.
+func (b *broker) scriptTLS() []string {
+	b.t.Helper()
+	pair, err := b.ca.Client("js")
+	must(b.t, err)
+	cert, key := filepath.Join(b.dir, "client.crt"), filepath.Join(b.dir, "client.key")
+	b.write(cert, string(pair.Cert))
+	b.write(key, string(pair.Key))
+	return []string{"TLS_CA=" + b.caFile(), "TLS_CERT=" + cert, "TLS_KEY=" + key, fmt.Sprintf("TLS_FIRST=%v", b.tls.first)}
+}
+
 // runScript fails the test unless the script ends with "ok". When it says
 // "ready" the broker is restarted.
-func (b *broker) runScript(script string) {
+func (b *broker) runScript(script string, env ...string) {
 	t := b.t
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", script, "nats://"+b.addr)
+	cmd.Env = append(os.Environ(), env...)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	out, err := cmd.StdoutPipe()

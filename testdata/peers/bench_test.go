@@ -25,13 +25,25 @@ func quick() *options {
 // returns must have its row.
 func TestCasesFillTheTable(t *testing.T) {
 	r := newReport(quick(), []*command{{name: "a"}, {name: "b"}})
+	dir, ids := t.TempDir(), map[keyKind]*identity{}
 	for _, c := range cases {
-		values, err := c.run(context.Background(), quick(), new(fakeBroker).start(t))
+		fake := new(fakeBroker)
+		if c.tls != nil {
+			if ids[c.tls.key] == nil {
+				id, err := newIdentity(c.tls.key, dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				ids[c.tls.key] = id
+			}
+			fake.id = ids[c.tls.key]
+		}
+		values, err := c.run(context.Background(), quick(), fake.start(t))
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		for name, v := range values {
-			if v <= 0 && c.name != "idle-memory" {
+			if v <= 0 && !strings.HasSuffix(c.name, "idle-memory") && !strings.HasPrefix(name, "CPU per new") {
 				t.Errorf("%s = %v", name, v)
 			}
 			for i := range 2 {
@@ -55,6 +67,34 @@ func TestLossIsAnError(t *testing.T) {
 		_, err := s.run(context.Background(), quick(), f.start(t))
 		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("drop %d, repeat %d: error %v, want one with %q", f.drop, f.repeat, err, name)
+		}
+	}
+}
+
+// A client takes no other certificate than the broker's own, and only from
+// whoever has its key.
+func TestForeignCertificate(t *testing.T) {
+	dir := t.TempDir()
+	mine, err := newIdentity(p256, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newIdentity(rsa2048, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := (&fakeBroker{id: mine}).start(t)
+	for _, c := range []struct {
+		id *identity
+		ok bool
+	}{{mine, true}, {other, false}} {
+		b.tls = c.id.client()
+		conn, _, err := b.open(connectLine)
+		if (err == nil) != c.ok {
+			t.Errorf("certificate %v: error %v", c.id.leaf.PublicKeyAlgorithm, err)
+		}
+		if err == nil {
+			conn.close()
 		}
 	}
 }

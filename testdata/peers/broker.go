@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ const (
 // command is how one of the two brokers is started.
 type command struct {
 	name string
-	argv []string // {config} {dir} {port} are filled in per start
+	argv []string // {config} {natsconf} {dir} {port} are filled in per start
 	work string   // temporary folders are made below it
 }
 
@@ -32,6 +33,7 @@ type command struct {
 type broker struct {
 	*command
 	addr string
+	tls  *tls.Config // of its clients; nil: plaintext
 	dir  string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the started process has ended
@@ -66,7 +68,7 @@ func commands(ctx context.Context, o *options, work string) ([]*command, error) 
 				return nil, err
 			}
 		}
-		b = []string{path, "-a", "127.0.0.1", "-p", "{port}"}
+		b = []string{path, "-c", "{natsconf}"}
 	}
 	cs := []*command{{filepath.Base(a[0]), a, work}, {filepath.Base(b[0]), b, work}}
 	for i, c := range cs {
@@ -90,8 +92,9 @@ func buildPeer(ctx context.Context, path string) error {
 	return nil
 }
 
-// start runs the broker in a folder of its own and waits until it greets.
-func (c *command) start(ctx context.Context, o *options) (*broker, error) {
+// start runs the broker in a folder of its own, for clients in plaintext or, if
+// s is there, in TLS, and waits until it greets.
+func (c *command) start(ctx context.Context, o *options, s *secured) (*broker, error) {
 	dir, err := os.MkdirTemp(c.work, "b")
 	if err != nil {
 		return nil, err
@@ -101,11 +104,20 @@ func (c *command) start(ctx context.Context, o *options) (*broker, error) {
 		return nil, err
 	}
 	b := &broker{command: c, dir: dir, addr: net.JoinHostPort("127.0.0.1", port), done: make(chan struct{})}
-	config := filepath.Join(dir, "broker.toml")
-	if err := os.WriteFile(config, []byte(gatehouseConfig(b.addr, dir, o.cms)), 0o600); err != nil {
+	var id *identity
+	if s != nil {
+		id = o.identities[s.key]
+		b.tls = id.client()
+	}
+	config, natsConf := filepath.Join(dir, "broker.toml"), filepath.Join(dir, "nats.conf")
+	err = errors.Join(
+		os.WriteFile(config, []byte(gatehouseConfig(b.addr, dir, o.cms, s, id)), 0o600),
+		os.WriteFile(natsConf, []byte(natsConfig(port, id)), 0o600),
+	)
+	if err != nil {
 		return nil, err
 	}
-	fill := strings.NewReplacer("{config}", config, "{dir}", dir, "{port}", port)
+	fill := strings.NewReplacer("{config}", config, "{natsconf}", natsConf, "{dir}", dir, "{port}", port)
 	argv := make([]string, len(c.argv))
 	for i, a := range c.argv {
 		argv[i] = fill.Replace(a)
@@ -119,9 +131,21 @@ func (c *command) start(ctx context.Context, o *options) (*broker, error) {
 	return b, nil
 }
 
-func gatehouseConfig(addr, dir string, cms int) string {
-	return fmt.Sprintf("[listen]\ntcp = [%q]\n[privsep]\nruntime_dir = %q\n[cm]\ncount = %d\n",
-		addr, filepath.Join(dir, "run"), cms)
+func gatehouseConfig(addr, dir string, cms int, s *secured, id *identity) string {
+	rest := fmt.Sprintf("[privsep]\nruntime_dir = %q\n[cm]\ncount = %d\n", filepath.Join(dir, "run"), cms)
+	if id == nil {
+		return fmt.Sprintf("[listen]\ntcp = [%q]\n%s", addr, rest)
+	}
+	return fmt.Sprintf("[listen]\ntcp = []\ntls = [%q]\n[tls]\ncert = %q\nkey = %q\nunlock_file = %q\nkey_use = %q\n%s",
+		addr, id.cert, id.sealed, id.unlock, s.use, rest)
+}
+
+func natsConfig(port string, id *identity) string {
+	conf := fmt.Sprintf("host: 127.0.0.1\nport: %s\n", port)
+	if id != nil {
+		conf += fmt.Sprintf("tls { cert_file: %q, key_file: %q, timeout: 5 }\n", id.cert, id.key)
+	}
+	return conf
 }
 
 func (b *broker) exec(argv []string) error {
@@ -164,7 +188,7 @@ func (b *broker) awaitGreeting(ctx context.Context) error {
 	again := time.NewTicker(5 * time.Millisecond)
 	defer again.Stop()
 	for {
-		c, info, err := open(b.addr, connectLine)
+		c, info, err := b.open(connectLine)
 		if err == nil {
 			c.close()
 			if err := json.Unmarshal(info, &b.info); err != nil {

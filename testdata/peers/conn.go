@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -25,17 +26,23 @@ var silence = 10 * time.Second
 // system call per read and write, nothing else.
 type conn struct {
 	fd  int
-	buf []byte // bytes read and not yet consumed
+	buf []byte      // bytes read and not yet consumed
+	tls *secureConn // nil: plaintext
 }
 
-// open connects to addr and takes the greeting through to the first PONG;
+// open connects to the broker and takes the greeting through to the first PONG;
 // it returns the JSON of INFO.
-func open(addr, connect string) (*conn, []byte, error) {
-	c, err := dial(addr, [4]byte{})
+func (b *broker) open(connect string) (*conn, []byte, error) {
+	return b.openFrom([4]byte{}, connect)
+}
+
+// openFrom connects from the address from, or any when it is zero.
+func (b *broker) openFrom(from [4]byte, connect string) (*conn, []byte, error) {
+	c, err := dial(b.addr, from)
 	if err != nil {
 		return nil, nil, err
 	}
-	info, err := c.greet(connect)
+	info, err := c.greet(connect, b.tls)
 	if err != nil {
 		c.close()
 		return nil, nil, err
@@ -92,12 +99,18 @@ func (c *conn) prepare(from [4]byte) error {
 	return err
 }
 
-func (c *conn) close() { _ = syscall.Close(c.fd) }
+func (c *conn) close() {
+	if c.tls != nil {
+		_ = c.tls.Close() // says so to the broker, if that is still there
+	}
+	_ = syscall.Close(c.fd)
+}
 
 // hangUp wakes whoever is in read or write on c; it still has to close.
 func (c *conn) hangUp() { _ = syscall.Shutdown(c.fd, syscall.SHUT_RDWR) }
 
-func (c *conn) greet(connect string) ([]byte, error) {
+// greet reads INFO, goes on in TLS if config says how, and logs in.
+func (c *conn) greet(connect string, config *tls.Config) ([]byte, error) {
 	line, err := c.line()
 	if err != nil {
 		return nil, err
@@ -107,6 +120,11 @@ func (c *conn) greet(connect string) ([]byte, error) {
 		return nil, fmt.Errorf("greeting %.60q", line)
 	}
 	info = bytes.Clone(info)
+	if config != nil {
+		if err := c.startTLS(config); err != nil {
+			return nil, err
+		}
+	}
 	return info, c.ask(connect)
 }
 
@@ -167,6 +185,9 @@ func (c *conn) line() ([]byte, error) {
 var errClosed = errors.New("broker closed the connection")
 
 func (c *conn) read(b []byte) (int, error) {
+	if c.tls != nil {
+		return c.tls.Read(b)
+	}
 	for {
 		n, err := syscall.Read(c.fd, b)
 		switch {
@@ -184,6 +205,9 @@ func (c *conn) read(b []byte) (int, error) {
 }
 
 func (c *conn) write(b []byte) error {
+	if c.tls != nil {
+		return c.tls.write(b)
+	}
 	for len(b) > 0 {
 		n, err := syscall.Write(c.fd, b)
 		switch {

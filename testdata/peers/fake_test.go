@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 // subject, its own faults aside: drop and repeat name messages by number.
 type fakeBroker struct {
 	drop, repeat int
+	id           *identity // TLS after INFO
 
 	mu   sync.Mutex
 	n    int
@@ -44,12 +46,23 @@ func (f *fakeBroker) start(t *testing.T) *broker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &broker{addr: l.Addr().String(), cmd: &exec.Cmd{Process: self}}
+	b := &broker{addr: l.Addr().String(), cmd: &exec.Cmd{Process: self}}
+	if f.id != nil {
+		b.tls = f.id.client()
+	}
+	return b
 }
 
 func (f *fakeBroker) serve(c net.Conn) {
 	defer c.Close()
 	fmt.Fprint(c, "INFO {\"version\":\"0\"} \r\n")
+	if f.id != nil {
+		cert, err := tls.LoadX509KeyPair(f.id.cert, f.id.key)
+		if err != nil {
+			return
+		}
+		c = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
+	}
 	r, w := bufio.NewReaderSize(c, 64<<10), bufio.NewWriterSize(c, 64<<10)
 	for {
 		if r.Buffered() == 0 {

@@ -6,17 +6,31 @@ import "context"
 type benchCase struct {
 	name string
 	run  func(context.Context, *options, *broker) (map[string]float64, error)
+	tls  *secured // nil: plaintext
 }
 
 var cases = []benchCase{
-	{"16B-1-1", stream{label: "16 B 1-1", size: 16, subs: 1}.run},
-	{"16B-1-4", stream{label: "16 B 1-4", size: 16, subs: 4}.run},
-	{"1KiB-1-1", stream{label: "1 KiB 1-1", size: 1024, subs: 1}.run},
-	{"request-1", requests{label: "request-reply 1", n: 1}.run},
-	{"request-8", requests{label: "request-reply 8", n: 8}.run},
-	{"request-32", requests{label: "request-reply 32", n: 32}.run},
-	{"idle-memory", idleMemory},
-	{"connects", connects},
+	{"16B-1-1", stream{label: "16 B 1-1", size: 16, subs: 1}.run, nil},
+	{"16B-1-4", stream{label: "16 B 1-4", size: 16, subs: 4}.run, nil},
+	{"1KiB-1-1", stream{label: "1 KiB 1-1", size: 1024, subs: 1}.run, nil},
+	{"request-1", requests{label: "request-reply 1", n: 1}.run, nil},
+	{"request-8", requests{label: "request-reply 8", n: 8}.run, nil},
+	{"request-32", requests{label: "request-reply 32", n: 32}.run, nil},
+	{"idle-memory", idle{"memory per idle connection"}.run, nil},
+	{"connects", connects{label: "new connections", cpu: "CPU per new connection", dialers: dialers}.run, nil},
+
+	{"tls-16B-1-1", stream{label: "TLS 16 B 1-1", size: 16, subs: 1}.run, &secured{p256, "sign"}},
+	{"tls-1KiB-1-1", stream{label: "TLS 1 KiB 1-1", size: 1024, subs: 1}.run, &secured{p256, "sign"}},
+	{"tls-connects-sign", tlsConnects("sign").run, &secured{p256, "sign"}},
+	{"tls-connects-release", tlsConnects("release").run, &secured{p256, "release"}},
+	{"tls-connects-rsa", tlsConnects("RSA-2048").run, &secured{rsa2048, "sign"}},
+	{"tls-idle-memory", idle{"memory per idle TLS connection"}.run, &secured{p256, "sign"}},
+}
+
+// tlsConnects is the case of new TLS connections; how is the broker's way with
+// its key.
+func tlsConnects(how string) connects {
+	return connects{label: "new TLS connections " + how, cpu: "CPU per new TLS connection " + how, dialers: tlsDialers}
 }
 
 func caseNames() (names []string) {
@@ -56,6 +70,20 @@ var figures = []figure{
 	{"request-reply 32 rate", "req/s", true, 0, 0},
 	{"memory per idle connection", "B", false, 0.1, 0.15},
 	{"new connections", "conn/s", true, 1.5, 0},
+	{"CPU per new connection", "us", false, 0, 0},
+	{"TLS 16 B 1-1 published", "msg/s", true, 0, 0},
+	{"TLS 16 B 1-1 delivered", "msg/s", true, 0, 1.0},
+	{"TLS 16 B 1-1 CPU per delivery", "ns", false, 0, 0},
+	{"TLS 1 KiB 1-1 published", "msg/s", true, 0, 0},
+	{"TLS 1 KiB 1-1 delivered", "msg/s", true, 0, 1.0},
+	{"TLS 1 KiB 1-1 CPU per delivery", "ns", false, 0, 0},
+	{"new TLS connections sign", "conn/s", true, 0, 0.8},
+	{"CPU per new TLS connection sign", "us", false, 0, 0},
+	{"new TLS connections release", "conn/s", true, 0, 1.0},
+	{"CPU per new TLS connection release", "us", false, 0, 0},
+	{"new TLS connections RSA-2048", "conn/s", true, 0, 0},
+	{"CPU per new TLS connection RSA-2048", "us", false, 0, 0},
+	{"memory per idle TLS connection", "B", false, 0, 0},
 }
 
 // meets says whether ratio is on the right side of limit; no limit: "-".

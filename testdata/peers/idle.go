@@ -8,15 +8,20 @@ import (
 	"time"
 )
 
-const dialers = 8 // connections opened at the same time
+// Connections opened at the same time. A handshake keeps a client waiting, or
+// busy, longer.
+const dialers, tlsDialers = 8, 16
 
-// idleMemory is what a connection costs that has logged in and stays silent.
-func idleMemory(ctx context.Context, o *options, b *broker) (map[string]float64, error) {
+// idle is the case of connections that have logged in and stay silent.
+type idle struct{ label string }
+
+// run measures what each of them costs.
+func (d idle) run(ctx context.Context, o *options, b *broker) (map[string]float64, error) {
 	before, err := settledMemory(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	conns, err := openMany(b.addr, o.idle)
+	conns, err := openMany(b, o.idle)
 	defer func() {
 		for _, c := range conns {
 			c.close()
@@ -29,7 +34,7 @@ func idleMemory(ctx context.Context, o *options, b *broker) (map[string]float64,
 	if err != nil {
 		return nil, err
 	}
-	return map[string]float64{"memory per idle connection": (float64(after) - float64(before)) / float64(o.idle)}, nil
+	return map[string]float64{d.label: (float64(after) - float64(before)) / float64(o.idle)}, nil
 }
 
 // settledMemory waits until the broker's memory stands still.
@@ -54,7 +59,7 @@ func settledMemory(ctx context.Context, b *broker) (uint64, error) {
 	}
 }
 
-func openMany(addr string, n int) ([]*conn, error) {
+func openMany(b *broker, n int) ([]*conn, error) {
 	var (
 		wg    sync.WaitGroup
 		mu    sync.Mutex
@@ -65,7 +70,7 @@ func openMany(addr string, n int) ([]*conn, error) {
 	for range dialers {
 		wg.Go(func() {
 			for next.Add(1) <= int64(n) {
-				c, _, err := open(addr, connectLine)
+				c, _, err := b.open(connectLine)
 				mu.Lock()
 				if err != nil {
 					errs = errors.Join(errs, err)
@@ -82,17 +87,23 @@ func openMany(addr string, n int) ([]*conn, error) {
 	return conns, errs
 }
 
-// connects is how many clients per second can come, log in and go. Each worker
-// has a source address of its own, so that ports don't run out.
-func connects(ctx context.Context, o *options, b *broker) (map[string]float64, error) {
+// connects is the case of clients that come, log in and go.
+type connects struct {
+	label, cpu string // figures
+	dialers    int    // clients at the same time
+}
+
+// run counts them per second. Each worker has a source address of its own, so
+// that ports don't run out.
+func (k connects) run(ctx context.Context, o *options, b *broker) (map[string]float64, error) {
 	var wg sync.WaitGroup
 	var done atomic.Int64
 	var stop atomic.Bool
-	failure := make(chan error, dialers)
-	for i := range dialers {
+	failure := make(chan error, k.dialers)
+	for i := range k.dialers {
 		wg.Go(func() {
 			for !stop.Load() {
-				if err := comeAndGo(b.addr, [4]byte{127, 0, 0, byte(i + 1)}); err != nil {
+				if err := b.comeAndGo([4]byte{127, 0, 0, byte(i + 1)}); err != nil {
 					failure <- err
 					return
 				}
@@ -117,19 +128,23 @@ func connects(ctx context.Context, o *options, b *broker) (map[string]float64, e
 	if err := wait(o.warm); err != nil {
 		return nil, err
 	}
-	n, began := done.Load(), time.Now()
+	cpu, n, began := cpuUsage(b.cmd.Process.Pid), done.Load(), time.Now()
 	if err := wait(o.connSpan); err != nil {
 		return nil, err
 	}
-	return map[string]float64{"new connections": float64(done.Load()-n) / time.Since(began).Seconds()}, nil
+	span, came := time.Since(began).Seconds(), float64(done.Load()-n)
+	used := cpuUsage(b.cmd.Process.Pid).since(cpu)
+	if came == 0 {
+		return nil, errors.New("no client came through")
+	}
+	return map[string]float64{k.label: came / span, k.cpu: float64(used.Microseconds()) / came}, nil
 }
 
-func comeAndGo(addr string, from [4]byte) error {
-	c, err := dial(addr, from)
+func (b *broker) comeAndGo(from [4]byte) error {
+	c, _, err := b.openFrom(from, shortConnectLine)
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	_, err = c.greet(shortConnectLine)
-	return err
+	c.close()
+	return nil
 }

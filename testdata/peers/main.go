@@ -24,6 +24,7 @@ type options struct {
 	cms             int
 	window          int // bytes a publisher may be ahead of its slowest subscriber
 	strict          bool
+	identities      map[keyKind]*identity // what brokers show in TLS
 
 	warm, span time.Duration // throughput: before and while counting
 	rrSpan     time.Duration // request-reply: while counting
@@ -58,7 +59,7 @@ func parseFlags(args []string) (*options, error) {
 	f := flag.NewFlagSet("bench-peers", flag.ContinueOnError)
 	f.StringVar(&o.gatehouse, "gatehouse", "../../gatehouse", "`path` of the gatehouse binary")
 	f.StringVar(&o.nats, "nats-server", "", "`path` of a nats-server binary; built from go.mod when empty")
-	f.StringVar(&o.a, "a", "", "`command` of the first broker; {config} {dir} {port} are filled in")
+	f.StringVar(&o.a, "a", "", "`command` of the first broker; {config} (ours), {natsconf}, {dir} and {port} are filled in")
 	f.StringVar(&o.b, "b", "", "`command` of the second broker")
 	only := f.String("only", "", "`regexp` of the cases to run: "+strings.Join(caseNames(), " "))
 	f.IntVar(&o.rounds, "rounds", 5, "rounds; medians over them are compared")
@@ -104,6 +105,9 @@ func compare(ctx context.Context, o *options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.identities, err = identities(ctx, o, brokers, work); err != nil {
+		return nil, err
+	}
 	began, others := time.Now(), watchBystanders()
 	r := newReport(o, brokers)
 	for round := 1; round <= o.rounds; round++ {
@@ -136,7 +140,7 @@ func progress(format string, args ...any) {
 
 // measure runs one case against one fresh broker.
 func measure(ctx context.Context, o *options, cmd *command, c benchCase, r *report, i int) error {
-	b, err := cmd.start(ctx, o)
+	b, err := cmd.start(ctx, o, c.tls)
 	if err != nil {
 		return err
 	}

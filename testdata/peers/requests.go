@@ -31,7 +31,7 @@ type requester struct {
 }
 
 func (r requests) run(ctx context.Context, o *options, b *broker) (values map[string]float64, err error) {
-	responder, _, err := open(b.addr, connectLine)
+	responder, _, err := b.open(connectLine)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (r requests) run(ctx context.Context, o *options, b *broker) (values map[st
 	if err := responder.ask("SUB " + service + " 1\r\n"); err != nil {
 		return nil, err
 	}
-	rs, err := r.connect(b.addr)
+	rs, err := r.connect(b)
 	defer func() {
 		for _, q := range rs {
 			q.close()
@@ -68,9 +68,9 @@ func (r requests) run(ctx context.Context, o *options, b *broker) (values map[st
 	return r.figures(times, o.rrSpan), nil
 }
 
-func (r requests) connect(addr string) (rs []*requester, err error) {
+func (r requests) connect(b *broker) (rs []*requester, err error) {
 	for i := range r.n {
-		c, _, err := open(addr, connectLine)
+		c, _, err := b.open(connectLine)
 		if err != nil {
 			return rs, err
 		}

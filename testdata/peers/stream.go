@@ -56,9 +56,12 @@ func (s stream) run(ctx context.Context, o *options, b *broker) (map[string]floa
 		}
 	}()
 	for range s.subs + 1 {
-		c, _, err := open(b.addr, connectLine)
+		c, _, err := b.open(connectLine)
 		if err != nil {
 			return nil, err
+		}
+		if c.tls != nil {
+			c.tls.raw.widen(receiveSize)
 		}
 		conns = append(conns, c)
 	}

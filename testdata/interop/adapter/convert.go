@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gatehouse.test/interop/certs"
 )
 
 // config is the broker's configuration as far as a spec can ask for it.
@@ -17,7 +19,12 @@ type config struct {
 	dir, pidFile string
 	host         string
 	port         int
-	values       map[string]any // "section.key": string, int64 or []string
+	values       map[string]any // "section.key": string, bool, int64 or []string
+
+	secure      bool
+	key         string        // of the certificate, not encrypted
+	authTimeout time.Duration // from the handshake's end to CONNECT
+	tlsTimeout  time.Duration // of the handshake
 }
 
 // unmappedError names a wish that the broker has no option for.
@@ -42,7 +49,8 @@ var keys = map[string]func(*config, json.RawMessage) error{
 	"ping_max":          number("limits.ping_max"),
 	"ping_interval_s":   seconds("limits.ping_interval"),
 	"write_deadline_s":  seconds("limits.write_deadline"),
-	"auth_timeout":      seconds("limits.auth_timeout"),
+	"auth_timeout":      authTimeout,
+	"tls":               tls,
 
 	// The same wishes in nats-server's own form, and a list of them.
 	"nats_conf": ignore,
@@ -70,6 +78,7 @@ func convert(spec map[string]json.RawMessage) (*config, error) {
 		return nil, errors.New("spec has no dir or no port")
 	}
 	c.listen()
+	c.limitLogin()
 	return c, nil
 }
 
@@ -77,11 +86,76 @@ func convert(spec map[string]json.RawMessage) (*config, error) {
 // on loopback, clients without credentials must be allowed in so many words.
 func (c *config) listen() {
 	addr := net.JoinHostPort(c.host, strconv.Itoa(c.port))
-	c.values["listen.tcp"] = []string{addr}
+	if c.secure {
+		c.values["listen.tcp"], c.values["listen.tls"] = []string{}, []string{addr}
+		f := certs.In(c.dir)
+		c.values["tls.key"], c.values["tls.unlock_file"] = f.Sealed, f.Unlock
+	} else {
+		c.values["listen.tcp"] = []string{addr}
+	}
 	if ip := net.ParseIP(c.host); c.host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		c.values["listen.anonymous"] = "any"
 	}
 	c.values["privsep.runtime_dir"] = filepath.Join(c.dir, "run")
+}
+
+// limitLogin sums up: our limit is for handshake and CONNECT together.
+func (c *config) limitLogin() {
+	if c.authTimeout == 0 && c.tlsTimeout == 0 {
+		return
+	}
+	const usual = 2 * time.Second
+	sum := c.authTimeout
+	if sum == 0 {
+		sum = usual
+	}
+	c.values["limits.auth_timeout"] = (sum + c.tlsTimeout).String()
+}
+
+func authTimeout(c *config, v json.RawMessage) (err error) {
+	c.authTimeout, err = duration(v)
+	return err
+}
+
+// tls takes the keys of a spec's tls, of which each other one is refused.
+func tls(c *config, v json.RawMessage) error {
+	var keys map[string]json.RawMessage
+	if err := json.Unmarshal(v, &keys); err != nil {
+		return err
+	}
+	c.secure = true
+	var authority string
+	var verify bool
+	for key, v := range keys {
+		var err error
+		switch key {
+		case "cert_file":
+			err = text("tls.cert")(c, v)
+		case "key_file":
+			err = json.Unmarshal(v, &c.key)
+		case "ca_file":
+			err = json.Unmarshal(v, &authority)
+		case "verify":
+			err = json.Unmarshal(v, &verify)
+		case "timeout_s":
+			c.tlsTimeout, err = duration(v)
+		case "handshake_first":
+			var first bool
+			if json.Unmarshal(v, &first) != nil { // "auto", or for how long
+				return &unmappedError{"tls.handshake_first " + string(v)}
+			}
+			c.values["listen.handshake_first"] = first
+		default:
+			return &unmappedError{"tls." + key}
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	if verify {
+		c.values["tls.client_auth"], c.values["tls.client_ca"] = "require", authority
+	}
+	return nil
 }
 
 func ignore(*config, json.RawMessage) error { return nil }
@@ -123,11 +197,17 @@ func size(key string) func(*config, json.RawMessage) error {
 
 func seconds(key string) func(*config, json.RawMessage) error {
 	return func(c *config, v json.RawMessage) error {
-		var s float64
-		err := json.Unmarshal(v, &s)
-		c.values[key] = time.Duration(s * float64(time.Second)).String()
+		d, err := duration(v)
+		c.values[key] = d.String()
 		return err
 	}
+}
+
+// duration reads a number of seconds.
+func duration(v json.RawMessage) (time.Duration, error) {
+	var s float64
+	err := json.Unmarshal(v, &s)
+	return time.Duration(s * float64(time.Second)), err
 }
 
 // maxPayload makes the arena large enough for it: four times at least.

@@ -47,6 +47,33 @@ runtime_dir = "/d/run"
 [store]
 arena = "134217732B"
 `,
+		`{"host":"localhost","port":1,"dir":"/d","tls":{"cert_file":"/c","key_file":"/k","ca_file":"/a","timeout_s":2}}`: `[limits]
+auth_timeout = "4s"
+[listen]
+tcp = []
+tls = ["localhost:1"]
+[privsep]
+runtime_dir = "/d/run"
+[tls]
+cert = "/c"
+key = "/d/server.key.enc"
+unlock_file = "/d/unlock"
+`,
+		`{"host":"localhost","port":1,"dir":"/d","auth_timeout":0.5,"tls":{"cert_file":"/c","key_file":"/k","ca_file":"/a","verify":true,"handshake_first":true,"timeout_s":1}}`: `[limits]
+auth_timeout = "1.5s"
+[listen]
+handshake_first = true
+tcp = []
+tls = ["localhost:1"]
+[privsep]
+runtime_dir = "/d/run"
+[tls]
+cert = "/c"
+client_auth = "require"
+client_ca = "/a"
+key = "/d/server.key.enc"
+unlock_file = "/d/unlock"
+`,
 		`{"host":"localhost","port":1,"dir":"/d"}`: "[listen]\ntcp = [\"localhost:1\"]\n[privsep]\nruntime_dir = \"/d/run\"\n",
 		`{"host":"::1","port":1,"dir":"/d"}`:       "[listen]\ntcp = [\"[::1]:1\"]\n[privsep]\nruntime_dir = \"/d/run\"\n",
 		`{"host":"","port":1,"dir":"/d"}`:          "[listen]\nanonymous = \"any\"\ntcp = [\":1\"]\n[privsep]\nruntime_dir = \"/d/run\"\n",
@@ -63,7 +90,7 @@ arena = "134217732B"
 func TestRefusesWhatItCannotMap(t *testing.T) {
 	const base = `"host":"127.0.0.1","port":1,"dir":"/d"`
 	for _, extra := range []string{
-		`"user":"u"`, `"token":"t"`, `"users":[{"user":"a"}]`, `"tls":{"cert_file":"c"}`, `"cluster":{}`, `"jetstream":true`,
+		`"user":"u"`, `"token":"t"`, `"users":[{"user":"a"}]`, `"tls":{"verify_and_map":true}`, `"tls":{"handshake_first":"auto"}`, `"allow_non_tls":true`, `"cluster":{}`, `"jetstream":true`,
 		`"http_port":8222`, `"no_header_support":true`, `"lame_duck_duration_s":30`, `"client_advertise":"h:1"`, `"unmapped":["foo"]`,
 		`"something_new":1`,
 	} {

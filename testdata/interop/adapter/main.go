@@ -3,6 +3,8 @@
 //
 //	adapter [-gatehouse PATH] SPEC     -> SPEC's dir/broker.toml, exec gatehouse serve -c
 //
+// A private key is copied, encrypted, into SPEC's dir.
+//
 // It never starts a broker that differs from what was asked for: a wish without
 // a counterpart is named on standard error, exit code 3. The exec keeps pid and
 // process group, so that whoever started the adapter can signal the broker.
@@ -17,6 +19,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+
+	"gatehouse.test/interop/certs"
 )
 
 const exitUnmapped = 3
@@ -37,6 +41,13 @@ func main() {
 	os.Exit(1)
 }
 
+// seal makes the encrypted copy of a key that the broker wants.
+func seal(c *config, gatehouse string) error {
+	f := certs.In(c.dir)
+	f.Key = c.key
+	return f.Seal(gatehouse)
+}
+
 // run returns only if the broker cannot be started.
 func run(gatehouse, specFile string) error {
 	b, err := os.ReadFile(specFile)
@@ -54,6 +65,11 @@ func run(gatehouse, specFile string) error {
 	file := filepath.Join(c.dir, "broker.toml")
 	if err := os.WriteFile(file, c.toml(), 0o600); err != nil {
 		return err
+	}
+	if c.secure {
+		if err := seal(c, gatehouse); err != nil {
+			return err
+		}
 	}
 	if c.pidFile != "" {
 		if err := os.WriteFile(c.pidFile, []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {

@@ -1,14 +1,21 @@
 // run(body) hands body a function that opens connections to the broker named on
 // the command line, closes them afterwards, and turns the outcome into an exit
-// code. Nothing may take longer than the deadline.
+// code. Nothing may take longer than the deadline. TLS_CA and its kin ask for TLS.
 import { connect } from "@nats-io/transport-node";
 
 const deadline = 20_000;
 
+const { TLS_CA, TLS_CERT, TLS_KEY, TLS_FIRST } = process.env;
+
+// secure is the tls option of a connection.
+export const secure = TLS_CA && {
+  caFile: TLS_CA, certFile: TLS_CERT, keyFile: TLS_KEY, handshakeFirst: TLS_FIRST === "true",
+};
+
 export async function run(body) {
   const opened = [];
   const open = async (options = {}) => {
-    const nc = await connect({ servers: process.argv[2], ...options });
+    const nc = await connect({ servers: process.argv[2], ...(secure && { tls: secure }), ...options });
     opened.push(nc);
     return nc;
   };

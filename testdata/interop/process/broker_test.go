@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatehouse.test/interop/certs"
 )
 
 const (
@@ -95,6 +97,7 @@ type settings struct {
 	limits string // lines of [limits]
 	store  string // lines of [store]
 	uid    uint32 // who runs the broker
+	tls    string // key_use of a listener with TLS; "": there is none
 
 	seccomp string // privsep.seccomp; default: what GATEHOUSE_SECCOMP says, or kill
 }
@@ -107,7 +110,11 @@ type broker struct {
 	unix   string // Unix socket
 	config string
 	addr   string // TCP address, as bound
-	uid    uint32
+	tls    string // that of the listener with TLS
+	ca     *certs.Authority
+	// released tells that each cm gets the private key, which is a security event.
+	released bool
+	uid      uint32
 
 	cmd      *exec.Cmd
 	log      *logBook
@@ -135,9 +142,9 @@ func newBroker(t testing.TB, s settings) *broker {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &broker{t: t, dir: dir, uid: s.uid, run: filepath.Join(dir, "run"), unix: filepath.Join(dir, "client"),
 		config: filepath.Join(dir, "broker.toml"), seen: map[int]bool{}}
-	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n[privsep]\nruntime_dir = %q\nuid_base = %d\nseccomp = %q\n"+
+	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\nseccomp = %q\n"+
 		"[cm]\ncount = %d\n[log]\nformat = \"json\"\n[limits]\n%s\n[store]\n%s\n",
-		b.unix, b.run, 61100+100*(brokers.Add(1)%40), cmp.Or(s.seccomp, os.Getenv("GATEHOUSE_SECCOMP"), "kill"), max(s.cms, 1), s.limits, s.store))
+		b.unix, b.secure(s.tls), b.run, 61100+100*(brokers.Add(1)%40), cmp.Or(s.seccomp, os.Getenv("GATEHOUSE_SECCOMP"), "kill"), max(s.cms, 1), s.limits, s.store))
 	return b
 }
 
@@ -163,6 +170,9 @@ func (b *broker) start() {
 	}
 	st := b.status()
 	b.addr, b.pid = st.Listeners[0], st.PID
+	if b.ca != nil {
+		b.tls = st.Listeners[1]
+	}
 	b.processes()
 }
 
@@ -268,7 +278,7 @@ func (b *broker) checkLog() {
 		}
 		if l.fields == nil {
 			b.t.Errorf("not a log line: %s", l.text)
-		} else if l.fields["security"] != nil && !b.attacked {
+		} else if l.fields["security"] != nil && !b.attacked && !(b.released && l.is("private key released", nil)) {
 			b.t.Errorf("security event: %s", l.text)
 		}
 	}

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -124,10 +125,14 @@ func (c *client) rest() string {
 
 // reset closes without the usual farewell, which would keep the port a while.
 func (c *client) reset() {
-	if tcp, ok := c.conn.(*net.TCPConn); ok {
+	conn := c.conn
+	if s, ok := conn.(*tls.Conn); ok {
+		conn = s.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
 		tcp.SetLinger(0)
 	}
-	c.conn.Close()
+	conn.Close()
 }
 
 // client connects over TCP, until the test ends. first is sent after CONNECT
@@ -141,6 +146,11 @@ func (b *broker) clientBy(d *net.Dialer, first string) *client {
 	b.t.Helper()
 	c, err := dialWith(d, b.addr)
 	must(b.t, err)
+	return b.login(c, first)
+}
+
+func (b *broker) login(c *client, first string) *client {
+	b.t.Helper()
 	b.t.Cleanup(c.reset)
 	must(b.t, c.send(quiet+first))
 	must(b.t, c.sync())

@@ -196,8 +196,13 @@ func (b *broker) serves() error {
 // when its connection ends.
 func (b *broker) natsClient() *nats.Conn {
 	b.t.Helper()
-	nc, err := nats.Connect("nats://"+b.addr, nats.MaxReconnects(-1), nats.ReconnectWait(5*time.Millisecond),
-		nats.ReconnectJitter(0, 0), nats.Timeout(patience))
+	return b.natsClientAt("nats://" + b.addr)
+}
+
+func (b *broker) natsClientAt(url string, opts ...nats.Option) *nats.Conn {
+	b.t.Helper()
+	nc, err := nats.Connect(url, append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(5*time.Millisecond),
+		nats.ReconnectJitter(0, 0), nats.Timeout(patience))...)
 	must(b.t, err)
 	b.t.Cleanup(nc.Close)
 	_, err = nc.Subscribe("echo", func(m *nats.Msg) { m.Respond(m.Data) })

@@ -17,14 +17,20 @@ import (
 // delivered in order, and the broker is gone soon after, with exit code 0.
 func TestStopUnderTraffic(t *testing.T) {
 	b := startBroker(t, settings{cms: 2})
+	b.stopUnderTraffic(b.client)
+}
+
+func (b *broker) stopUnderTraffic(client func(first string) *client) {
+	t := b.t
+	t.Helper()
 	const readers = 4
 	counts := make(chan int, readers)
 	for range readers {
-		c := b.client("SUB flood 1\r\n")
+		c := client("SUB flood 1\r\n")
 		go func() { counts <- c.countNumbered() }()
 	}
 	var acked atomic.Int64
-	p := b.client("")
+	p := client("")
 	go p.publishForEver("flood", &acked)
 	await(t, "traffic", patience, func() bool { return acked.Load() > 20_000 })
 	want := int(acked.Load())

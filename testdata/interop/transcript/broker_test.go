@@ -15,12 +15,16 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatehouse.test/interop/certs"
 )
 
 // broker is a running broker, ours or theirs.
 type broker struct {
 	kind   string
 	addr   string
+	tls    string // how: a value of "config: tls", or ""
+	ca     *certs.Authority
 	cmd    *exec.Cmd
 	log    *logBook
 	exited chan struct{}
@@ -41,15 +45,16 @@ func start(t *testing.T, kind, limits string) *broker {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	config := filepath.Join(dir, "config")
 	b := &broker{kind: kind, exited: make(chan struct{})}
+	limits, listen := b.secure(t, limits, dir)
 	if kind == ours {
 		// Two connection managers, so that the clients of one transcript are on
 		// different ones.
-		must(t, os.WriteFile(config, fmt.Appendf(nil, "[listen]\ntcp = [\"127.0.0.1:0\"]\n[privsep]\nruntime_dir = %q\nuid_base = %d\n"+
-			"[cm]\ncount = 2\n[log]\nformat = \"json\"\n[limits]\n%s", filepath.Join(dir, "run"), 71100+100*started.Add(1), limits), 0o644))
+		must(t, os.WriteFile(config, fmt.Appendf(nil, "[listen]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\n"+
+			"[cm]\ncount = 2\n[log]\nformat = \"json\"\n[limits]\n%s", listen, filepath.Join(dir, "run"), 71100+100*started.Add(1), limits), 0o644))
 		b.cmd = exec.Command(programs[ours], "serve", "-c", config)
 	} else {
 		limits = onlyOurs.ReplaceAllString(strings.ReplaceAll(limits, " = ", ": "), "")
-		must(t, os.WriteFile(config, fmt.Appendf(nil, "listen: \"127.0.0.1:-1\"\n%s", limits), 0o644))
+		must(t, os.WriteFile(config, fmt.Appendf(nil, "listen: \"127.0.0.1:-1\"\n%s%s", listen, limits), 0o644))
 		b.cmd = exec.Command(programs[theirs], "-c", config)
 	}
 	stderr, err := b.cmd.StderrPipe()
@@ -142,7 +147,7 @@ func (b *broker) visit(n int) error {
 			return err
 		}
 		defer c.leave()
-		errs = append(errs, errors.Join(c.greeting(), c.open()))
+		errs = append(errs, errors.Join(b.welcome(c), c.open()))
 	}
 	return errors.Join(errs...)
 }

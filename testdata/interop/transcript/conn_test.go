@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,7 +29,8 @@ const (
 // conn is one client connection of a transcript.
 type conn struct {
 	tcp   *net.TCPConn
-	split bool // bursts go byte by byte
+	in    net.Conn // tcp, or TLS on it
+	split bool     // bursts go byte by byte
 	// lossy tells that the broker may end a connection by a reset, which takes
 	// what it said last along.
 	lossy, lost bool
@@ -45,13 +47,44 @@ func dial(addr string, split, lossy bool) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{tcp: c.(*net.TCPConn), split: split, lossy: lossy}, nil // Go sets TCP_NODELAY
+	return &conn{tcp: c.(*net.TCPConn), in: c, split: split, lossy: lossy}, nil // Go sets TCP_NODELAY
+}
+
+// secure does the handshake of TLS, byte by byte where bursts go so.
+func (c *conn) secure(config *tls.Config) error {
+	if len(c.have) > 0 {
+		return c.surprise(nil)
+	}
+	pieces := &inPieces{c.tcp, c.split}
+	s := tls.Client(pieces, config)
+	c.tcp.SetDeadline(time.Now().Add(patience))
+	c.in = s
+	err := s.Handshake()
+	pieces.split = false // then each byte has a record of its own
+	return err
+}
+
+// inPieces writes byte by byte.
+type inPieces struct {
+	*net.TCPConn
+	split bool
+}
+
+func (p *inPieces) Write(b []byte) (n int, err error) {
+	if !p.split {
+		return p.TCPConn.Write(b)
+	}
+	for n < len(b) && err == nil {
+		_, err = p.TCPConn.Write(b[n : n+1])
+		n++
+	}
+	return n, err
 }
 
 // send writes a burst. A broker that has closed may refuse some of it, which
 // reading will show.
 func (c *conn) send(b []byte) error {
-	c.tcp.SetWriteDeadline(time.Now().Add(patience))
+	c.in.SetWriteDeadline(time.Now().Add(patience))
 	c.segs = c.segments()
 	for sent := 0; sent < len(b); {
 		n := len(b) - sent
@@ -61,7 +94,7 @@ func (c *conn) send(b []byte) error {
 		case c.split:
 			n = 1
 		}
-		_, err := c.tcp.Write(b[sent : sent+n])
+		_, err := c.in.Write(b[sent : sent+n])
 		sent += n
 		if err != nil {
 			if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
@@ -92,8 +125,8 @@ func (c *conn) segments() uint32 {
 // from a lossy broker.
 func (c *conn) fill(in time.Duration) error {
 	var b [64 << 10]byte
-	c.tcp.SetReadDeadline(time.Now().Add(in))
-	n, err := c.tcp.Read(b[:])
+	c.in.SetReadDeadline(time.Now().Add(in))
+	n, err := c.in.Read(b[:])
 	c.have = append(c.have, b[:n]...)
 	if errors.Is(err, syscall.ECONNRESET) && c.lossy {
 		c.lost = true
@@ -244,8 +277,17 @@ func (c *conn) open() error {
 
 // leave closes, and waits until the broker has closed too.
 func (c *conn) leave() {
-	c.tcp.CloseWrite()
-	c.tcp.SetReadDeadline(time.Now().Add(patience))
+	c.closeWrite()
+	c.tcp.SetDeadline(time.Now().Add(patience))
 	io.Copy(io.Discard, c.tcp)
 	c.tcp.Close()
+}
+
+// closeWrite says that no more will come, in TLS too.
+func (c *conn) closeWrite() error {
+	if s, ok := c.in.(*tls.Conn); ok {
+		s.SetWriteDeadline(time.Now().Add(patience))
+		s.CloseWrite() // fails where the handshake is not complete
+	}
+	return c.tcp.CloseWrite()
 }

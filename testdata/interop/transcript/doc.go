@@ -21,6 +21,8 @@
 //	# rule: TAG: WORDS      what follows proves this rule; rules.ok lists them all
 //	# differs: REASON       why brokers answer differently in this paragraph
 //	config: KEY = VALUE     of [limits]; nats-server has the same names
+//	config: tls = HOW       the listener has TLS: after-info, first (before INFO), or
+//	                        verify (after INFO, with certificates of clients)
 //	A> TEXT                 A sends TEXT and CRLF; such lines in a row are one burst
 //	A> EOF                  A closes
 //	A< TEXT                 the next that A gets is TEXT and CRLF
@@ -34,6 +36,7 @@
 //	A<1 TEXT                such lines in a row come in one TCP segment
 //	A<* TEXT                TEXT again and again, maybe cut short, then EOF
 //	A,B<% N L M REGEXP      N messages in all; each group 1 matches L to M times
+//	A~                      A begins TLS, and the handshake succeeds
 //	A=                      open, and nothing else came: PING is answered by PONG
 //	wait DURATION           time passes
 //	settle                  the broker has dealt with all that was sent and closed

@@ -92,7 +92,7 @@ func parse(name, text string) (*transcript, error) {
 var (
 	ruleLine   = regexp.MustCompile(`^([a-z0-9]+(?:-[a-z0-9]+)*): (.+)$`)
 	configLine = regexp.MustCompile(`^[a-z_]+ = \S+$`)
-	stepLine   = regexp.MustCompile(`^([A-Z][A-Za-z0-9]*(?:,[A-Z][A-Za-z0-9]*)*)(>|=|<[~?1*+%]?)(?: (.*))?$`)
+	stepLine   = regexp.MustCompile(`^([A-Z][A-Za-z0-9]*(?:,[A-Z][A-Za-z0-9]*)*)(>|=|~|<[~?1*+%]?)(?: (.*))?$`)
 )
 
 func (tr *transcript) parseLine(n int, line string) error {
@@ -151,7 +151,7 @@ func parseStep(line string) (s step, err error) {
 	switch {
 	case len(s.conns) > 1 && s.op != "<%":
 		err = fmt.Errorf("%s is for one connection", s.op)
-	case s.op == "=" && s.arg != "" || s.op != "=" && s.arg == "":
+	case (s.op == "=" || s.op == "~") != (s.arg == ""):
 		err = fmt.Errorf("%s with %q", s.op, s.arg)
 	case slices.Contains([]string{">", "<", "<?", "<1", "<*", "<+"}, s.op) && !s.special():
 		s.bytes, err = unescape(s.arg)

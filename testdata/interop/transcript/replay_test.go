@@ -76,11 +76,13 @@ func (r *replay) steps(steps []step) error {
 	switch s.op {
 	case ">":
 		if s.bytes == nil {
-			return c.tcp.CloseWrite()
+			return c.closeWrite()
 		}
 		return c.send(texts(steps))
 	case "=":
 		return c.open()
+	case "~":
+		return c.secure(r.broker.clientTLS())
 	case "<":
 		return r.receive(c, s)
 	case "<1":
@@ -115,7 +117,7 @@ func (r *replay) connect(name string, isInfo bool) error {
 		return err
 	}
 	r.conns[name] = c
-	if isInfo {
+	if isInfo || r.broker.tls == tlsFirst {
 		return nil
 	}
 	return c.greeting()

@@ -1,0 +1,68 @@
+package hostile
+
+import (
+	"testing"
+
+	"gatehouse/privsep"
+)
+
+// TestDrain sends every kind from every role once the broker has been told to
+// stop: what is refused then ends its sender, and the broker ends in order.
+func TestDrain(t *testing.T) {
+	for _, k := range kinds() {
+		t.Run(k.String(), func(t *testing.T) {
+			t.Parallel()
+			p := plan{Stage: stageDrain, Do: "cell", N: int(k)}
+			jobs := map[string]job{}
+			plans := map[string][]plan{}
+			for _, role := range []string{"dispatcher", "router", "cm/0"} {
+				id, err := privsep.ParseID(role)
+				must(t, err)
+				j := cellJob(id.Role.String(), stageDrain, k)
+				if k == privsep.KindSign && id.Role == privsep.RoleCM {
+					j.kind, j.reason = "SIGN", "key_use" // no TLS here
+				}
+				jobs[role], plans[role] = j, []plan{p}
+			}
+			b := startBroker(t, settings{plans: plans})
+			b.stop(0)
+			for role, j := range jobs {
+				j.drained(t, b, role)
+			}
+		})
+	}
+}
+
+// drained holds the log against a job that was done while the broker stopped.
+func (j *job) drained(t *testing.T, b *broker, role string) {
+	t.Helper()
+	pid := b.villain(role, 0)
+	refusals := b.log.all(func(l *line) bool { return l.pid() == pid && l.security() })
+	ends := b.log.all(func(l *line) bool { return l.pid() == pid && l.str("message") == "role ended" })
+	want := 0
+	if j.reason != "" {
+		want = 1
+	}
+	if len(refusals) != want || want == 1 && (refusals[0].str("reason") != j.reason || refusals[0].str("kind") != j.kind) {
+		t.Errorf("%s: refused by %v, want kind %q, reason %q", role, refusals, j.kind, j.reason)
+	}
+	// It may have left by itself before it was killed.
+	if len(ends) != 1 || want == 0 && ends[0].str("reason") != "exit 0" {
+		t.Errorf("%s: ended by %v", role, ends)
+	}
+}
+
+// TestStopWithoutRouter: a router that offends when it is told to stop is not
+// waited for, and the others end in order.
+func TestStopWithoutRouter(t *testing.T) {
+	p := plan{Stage: stageStop, Do: "cell", N: int(privsep.KindPeer)}
+	b := startBroker(t, settings{cms: 2, plans: map[string][]plan{"router": {p}}})
+	b.stop(0)
+	j := cellJob("router", stageRun, privsep.KindPeer)
+	j.drained(t, b, "router")
+	for _, l := range b.log.all(func(l *line) bool { return l.str("message") == "role ended" && l.str("role") != "router" }) {
+		if l.str("reason") != "exit 0" {
+			t.Errorf("%s", l.text)
+		}
+	}
+}
