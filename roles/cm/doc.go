@@ -12,7 +12,7 @@
 // over a protocol error is the router's instruction.
 //
 // One goroutine, locked to its thread, runs an edge-triggered event loop over
-// non-blocking sockets. Three laws hold it together:
+// non-blocking sockets; others are for TLS handshakes only. Three laws hold it together:
 //
 //   - The incoming ring is drained at all times, whatever the state of the
 //     outgoing ring or of any client. The router relies on it.
@@ -25,7 +25,44 @@
 // gets ready when the router has done with that one, and begins where the router
 // stands; its arena opens when all bodies of its predecessor are delivered.
 //
+// # TLS
+//
+// A connection of a TLS listener goes through the states of tlsState:
+//
+//	accept --> INFO, plaintext --> client's first byte --> handshake --> open
+//	       \___________handshake_first____________/   (INFO comes now)
+//
+// The handshake is crypto/tls in a goroutine, one of a bounded number that may
+// compute at once, since it takes a millisecond that the loop cannot spare. Until
+// it is over the goroutine alone reads and writes the socket; the loop tells it
+// of readiness, and closes the socket only after the goroutine has let go of it.
+// auth_timeout, from accept on, is the loop's to enforce, whatever the client or
+// the parent do or do not.
+//
+//	        ready, stop, signature
+//	loop ---------------------------> goroutine     workshop: the two lists and
+//	     <---------------------------               the bell that is rung when
+//	        finished, asks to sign                  one gets its first entry
+//
+// The private key is not here: signer hands the whole CertificateVerify input
+// to the loop, which sends SIGN with the connection's handoff ticket, paced below
+// what the parent takes for an attack. With key_use = "release" the key lies in
+// locked memory (package custody) and signs in the goroutine. Certificates are
+// numbered: a newer one is for new handshakes, whatever has begun ends with its
+// own. Sessions are never resumed: the keys of tickets would lie here.
+//
+// Afterwards the connection is the loop's and differs from a plaintext one in
+// two places alone: readSealed opens what was read before it is parsed, and
+// flushSealed seals output when it is about to be written. tls.Conn knows
+// nothing of sockets then: its transport takes from one buffer and adds to
+// another. No tls.Conn holds whole records when its turn is over, unless it is on
+// the ready list; and a turn is bounded in bytes and in time, since a record may
+// cost much more than its length (a key update).
+//
 // Files: cm.go (the loop), conn.go (a connection's life), input.go (bytes to
 // records), deliver.go (instructions to bytes), output.go (bytes to sockets),
-// timers.go (keepalive and deadlines), setup.go (the role's start).
+// timers.go (keepalive and deadlines), tls.go (states of TLS), handshake.go
+// (goroutines), sign.go (signatures), credential.go and adopt.go (certificates
+// and keys), transport.go (under crypto/tls), records.go (sealed bytes to
+// sockets and back), setup.go (the role's start).
 package cm

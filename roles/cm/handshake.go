@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"gatehouse/privsep"
 )
@@ -39,6 +40,11 @@ type workshop struct {
 	turns chan struct{} // as many as may compute at once
 	wg    sync.WaitGroup
 
+	// jobs goes to goroutines that have done one before: their stacks have
+	// grown. No more of them wait than may compute.
+	jobs chan *handshake
+	idle atomic.Int32
+
 	mu       sync.Mutex
 	bell     int          // rung when the first of these is put in
 	finished []*handshake // to be taken by the loop
@@ -54,11 +60,29 @@ var (
 	errSilent = errors.New("no handshake within auth_timeout")
 )
 
-// run is the goroutine.
-func (h *handshake) run() {
-	defer h.wg.Done()
-	h.err = h.shake()
-	h.post(&h.finished)
+// begin has a goroutine do h.
+func (w *workshop) begin(h *handshake) {
+	w.wg.Add(1)
+	select {
+	case w.jobs <- h:
+	default:
+		go w.serve(h)
+	}
+}
+
+// serve is a goroutine: one handshake, and others while it is needed.
+func (w *workshop) serve(h *handshake) {
+	for h != nil {
+		h.err = h.shake()
+		h.post(&h.finished)
+		w.wg.Done()
+		if int(w.idle.Add(1)) > cap(w.turns) {
+			w.idle.Add(-1)
+			return
+		}
+		h = <-w.jobs // nil: closed
+		w.idle.Add(-1)
+	}
 }
 
 // shake never panics: what a client sends must not end the process.

@@ -30,7 +30,6 @@ func Main() error {
 	if err != nil {
 		return err
 	}
-
 	m.alone = true
 
 	// Empty root, own uid, no capability, no new privileges; proved.

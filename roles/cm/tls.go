@@ -79,7 +79,7 @@ func (m *cm) newTLS() error {
 	}
 	m.tls.bells = [2]int{near, far}
 	m.tls.sealed = pool{size: sealedSize, limit: sealedLimit}
-	m.tls.shop = &workshop{bell: far, turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	m.tls.shop = &workshop{bell: far, turns: make(chan struct{}, runtime.GOMAXPROCS(0)), jobs: make(chan *handshake)}
 	return m.poll.Add(near, tokenTLS, privsep.In|privsep.Edge)
 }
 
@@ -171,8 +171,7 @@ func (m *cm) startHandshake(c *conn) {
 	t.state, t.hs = tlsShaking, h
 	s.cred.users++
 	s.running++
-	s.shop.wg.Add(1)
-	go h.run()
+	s.shop.begin(h)
 }
 
 // stopHandshake has the goroutine end; the socket stays until it has.
@@ -291,6 +290,7 @@ func (m *cm) closeTLS() {
 		}
 	}
 	m.tls.shop.wg.Wait()
+	close(m.tls.shop.jobs)
 	finished, _ := m.tls.shop.collect()
 	for _, h := range finished {
 		privsep.CloseFD(h.fd)
