@@ -37,6 +37,8 @@ fi
 # The binary and the transcripts are no inputs that go test knows of.
 run testdata/interop -count=1 -p 1 ./...
 run testdata/peers -count=1 ./...
+# A package of this module; the go command does not find it by itself here.
+run . -count=1 ./testdata/hostile
 # One at a time, and again if need be: some of these tests give two messages 10 ms
 # together, which a virtual machine's own wake-ups take at times, whatever the
 # broker. What needed a second try is counted; run.sh -n 5 alone allows none.

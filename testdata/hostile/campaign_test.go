@@ -56,7 +56,12 @@ func spare(role string) int {
 func cm(n int) string { return fmt.Sprintf("cm/%d", n) }
 
 // campaign spreads the jobs over as many brokers as it takes.
-func campaign(t *testing.T, jobs []job) {
+func campaign(t *testing.T, jobs []job) { campaignWith(t, jobs, settings{}, nil) }
+
+// campaignWith does so with brokers of some kind, and with something going on
+// beside the offences.
+func campaignWith(t *testing.T, jobs []job, s settings, beside func(*broker) (stop func())) {
+	s.cms = villainous + calmCMs
 	by := map[string][]job{}
 	for _, j := range jobs {
 		by[j.role] = append(by[j.role], j)
@@ -69,7 +74,8 @@ func campaign(t *testing.T, jobs []job) {
 		}
 		t.Run(fmt.Sprintf("broker %d", n), func(t *testing.T) {
 			t.Parallel()
-			a := &action{b: startBroker(t, settings{cms: villainous + calmCMs}), t: t, queues: map[string][]job{}}
+			a := newAction(t, startBroker(t, s))
+			a.beside = beside
 			a.run(share)
 		})
 	}
@@ -81,6 +87,12 @@ type action struct {
 	t        *testing.T
 	queues   map[string][]job // by component
 	villains map[int]bool     // all pids there were
+	beside   func(*broker) (stop func())
+	done     map[string]int // jobs by component
+}
+
+func newAction(t *testing.T, b *broker) *action {
+	return &action{b: b, t: t, queues: map[string][]job{}, done: map[string]int{}}
 }
 
 func (a *action) run(share map[string][]job) {
@@ -101,6 +113,9 @@ func (a *action) run(share map[string][]job) {
 		a.queues["dispatcher"] = share["dispatcher"]
 	}
 	files := openFiles(a.t, a.b.pid)
+	if a.beside != nil {
+		defer a.beside(a.b)()
+	}
 	a.commit(slices.Collect(maps.Keys(a.queues)))
 	calm.end(a.t)
 	if len(share["router"]) > 0 { // without a router there are no messages
@@ -128,9 +143,10 @@ func (a *action) commit(roles []string) {
 	a.villains = map[int]bool{}
 	for _, role := range roles {
 		a.villains[before[role]] = true // it is not the one to be waited for
-		for n := range a.queues[role] {
+		for n := a.done[role]; n < len(a.queues[role]); n++ {
 			a.villains[a.turn(role, n)] = true
 		}
+		a.done[role] = len(a.queues[role])
 	}
 	for _, role := range roles {
 		if a.b.log.find(patience, func(l *line) bool {

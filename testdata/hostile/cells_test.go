@@ -14,6 +14,13 @@ var offences = map[string]offence{
 	"fds":                         (*villain).fds,
 	"claim":                       (*villain).claim,
 	"peer":                        (*villain).peerCell,
+	"refused calls":               (*villain).refusedCalls,
+	"deadly call":                 (*villain).deadlyCall,
+	"segments":                    (*villain).segments,
+	"sign":                        (*villain).signCase,
+	"leak":                        (*villain).leak,
+	"foreign":                     (*villain).foreign,
+	"flood of signs":              (*villain).floodSigns,
 	"accomplice child":            (*villain).sendHelper,
 	"accomplice child claiming":   (*villain).sendHelper,
 	"accomplice sibling":          (*villain).sendHelper,
@@ -81,6 +88,7 @@ func (v *villain) cell() error {
 // TestCells sends every kind from every role in every stage before the stop, and
 // wants what is in the table served, and all else refused.
 func TestCells(t *testing.T) {
+	t.Parallel()
 	var jobs []job
 	for _, role := range []string{"dispatcher", "router", "cm"} {
 		for _, stage := range []string{stageBoot, stageSetup, stageRun} {

@@ -9,6 +9,7 @@ import (
 // TestDrain sends every kind from every role once the broker has been told to
 // stop: what is refused then ends its sender, and the broker ends in order.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	for _, k := range kinds() {
 		t.Run(k.String(), func(t *testing.T) {
 			t.Parallel()
@@ -55,6 +56,7 @@ func (j *job) drained(t *testing.T, b *broker, role string) {
 // TestStopWithoutRouter: a router that offends when it is told to stop is not
 // waited for, and the others end in order.
 func TestStopWithoutRouter(t *testing.T) {
+	t.Parallel()
 	p := plan{Stage: stageStop, Do: "cell", N: int(privsep.KindPeer)}
 	b := startBroker(t, settings{cms: 2, plans: map[string][]plan{"router": {p}}})
 	b.stop(0)

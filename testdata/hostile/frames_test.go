@@ -197,6 +197,7 @@ func (v *villain) frameCase() error {
 // TestFrames sends each wrong frame from a cm, and of each class of them one from
 // the other roles too.
 func TestFrames(t *testing.T) {
+	t.Parallel()
 	var jobs []job
 	everywhere := []string{"empty packet", "LOG of too much", "MAC zero", "replay", "10000 LOG", "channel closed"}
 	for name, c := range frameCases {
@@ -250,6 +251,7 @@ func answered(want syscall.Errno) func(*testing.T, *broker, int) {
 
 // TestFDs: the kernel takes no fd for the parent.
 func TestFDs(t *testing.T) {
+	t.Parallel()
 	var jobs []job
 	for _, role := range []string{"cm", "dispatcher", "router"} {
 		for _, n := range fdCounts {
@@ -266,6 +268,7 @@ func TestFDs(t *testing.T) {
 // TestFirstStart: a role that offends before it is ready, at the first start of
 // the broker, ends it with one line and nothing left behind.
 func TestFirstStart(t *testing.T) {
+	t.Parallel()
 	for _, p := range []plan{
 		{Stage: stageBoot, Do: "cell", N: int(privsep.KindLog)},
 		{Stage: stageSetup, Do: "cell", N: int(privsep.KindStats)},

@@ -15,6 +15,7 @@ import (
 // TestImpostors: a process that has the socket, the key and the number of the
 // next message is refused all the same.
 func TestImpostors(t *testing.T) {
+	t.Parallel()
 	var jobs []job
 	for _, role := range []string{"cm", "dispatcher", "router"} {
 		for _, who := range []string{"child", "sibling", "root", "child claiming", "sibling claiming"} {
@@ -63,6 +64,7 @@ func (v *villain) claim() error {
 
 // TestClaims: the kernel lets nobody claim to be another.
 func TestClaims(t *testing.T) {
+	t.Parallel()
 	var jobs []job
 	for n, c := range claims {
 		for _, role := range []string{"cm", "dispatcher", "router"} {
@@ -108,6 +110,7 @@ func (v *villain) peerCell() error {
 // TestPeers sends every kind from a cm to the dispatcher, which has it killed,
 // and what a cm does not take from a dispatcher to a cm, which hangs up.
 func TestPeers(t *testing.T) {
+	t.Parallel()
 	var fromCM, fromDispatcher []job
 	add := func(k privsep.Kind, s string) {
 		p := plan{Stage: stageRun, Do: "peer", N: int(k), S: s}

@@ -56,7 +56,7 @@ func tests(m *testing.M) int {
 	}
 	flag.Parse()
 	// Brokers mostly wait: for the delays that follow deaths.
-	if err := flag.Set("test.parallel", "5"); err != nil {
+	if err := flag.Set("test.parallel", "8"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
