@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -21,8 +22,10 @@ var (
 
 // Channel is one end of a line between two processes: whole messages, in
 // order, each authenticated and held against the rules before anything decodes
-// it. Nothing blocks but the Wait variants. One goroutine only.
+// it. Nothing blocks but the Wait variants. Send may be called by any goroutine,
+// all else by one.
 type Channel struct {
+	sending sync.Mutex
 	fd      int // -1 once closed
 	phase   Phase
 	in, out direction
@@ -53,10 +56,16 @@ func (c *Channel) Peer() Role { return c.in.from }
 func (c *Channel) Phase() Phase { return c.phase }
 
 // SetPhase goes on to phase p. There is no way back: an earlier one is ignored.
-func (c *Channel) SetPhase(p Phase) { c.phase = max(c.phase, p) }
+func (c *Channel) SetPhase(p Phase) {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	c.phase = max(c.phase, p)
+}
 
 // Close closes the socket. Further calls are harmless.
 func (c *Channel) Close() {
+	c.sending.Lock()
+	defer c.sending.Unlock()
 	if c.fd >= 0 {
 		closeFD(c.fd)
 		c.fd = -1
@@ -81,6 +90,8 @@ func (m *Message) CloseFDs() {
 // (the peer is gone; what it had sent can still be received), ErrClosed,
 // *PermitError. None of them closes the channel.
 func (c *Channel) Send(k Kind, payload []byte, fds ...int) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
 	if c.fd < 0 {
 		return ErrClosed
 	}

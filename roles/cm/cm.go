@@ -102,7 +102,8 @@ func (m *cm) run() error {
 		}
 		m.publish()
 		m.tick()
-		m.sendSigns()
+		m.fromHandshakes()
+		m.tls.asking.resume(m.now)
 		if m.stopping && m.finish() {
 			return nil
 		}
@@ -172,7 +173,12 @@ func (m *cm) wait(worked bool) error {
 	default:
 		timeout = m.timeout()
 	}
+	m.tls.shop.asleep.Store(true)
+	if m.tls.shop.posted.Load() {
+		timeout = 0
+	}
 	ready, err := m.poll.Wait(timeout)
+	m.tls.shop.asleep.Store(false)
 	if err != nil {
 		return err
 	}
@@ -200,7 +206,7 @@ func (m *cm) event1(e privsep.Ready) error {
 		}
 		return nil
 	case tokenTLS:
-		m.fromHandshakes()
+		m.bellRung()
 		return nil
 	}
 	c := m.conns[e.Token-tokenConn]

@@ -21,6 +21,7 @@ type handshake struct {
 	conn *tls.Conn
 	from *privsep.ConnHandoff // what the parent wants to know before it signs
 	*workshop
+	asking *asking
 
 	ready  chan struct{} // of capacity 1: the socket's state has changed
 	stop   chan struct{} // closed by the loop: the connection has ended
@@ -30,8 +31,8 @@ type handshake struct {
 	request signRequest
 	err     error // the result
 
-	// The loop's.
-	stopped bool
+	// Under asking's lock.
+	stopped bool   // the loop has ended the connection
 	id      uint64 // of the SIGN that was sent, 0: none
 }
 
@@ -45,8 +46,11 @@ type workshop struct {
 	jobs chan *handshake
 	idle atomic.Int32
 
+	asleep atomic.Bool // the loop: ring the bell
+	posted atomic.Bool // one of the lists is not empty
+
 	mu       sync.Mutex
-	bell     int          // rung when the first of these is put in
+	bell     int
 	finished []*handshake // to be taken by the loop
 	requests []*handshake // for signatures
 }
@@ -134,13 +138,14 @@ func (h *handshake) rest() {
 	}
 }
 
-// post puts h in one of the two lists for the loop.
+// post puts h in one of the two lists for the loop. Either the loop sees posted
+// before it sleeps, or asleep is seen here.
 func (h *handshake) post(list *[]*handshake) {
 	h.mu.Lock()
-	first := len(h.finished)+len(h.requests) == 0
 	*list = append(*list, h)
+	h.posted.Store(true)
 	h.mu.Unlock()
-	if first {
+	if h.asleep.Swap(false) {
 		privsep.Ring(h.bell)
 	}
 }
@@ -151,6 +156,7 @@ func (w *workshop) collect() (finished, requests []*handshake) {
 	defer w.mu.Unlock()
 	finished, requests = w.finished, w.requests
 	w.finished, w.requests = nil, nil
+	w.posted.Store(false)
 	return finished, requests
 }
 

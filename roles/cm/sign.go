@@ -9,6 +9,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"sync"
+	"time"
 
 	"gatehouse/privsep"
 )
@@ -97,10 +99,13 @@ type signRequest struct {
 	input  []byte
 }
 
-// ask has the loop ask the parent, and waits for the answer.
+// ask asks the parent, or has the loop do so when it must wait, and waits for the
+// answer.
 func (h *handshake) ask(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 	h.request = signRequest{scheme, message}
-	h.post(&h.requests)
+	if !h.asking.now(h) {
+		h.post(&h.requests)
+	}
 	h.rest()
 	select {
 	case s := <-h.signed:
@@ -113,10 +118,14 @@ func (h *handshake) ask(scheme tls.SignatureScheme, message []byte) ([]byte, err
 	}
 }
 
-// asking is the loop's part in signatures: it sends what the goroutines want
-// signed, in order and no faster than the parent allows.
+// asking asks for signatures, in order and no faster than the parent allows.
+// What can be sent at once is sent by the goroutine that wants it.
 type asking struct {
-	queue  []*handshake
+	parent *privsep.Channel
+	rate   int // a second
+
+	mu     sync.Mutex
+	queue  []*handshake          // what could not be sent, for the loop
 	sent   map[uint64]*handshake // by id
 	lastID uint64
 	tokens float64
@@ -125,25 +134,51 @@ type asking struct {
 
 // pace adds the tokens that time has brought: rate a second, half of that at
 // most, so that the parent, which allows rate at once, never sees too many.
-func (a *asking) pace(rate int, now int64) {
-	most := max(float64(rate)/2, 1)
+func (a *asking) pace(now int64) {
+	most := max(float64(a.rate)/2, 1)
 	if a.sent == nil {
 		a.sent, a.tokens, a.at = make(map[uint64]*handshake), most, now
 	}
-	a.tokens = min(a.tokens+float64(now-a.at)*float64(rate)/1e9, most)
-	a.at = now
+	a.tokens = min(a.tokens+float64(max(now-a.at, 0))*float64(a.rate)/1e9, most)
+	a.at = max(now, a.at)
 }
 
-// sendSigns sends what may be sent now.
-func (m *cm) sendSigns() {
-	a := &m.tls.asking
+// now tells whether h could be sent without waiting.
+func (a *asking) now(h *handshake) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.queue) > 0 {
+		return false
+	}
+	a.pace(int64(time.Since(clock)))
+	return a.tokens >= 1 && a.send(h)
+}
+
+// later takes over those that have to wait.
+func (a *asking) later(hs []*handshake) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.queue = append(a.queue, hs...)
+}
+
+// waiting tells whether there are any.
+func (a *asking) waiting() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.queue) > 0
+}
+
+// resume sends what may be sent now of what had to wait.
+func (a *asking) resume(now int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if len(a.queue) == 0 {
 		return
 	}
-	a.pace(m.cfg.TLS.SignRate, m.now)
+	a.pace(now)
 	sent := 0
 	for _, h := range a.queue {
-		if !h.stopped && (a.tokens < 1 || !m.sendSign(h)) {
+		if !h.stopped && (a.tokens < 1 || !a.send(h)) {
 			break
 		}
 		sent++
@@ -154,14 +189,13 @@ func (m *cm) sendSigns() {
 	}
 }
 
-// sendSign tells whether h is done with: sent, or never to be.
-func (m *cm) sendSign(h *handshake) bool {
-	a := &m.tls.asking
+// send tells whether h is done with: sent, or never to be.
+func (a *asking) send(h *handshake) bool {
 	s := privsep.Sign{
 		ID: a.lastID + 1, Number: h.cred.number, Scheme: uint16(h.request.scheme), Listener: h.from.Listener,
 		UID: h.from.UID, Issued: h.from.Issued, Ticket: h.from.Ticket, Input: h.request.input,
 	}
-	switch err := m.parent.Send(privsep.KindSign, s.Append(nil)); err {
+	switch err := a.parent.Send(privsep.KindSign, s.Append(nil)); err {
 	case nil:
 	case privsep.ErrAgain:
 		return false
@@ -176,18 +210,38 @@ func (m *cm) sendSign(h *handshake) bool {
 	return true
 }
 
+// forget drops a request whose connection has ended.
+func (a *asking) forget(h *handshake) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h.stopped = true
+	if h.id != 0 {
+		delete(a.sent, h.id)
+		h.id = 0
+	}
+}
+
+// answered gives the handshake that request id was for, nil if its connection
+// has ended.
+func (a *asking) answered(id uint64) *handshake {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	h := a.sent[id]
+	if h != nil {
+		delete(a.sent, id)
+		h.id = 0
+	}
+	return h
+}
+
 // takeSigned passes a signature on to the handshake that waits for it.
 func (m *cm) takeSigned(msg *privsep.Message) error {
 	var s privsep.Signed
 	if err := s.Parse(msg.Payload); err != nil {
 		return err
 	}
-	h := m.tls.asking.sent[s.ID]
-	if h == nil {
-		return nil // its connection has ended
+	if h := m.tls.asking.answered(s.ID); h != nil {
+		h.signed <- append([]byte(nil), s.Signature...)
 	}
-	delete(m.tls.asking.sent, s.ID)
-	h.id = 0
-	h.signed <- append([]byte(nil), s.Signature...)
 	return nil
 }

@@ -47,7 +47,7 @@ func (m *cm) timeout() time.Duration {
 	if len(m.waiting)+len(m.behind) > 0 && (next < 0 || m.nextFast < next) {
 		next = m.nextFast
 	}
-	if len(m.tls.asking.queue) > 0 && (next < 0 || m.now+int64(signTick) < next) {
+	if m.tls.asking.waiting() && (next < 0 || m.now+int64(signTick) < next) {
 		next = m.now + int64(signTick)
 	}
 	if next < 0 {

@@ -79,6 +79,7 @@ func (m *cm) newTLS() error {
 	}
 	m.tls.bells = [2]int{near, far}
 	m.tls.sealed = pool{size: sealedSize, limit: sealedLimit}
+	m.tls.asking.parent, m.tls.asking.rate = m.parent, m.cfg.TLS.SignRate
 	m.tls.shop = &workshop{bell: far, turns: make(chan struct{}, runtime.GOMAXPROCS(0)), jobs: make(chan *handshake)}
 	return m.poll.Add(near, tokenTLS, privsep.In|privsep.Edge)
 }
@@ -165,7 +166,7 @@ func (m *cm) startHandshakes() {
 
 func (m *cm) startHandshake(c *conn) {
 	s, t := &m.tls, c.tls
-	h := &handshake{c: c, fd: c.fd, cred: s.cred, from: t.from, workshop: s.shop,
+	h := &handshake{c: c, fd: c.fd, cred: s.cred, from: t.from, workshop: s.shop, asking: &s.asking,
 		ready: make(chan struct{}, 1), stop: make(chan struct{}), signed: make(chan []byte, 1)}
 	h.conn = tls.Server(&transport{hs: h, rec: &s.rec}, s.cred.config)
 	t.state, t.hs = tlsShaking, h
@@ -176,24 +177,26 @@ func (m *cm) startHandshake(c *conn) {
 
 // stopHandshake has the goroutine end; the socket stays until it has.
 func (m *cm) stopHandshake(h *handshake) {
-	h.stopped = true
+	m.tls.asking.forget(h)
 	close(h.stop)
 	m.poll.Del(h.fd)
-	if h.id != 0 {
-		delete(m.tls.asking.sent, h.id)
-		h.id = 0
+}
+
+// bellRung only wakes the loop; fromHandshakes follows in its next round.
+func (m *cm) bellRung() {
+	if m.tls.rung++; m.tls.rung >= privsep.DrainEvery {
+		m.tls.rung = 0
+		privsep.DrainBell(m.tls.bells[0])
 	}
 }
 
 // fromHandshakes takes what the goroutines have for the loop.
 func (m *cm) fromHandshakes() {
-	if m.tls.rung++; m.tls.rung >= privsep.DrainEvery {
-		m.tls.rung = 0
-		privsep.DrainBell(m.tls.bells[0])
+	if !m.tls.shop.posted.Load() {
+		return
 	}
 	finished, requests := m.tls.shop.collect()
-	m.tls.asking.queue = append(m.tls.asking.queue, requests...)
-	m.sendSigns()
+	m.tls.asking.later(requests)
 	for _, h := range finished {
 		m.tls.running--
 		h.cred.users--
