@@ -301,6 +301,31 @@ func TestRelease(t *testing.T) {
 	})
 }
 
+// TLS 1.2 is there when it is asked for, nothing older.
+func TestOldVersion(t *testing.T) {
+	for _, kind := range []string{"p256", "rsa", "ed25519"} {
+		t.Run(kind, func(t *testing.T) {
+			g := newRig(t, func(s *privsep.Settings) { s.TLS.Release, s.TLS.Min = true, tls.VersionTLS12 })
+			key := newKey(t, kind)
+			der, err := x509.MarshalPKCS8PrivateKey(key)
+			g.check(err)
+			cfg := trusting(g.certificate(1, key))
+			g.release(1, der)
+			cfg.MaxVersion = tls.VersionTLS12
+			c := g.client(cfg)
+			transfer(t, c, 1<<20, false)
+			if v := c.ConnectionState().Version; v != tls.VersionTLS12 {
+				t.Errorf("version %x", v)
+			}
+			cfg.MaxVersion = tls.VersionTLS11
+			cfg.MinVersion = tls.VersionTLS10
+			if _, err := g.handshake(cfg); err == nil {
+				t.Error("TLS 1.1 is spoken")
+			}
+		})
+	}
+}
+
 func (g *rig) release(n uint32, der []byte) {
 	g.t.Helper()
 	fd := keyMemory(g.t, der)
