@@ -31,6 +31,7 @@ func (m *cm) tick() {
 	}
 	m.nextFast = m.now + int64(fastTick)
 	m.deadlines()
+	m.tidy()
 	m.stopped()
 	if m.now >= m.nextSlow {
 		m.nextSlow = m.now + int64(m.slowEvery)
@@ -44,7 +45,7 @@ func (m *cm) timeout() time.Duration {
 	if m.live > 0 {
 		next = m.nextSlow
 	}
-	if len(m.waiting)+len(m.behind) > 0 && (next < 0 || m.nextFast < next) {
+	if (len(m.waiting)+len(m.behind) > 0 || m.tls.untidy != 0) && (next < 0 || m.nextFast < next) {
 		next = m.nextFast
 	}
 	if m.tls.asking.waiting() && (next < 0 || m.now+int64(signTick) < next) {

@@ -50,6 +50,8 @@ const (
 
 // tlsSide is the cm's part in TLS, all the loop's but for shop.
 type tlsSide struct {
+	untidy  int64 // when a released key was used last, 0: all is swept
+	tidied  int64
 	shop    *workshop
 	rung    int // edges of the bell since it was read
 	bells   [2]int
@@ -199,6 +201,9 @@ func (m *cm) fromHandshakes() {
 	m.tls.asking.later(requests)
 	for _, h := range finished {
 		m.tls.running--
+		if h.cred.key != nil {
+			m.tls.untidy = m.now
+		}
 		h.cred.users--
 		h.cred.release()
 		switch {

@@ -26,6 +26,8 @@ func TestMain(m *testing.M) {
 			os.Exit(child(os.Args[2]))
 		case accompliceFlag:
 			os.Exit(accomplice())
+		case peekFlag:
+			os.Exit(peek(os.Args[2]))
 		case "serve", "status":
 			serve := func(cfg *parent.Config, source string) error { return parent.Serve(cfg, source, "hostile") }
 			os.Exit(cli.Main(os.Args, cli.Env{Version: "hostile", Serve: serve, Debug: roles.Debug}))

@@ -272,7 +272,7 @@ func said(answer string) func(*testing.T, *broker, int) {
 func TestForeignTickets(t *testing.T) {
 	t.Parallel()
 	id := newIdentity(t, "P-256", "sign")
-	b := startBroker(t, settings{cms: 3, tls: id, limits: "auth_timeout = \"10s\""})
+	b := startBroker(t, settings{cms: 3, tls: id, limits: "auth_timeout = \"500ms\""})
 	defer b.knock()()
 	a := newAction(t, b)
 	a.queues["cm/0"] = []job{{role: "cm", plan: plan{Stage: stageRun, Do: "leak"}}}
@@ -296,6 +296,7 @@ func TestForeignTickets(t *testing.T) {
 	// A key that has been replaced does not sign, which is no offence.
 	must(t, b.cmd.Process.Signal(syscall.SIGHUP))
 	await(t, "a second key", func() bool { return b.status().Key.Number == 2 })
+	await(t, "the end of the first", func() bool { return len(secretMappings(t, b.pid)) == 1 })
 	a.queues["cm/2"] = []job{{role: "cm", plan: plan{Stage: stageRun, Do: "sign", S: "sound"}, check: said("none")}}
 	a.commit([]string{"cm/2"})
 	a.judge()
