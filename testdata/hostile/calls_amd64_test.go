@@ -17,6 +17,13 @@ import (
 // killed as an outcome: the process was ended for the attempt (SIGSYS).
 const killed = "SIGSYS"
 
+// The numbers are this processor's.
+func init() {
+	offences["refused calls"] = (*villain).refusedCalls
+	offences["deadly call"] = (*villain).deadlyCall
+	offences["segments"] = (*villain).segments
+}
+
 // call is a system call that a role has no right to, made with the arguments of
 // somebody who means it.
 type call struct {
