@@ -32,6 +32,7 @@ func (m *cm) tick() {
 	m.nextFast = m.now + int64(fastTick)
 	m.deadlines()
 	m.stopped()
+	m.stuck()
 	if m.now >= m.nextSlow {
 		m.nextSlow = m.now + int64(m.slowEvery)
 		m.keepalive()
