@@ -27,5 +27,5 @@
 //
 // Files: cm.go (the loop), conn.go (a connection's life), input.go (bytes to
 // records), deliver.go (instructions to bytes), output.go (bytes to sockets),
-// timers.go (keepalive and deadlines), setup.go (the role's start).
+// timers.go (keepalive and deadlines), stuck.go (bodies held up), setup.go (the role's start).
 package cm
