@@ -21,20 +21,22 @@ type link struct {
 	in         *store.Consumer
 	out        *store.Producer
 	named      *store.Named // of the cm's arena
-	returns    *store.Returns
-	note       note       // about the cm's arena
-	accused    time.Time  // the cm, when last, of not finishing
-	seq        uint64     // number of the last body in it
-	before     uint64     // up to this position of in an earlier router may have routed
-	bell       int        // doorbell fd, -1 before it is known
-	wakes      int        // edges seen on bell since it was last read
-	due        bool       // bell, for what was published
-	sessions   []*session // by slot
+	seq        uint64       // number of the last body in it
+	before     uint64       // up to this position of in an earlier router may have routed
+	bell       int          // doorbell fd, -1 before it is known
+	wakes      int          // edges seen on bell since it was last read
+	due        bool         // bell, for what was published
+	sessions   []*session   // by slot
 	open       int
 
 	// to collects the recipients of the message at hand on this cm.
 	to  []byte
 	toN int
+
+	// Off the message path, so behind what is on it.
+	returns *store.Returns
+	note    note      // about the cm's arena
+	accused time.Time // the cm, when last, of what a note is about
 }
 
 // session returns the session of a connection, nil if it has ended.

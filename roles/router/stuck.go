@@ -26,10 +26,12 @@ type debt struct {
 	waited time.Duration // as this role has seen the time pass, asleep or stopped it sees none
 }
 
-// looks is how often a note is looked at within stall_timeout.
-const looks = 8
+// lookMax bounds how seldom a note is looked at.
+const lookMax = 500 * time.Millisecond
 
-func (r *router) lookEvery() time.Duration { return max(r.cfg.StallTimeout/looks, time.Millisecond) }
+func (r *router) lookEvery() time.Duration {
+	return min(max(r.cfg.StallTimeout/8, time.Millisecond), lookMax)
+}
 
 // pause is how long the router sleeps if nobody rings: for ever without a note.
 func (r *router) pause() time.Duration {

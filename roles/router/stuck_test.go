@@ -114,7 +114,7 @@ func TestHeldUp(t *testing.T) {
 			if h.pass(limit) != 0 {
 				t.Error("ended early")
 			}
-			if n := h.pass(limit / looks); n != 1 {
+			if n := h.pass(h.r.lookEvery()); n != 1 {
 				t.Errorf("%d faults", n)
 			}
 			if n := h.pass(3 * limit); n < 2 || n > 3 {
