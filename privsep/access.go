@@ -31,6 +31,7 @@ var grants = map[Role][]grant{
 		{SegRingDownData, all, all},
 		{SegRingDownHead, all, none},
 		{SegNamed, all, all},
+		{SegReturns, all, none},
 	},
 	RoleCM: {
 		{SegRingUpData, own, own},

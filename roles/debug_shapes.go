@@ -53,6 +53,7 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 	store.KindCongested: shape(func(c *coder, r *store.RecCongested) { conn(c, &r.Conn) }),
 	store.KindRelieved:  shape(func(c *coder, r *store.RecRelieved) { conn(c, &r.Conn) }),
 	store.KindReset:     shape(func(c *coder, r *store.RecReset) { ident(c, "generation", &r.Generation) }),
+	store.KindStuck:     shape(func(c *coder, r *store.RecStuck) { seq(c, &r.Seq) }),
 
 	store.KindDeliver: shape(func(c *coder, r *store.InsDeliver) {
 		ident(c, "arena", &r.Arena)

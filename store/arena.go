@@ -140,6 +140,24 @@ func (a *Arena) Reclaim() int {
 	return n
 }
 
+// Stuck reclaims and returns the number of the body that this ended at, when the
+// router has named cms for it of which one has not finished; else 0.
+func (a *Arena) Stuck() uint64 {
+	a.Reclaim()
+	seq := a.oldest
+	switch {
+	case a.old:
+		seq = uint64(a.looked)
+	case a.oldest == a.next:
+		return 0
+	}
+	last, cms := a.named.Get(seq)
+	if !a.old && last != seq || a.all(cms, last) {
+		return 0
+	}
+	return last
+}
+
 // finished tells whether the router has named the cms that get body seq, and the
 // word of each carries seq.
 func (a *Arena) finished(seq uint64) bool {

@@ -168,6 +168,50 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+// What the owner waits for: the oldest body, if it is named and not finished; of
+// a predecessor's, any.
+func TestArenaStuck(t *testing.T) {
+	a := newArena(t, 16<<10, 3)
+	want := func(seq uint64, what string) {
+		t.Helper()
+		if got := a.Stuck(); got != seq {
+			t.Fatalf("%s: stuck at %d, want %d", what, got, seq)
+		}
+	}
+	want(0, "empty")
+	for range 5 {
+		a.Alloc(100)
+	}
+	want(0, "not routed")
+	a.router.Set(1, 0b010)
+	a.router.Set(2, 0b110)
+	a.router.Set(3, 0b000)
+	want(1, "named")
+	a.mine[2].Done(0, 2)
+	want(1, "a later one is finished")
+	a.mine[1].Done(0, 1)
+	want(2, "the first is finished")
+	a.mine[1].Done(0, 2+16)
+	want(2, "another number")
+	a.mine[1].Done(0, 2)
+	want(0, "the rest is not routed")
+	if _, bodies := a.Used(); bodies != 2 {
+		t.Fatalf("%d bodies", bodies)
+	}
+	a.router.Set(4, 0b101)
+	a.router.Set(5, 0b100)
+	check(t, a.open())
+	a.router.Drop(0)
+	want(4, "a predecessor's")
+	a.mine[2].Done(0, 4)
+	want(5, "a predecessor's, the next")
+	a.mine[2].Done(0, 5)
+	want(0, "all finished")
+	if _, _, ok := a.Alloc(1); !ok {
+		t.Fatal("nothing given out")
+	}
+}
+
 // A successor gives nothing out while others may read its predecessor's bodies,
 // numbers go on, and nothing that the predecessor wrote counts.
 func TestArenaSuccessor(t *testing.T) {
@@ -259,6 +303,15 @@ func TestReturnsBounds(t *testing.T) {
 				t.Fatal("a word was written")
 			}
 		}
+	}
+	a.mine[0].Done(1, 17)
+	for arena, want := range []bool{false, true} {
+		if a.mine[0].Has(arena, 17) != want || a.mine[0].Has(arena, 1) {
+			t.Fatalf("the word for body 17 of arena %d", arena)
+		}
+	}
+	if a.mine[0].Has(-1, 0) || a.mine[0].Has(2, 0) || a.mine[0].Has(1, 1<<48|17) {
+		t.Fatal("has what there is not")
 	}
 	a.mine[1].Done(0, ^uint64(0))
 	if a.seen[1].Clear(); a.mine[1].row(0)[15].Load() != seqMask {

@@ -68,7 +68,9 @@
 //     by who reads it. Consumer: stop reading, or have what it did not read
 //     overwritten. Either may ring, or not ring, the other.
 //   - cm, with its words: not finish what it was named for, which fills other cms'
-//     arenas until it has ended. A word for anything else has no effect.
+//     arenas until it has ended. The owner tells the router (RecStuck), which finds
+//     the cm by its own entry, that cm's word and how far it has read, and has it
+//     ended. A word for anything else has no effect.
 //   - cm, with its arena: change its own clients' bodies at any time; a reader
 //     copies once and decides nothing by them.
 //   - router: anything about who gets which message.

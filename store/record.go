@@ -34,6 +34,7 @@ const (
 	KindCongested
 	KindRelieved
 	KindReset
+	KindStuck
 )
 
 // Instructions of the router.
@@ -61,6 +62,7 @@ var kinds = map[RecKind]struct {
 	KindCongested: {"CONGESTED", func() Record { return new(RecCongested) }},
 	KindRelieved:  {"RELIEVED", func() Record { return new(RecRelieved) }},
 	KindReset:     {"RESET", func() Record { return new(RecReset) }},
+	KindStuck:     {"STUCK", func() Record { return new(RecStuck) }},
 	KindDeliver:   {"DELIVER", func() Record { return new(InsDeliver) }},
 	KindSend:      {"SEND", func() Record { return new(InsSend) }},
 	KindSession:   {"SESSION", func() Record { return new(InsSession) }},

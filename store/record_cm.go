@@ -251,3 +251,34 @@ func (r *RecReset) Parse(rec []byte) error {
 	r.Generation = le.Uint64(rec[headSize:])
 	return nil
 }
+
+// RecStuck says that the arena of the cm waits for body Seq, and has for a while:
+// a cm that was named for it has not reported it as finished.
+type RecStuck struct{ Seq uint64 } // 48 bits
+
+const stuckSize = headSize + 8
+
+// Size returns the encoded size in bytes.
+func (r *RecStuck) Size() int { return stuckSize }
+
+// Put encodes r.
+func (r *RecStuck) Put(dst []byte) int {
+	putHead(dst, KindStuck, 0, 0, Conn{})
+	le.PutUint64(dst[headSize:], r.Seq&seqMask)
+	return stuckSize
+}
+
+// Parse decodes rec.
+func (r *RecStuck) Parse(rec []byte) error {
+	*r = RecStuck{}
+	small, wide, c, ok := parseHead(rec, KindStuck, stuckSize)
+	if !ok || len(rec) != stuckSize || small != 0 || wide != 0 || c != (Conn{}) {
+		return ErrRecord
+	}
+	seq := le.Uint64(rec[headSize:])
+	if seq > seqMask {
+		return ErrRecord
+	}
+	r.Seq = seq
+	return nil
+}

@@ -15,7 +15,7 @@ const (
 
 // Returns is one cm's segment of completion words: a row of slots for each
 // arena. A word is the number of the body in that slot that the cm has finished
-// with last. The cm maps it writable, every other cm read-only.
+// with last. The cm maps it writable, the router and every other cm read-only.
 type Returns struct {
 	words    []atomic.Uint64
 	arenas   int
@@ -51,6 +51,11 @@ func (r *Returns) Done(arena int, seq uint64) {
 	if uint(arena) < uint(r.arenas) && r.writable {
 		r.words[arena*r.slots+int(seq&r.mask)].Store(seq & seqMask)
 	}
+}
+
+// Has tells whether the word for a body of an arena carries its number.
+func (r *Returns) Has(arena int, seq uint64) bool {
+	return uint(arena) < uint(r.arenas) && r.words[arena*r.slots+int(seq&r.mask)].Load() == seq
 }
 
 // Clear forgets what a predecessor has said: a word that it wrote for a body to

@@ -29,6 +29,7 @@ type cm struct {
 	views   []*store.ArenaView // of every cm's arena, by index
 	returns *store.Returns
 	columns *store.ConnColumns
+	waited  waitedFor
 
 	conns   []*conn // by slot
 	live    int

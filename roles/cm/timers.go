@@ -33,6 +33,7 @@ func (m *cm) tick() {
 	m.deadlines()
 	m.tidy()
 	m.stopped()
+	m.stuck()
 	if m.now >= m.nextSlow {
 		m.nextSlow = m.now + int64(m.slowEvery)
 		m.keepalive()

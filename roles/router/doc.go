@@ -23,6 +23,14 @@
 // ring at all times; one that does not is reported to the parent after
 // stall_timeout.
 //
+// A cm that waits for a body of its arena says which (STUCK). The router believes
+// nothing else of it: it looks up whom it has named for that body and whose word
+// lacks it, tells those once more, and reports whoever has then, for
+// stall_timeout, read past it without reporting it, or read nothing at all. A cm
+// writes its word before it lets go of the instruction, so one that is slow is
+// never taken for one that is silent; nor does time count in which the router
+// itself stood still.
+//
 // The router alone says which cms are to finish with a body (store.Named), before
 // they can see their instructions. A cm whose ring makes no sense is reported and
 // from then on neither read nor written to; the end of its process (CM_GONE) and
@@ -32,5 +40,5 @@
 //
 // Files: router.go (the loop), link.go (rings of one cm), session.go (client
 // operations), index.go and match.go (who wants a subject), publish.go (the
-// message path), setup.go (the role's start).
+// message path), stuck.go (who holds up whose bodies), setup.go (the role's start).
 package router

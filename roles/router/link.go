@@ -32,6 +32,11 @@ type link struct {
 	// to collects the recipients of the message at hand on this cm.
 	to  []byte
 	toN int
+
+	// Off the message path, so behind what is on it.
+	returns *store.Returns
+	note    note      // about the cm's arena
+	accused time.Time // the cm, when last, of what a note is about
 }
 
 // session returns the session of a connection, nil if it has ended.

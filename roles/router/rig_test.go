@@ -2,6 +2,7 @@ package router
 
 import (
 	"testing"
+	"time"
 
 	"gatehouse/privsep"
 	"gatehouse/roles/standin"
@@ -67,6 +68,7 @@ func (g *rig) start(t fataler) {
 	for i, l := range g.r.links {
 		clear(l.sessions)
 		l.open, l.generation, l.to, l.toN = 0, 0, nil, 0
+		l.note, l.accused = note{}, time.Time{}
 		if l.broken || l.process != 1 { // the end of a cm that the test before has broken
 			g.r.over(privsep.CMGone{CM: i, Generation: 1})
 			l.process = 1

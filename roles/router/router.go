@@ -43,6 +43,8 @@ type router struct {
 
 	delivered, messages uint64
 
+	notes int // arenas with a note
+
 	// What the parent said, acted on between batches.
 	gone     []privsep.CMGone
 	stopping bool
@@ -51,7 +53,7 @@ type router struct {
 }
 
 // handlers is the router's part of the ring protocol: one function per record.
-var handlers = [store.KindReset + 1]func(*router, *link, []byte) error{
+var handlers = [store.KindStuck + 1]func(*router, *link, []byte) error{
 	store.KindOpen:      (*router).open,
 	store.KindConnect:   (*router).connect,
 	store.KindPub:       (*router).publish,
@@ -63,6 +65,7 @@ var handlers = [store.KindReset + 1]func(*router, *link, []byte) error{
 	store.KindCongested: (*router).behind,
 	store.KindRelieved:  (*router).caughtUp,
 	store.KindReset:     (*router).reset,
+	store.KindStuck:     (*router).stuck,
 }
 
 const (
@@ -83,7 +86,7 @@ func (r *router) run() error {
 		}
 		timeout := time.Duration(0)
 		if !busy && !r.noted() && r.sleep() {
-			timeout = -1
+			timeout = r.pause()
 		}
 		ready, err := r.poll.Wait(timeout)
 		if err != nil {
@@ -97,6 +100,9 @@ func (r *router) run() error {
 		}
 		if err := r.between(); err != nil {
 			return err
+		}
+		if r.notes > 0 {
+			r.look(time.Now())
 		}
 	}
 }

@@ -156,7 +156,7 @@ func FuzzRecord(f *testing.F) {
 	if len(files) < 5 {
 		f.Fatalf("%d seed files, want 5 or more", len(files))
 	}
-	for kind := store.KindOpen; kind <= store.KindReset; kind++ {
+	for kind := store.KindOpen; kind <= store.KindStuck; kind++ {
 		r := store.NewRecord(kind)
 		b := make([]byte, r.Size())
 		r.Put(b)

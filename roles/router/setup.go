@@ -98,10 +98,10 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 
 func newLink(set *privsep.Setup, i int) (*link, error) {
 	l := &link{index: i, bell: -1, sessions: make([]*session, set.Settings.MaxConnections)}
-	var segs [5]*store.Segment
+	var segs [6]*store.Segment
 	var err error
 	for k, kind := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead, privsep.SegRingDownData,
-		privsep.SegRingDownHead, privsep.SegNamed} {
+		privsep.SegRingDownHead, privsep.SegNamed, privsep.SegReturns} {
 		if segs[k], err = privsep.TakeSegment(set, kind, i, store.Map); err != nil {
 			return nil, err
 		}
@@ -112,7 +112,11 @@ func newLink(set *privsep.Setup, i int) (*link, error) {
 	if l.out, err = store.NewProducer(segs[2], segs[3]); err != nil {
 		return nil, err
 	}
-	if l.named, err = store.NewNamed(segs[4], store.Slots(set.Settings.Arena)); err != nil {
+	slots := store.Slots(set.Settings.Arena)
+	if l.named, err = store.NewNamed(segs[4], slots); err != nil {
+		return nil, err
+	}
+	if l.returns, err = store.NewReturns(segs[5], set.Settings.CMs, slots); err != nil {
 		return nil, err
 	}
 	l.seq, l.before = l.named.Last(), l.in.Published()
