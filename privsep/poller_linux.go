@@ -10,7 +10,7 @@ import (
 
 // shortWait is how long Wait holds its processor before it lets the Go
 // scheduler know that it sleeps, in milliseconds (BenchmarkPaced).
-const shortWait = 2
+const shortWait = 8
 
 // Poller tells which fds are ready: epoll for a role's one loop. One goroutine
 // only.

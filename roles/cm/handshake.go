@@ -64,9 +64,8 @@ var (
 	errSilent = errors.New("no handshake within auth_timeout")
 )
 
-// begin has a goroutine do h.
+// begin has a goroutine do h, which the group counts already.
 func (w *workshop) begin(h *handshake) {
-	w.wg.Add(1)
 	select {
 	case w.jobs <- h:
 	default:

@@ -241,7 +241,7 @@ func (m *cm) takeSigned(msg *privsep.Message) error {
 		return err
 	}
 	if h := m.tls.asking.answered(s.ID); h != nil {
-		h.signed <- append([]byte(nil), s.Signature...)
+		m.tls.door.send(errand{h: h, what: errandSigned, signed: append([]byte(nil), s.Signature...)})
 	}
 	return nil
 }

@@ -53,6 +53,7 @@ type tlsSide struct {
 	untidy  int64 // when a released key was used last, 0: all is swept
 	tidied  int64
 	shop    *workshop
+	door    *doorman
 	rung    int // edges of the bell since it was read
 	bells   [2]int
 	cred    *credential // nil: none yet, handshakes wait
@@ -83,6 +84,9 @@ func (m *cm) newTLS() error {
 	m.tls.sealed = pool{size: sealedSize, limit: sealedLimit}
 	m.tls.asking.parent, m.tls.asking.rate = m.parent, m.cfg.TLS.SignRate
 	m.tls.shop = &workshop{bell: far, turns: make(chan struct{}, runtime.GOMAXPROCS(0)), jobs: make(chan *handshake)}
+	if m.tls.door, err = newDoorman(); err != nil {
+		return err
+	}
 	return m.poll.Add(near, tokenTLS, privsep.In|privsep.Edge)
 }
 
@@ -136,7 +140,7 @@ func (m *cm) securingEvent(c *conn, e privsep.Ready) {
 	case tlsArmed:
 		m.lineUp(c)
 	case tlsShaking:
-		t.hs.wake()
+		m.tls.door.send(errand{h: t.hs, what: errandReady})
 	}
 }
 
@@ -174,7 +178,8 @@ func (m *cm) startHandshake(c *conn) {
 	t.state, t.hs = tlsShaking, h
 	s.cred.users++
 	s.running++
-	s.shop.begin(h)
+	s.shop.wg.Add(1)
+	s.door.send(errand{h: h, what: errandBegin})
 }
 
 // stopHandshake has the goroutine end; the socket stays until it has.
@@ -298,6 +303,7 @@ func (m *cm) closeTLS() {
 		}
 	}
 	m.tls.shop.wg.Wait()
+	m.tls.door.close()
 	close(m.tls.shop.jobs)
 	finished, _ := m.tls.shop.collect()
 	for _, h := range finished {
