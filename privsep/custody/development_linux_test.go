@@ -39,7 +39,7 @@ func readCert(t *testing.T, path string) *x509.Certificate {
 func needsFastDerivation(t *testing.T) {
 	t.Helper()
 	if raceDetector {
-		t.Skip("needs a build without the race detector: the derivation takes too long")
+		t.Skip("SKIP needs a build without the race detector: the derivation takes too long")
 	}
 }
 
@@ -160,7 +160,7 @@ func TestDevelopmentOpenSSL(t *testing.T) {
 	needsFastDerivation(t)
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("needs openssl: ", err)
+		t.Skip("SKIP needs openssl: ", err)
 	}
 	cert, _, _ := made(t, t.TempDir())
 	for _, args := range [][]string{

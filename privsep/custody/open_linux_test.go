@@ -146,7 +146,7 @@ func TestOpenWeakKeys(t *testing.T) {
 func userFiles(t *testing.T) Options {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root: becomes another user")
+		t.Skip("SKIP needs root: becomes another user")
 	}
 	dir, err := os.MkdirTemp("", "custody")
 	if err != nil {
@@ -282,7 +282,7 @@ func TestAs(t *testing.T) {
 // Not being dumpable is not lost to the change of identity.
 func TestAsKeepsDumpable(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root: becomes another user")
+		t.Skip("SKIP needs root: becomes another user")
 	}
 	was, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	if err != nil {
@@ -306,7 +306,7 @@ func TestAsKeepsDumpable(t *testing.T) {
 func TestLookup(t *testing.T) {
 	u, err := user.Current()
 	if err != nil {
-		t.Skip("needs an entry for the present user: ", err)
+		t.Skip("SKIP needs an entry for the present user: ", err)
 	}
 	for _, name := range []string{u.Username, u.Uid} {
 		id, err := lookup(name)

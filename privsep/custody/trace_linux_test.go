@@ -70,7 +70,7 @@ func traceChild(arg string) error {
 
 func TestTraces(t *testing.T) {
 	if !Erases() {
-		t.Skip("needs a build with GOEXPERIMENT=runtimesecret: nothing is erased")
+		t.Skip("SKIP needs a build with GOEXPERIMENT=runtimesecret: nothing is erased")
 	}
 	needsPlainMemory(t)
 	for _, kind := range kinds {
@@ -92,7 +92,7 @@ func TestTraces(t *testing.T) {
 func needsPlainMemory(t *testing.T) {
 	t.Helper()
 	if raceDetector {
-		t.Skip("needs a build without the race detector: its memory is too large to search")
+		t.Skip("SKIP needs a build without the race detector: its memory is too large to search")
 	}
 }
 

@@ -14,7 +14,7 @@ func openssl(t *testing.T, input []byte, args ...string) []byte {
 	t.Helper()
 	path, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("needs openssl: ", err)
+		t.Skip("SKIP needs openssl: ", err)
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Stdin = bytes.NewReader(input)

@@ -15,8 +15,8 @@ import (
 var open = map[string]map[string]int{
 	"router":     {"unix seqpacket": 1, "unix stream": 2},
 	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1},
-	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 2},
-	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 2},
+	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4},
+	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4},
 }
 
 // everyChild: null device, log, the role's poller, and the Go runtime's poller
