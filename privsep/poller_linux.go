@@ -9,7 +9,8 @@ import (
 )
 
 // shortWait is how long Wait holds its processor before it lets the Go
-// scheduler know that it sleeps, in milliseconds (BenchmarkPaced).
+// scheduler know that it sleeps, in milliseconds (BenchmarkPaced): below the 10
+// after which the scheduler takes a goroutine for one that hogs its processor.
 const shortWait = 8
 
 // Poller tells which fds are ready: epoll for a role's one loop. One goroutine
