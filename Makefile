@@ -22,7 +22,8 @@ run: build ## build and start a broker on its built-in defaults, in the foregrou
 	@echo '  ./gatehouse sub "greet.>"'
 	@echo '  ./gatehouse pub greet.world hello'
 	@echo '  ./gatehouse status'
-	@echo 'or any NATS client at nats://127.0.0.1:4222; control-C stops the broker'
+	@echo 'or any NATS client at nats://127.0.0.1:4222, or by TLS at tls://127.0.0.1:4443'
+	@echo '(--ca development.crt of the runtime directory); control-C stops the broker'
 	@./gatehouse serve
 
 test: build ## everything; as root also what needs root
