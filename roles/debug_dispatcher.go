@@ -51,7 +51,7 @@ func (p *dispatcherPeers) listeners() []privsep.ListenerFD { return []privsep.Li
 func (p *dispatcherPeers) address() netip.AddrPort { return p.addr }
 
 func (p *dispatcherPeers) start(boot *privsep.Boot) error {
-	p.key = tickets.HandoffKey(boot.Key.Derive("handoff tickets"))
+	p.key = tickets.HandoffKey(boot.Key.Derive(tickets.HandoffPurpose))
 	for i := range p.cms {
 		if err := p.connect(i); err != nil {
 			return err

@@ -11,6 +11,10 @@ import (
 // that was derived or reused by mistake.
 const handoffDomain = "gatehouse handoff ticket 1\x00"
 
+// HandoffPurpose is what dispatcher and parent derive the HandoffKey for, from
+// the key of the channel between them.
+const HandoffPurpose = "handoff tickets"
+
 // HandoffKey makes and checks handoff tickets. Only the dispatcher and the
 // parent know it.
 type HandoffKey [32]byte

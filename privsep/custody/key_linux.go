@@ -130,6 +130,25 @@ func SchemesOf(public crypto.PublicKey) ([]tls.SignatureScheme, error) {
 	return nil, errors.New("neither RSA, ECDSA nor Ed25519")
 }
 
+// SchemeOf gives the one of SchemesOf(public) that opts stand for when
+// crypto/tls calls a crypto.MessageSigner. ErrScheme: none.
+func SchemeOf(public crypto.PublicKey, opts crypto.SignerOpts) (tls.SignatureScheme, error) {
+	_, pss := opts.(*rsa.PSSOptions)
+	if _, is := public.(*rsa.PublicKey); is != pss {
+		return 0, ErrScheme
+	}
+	all, err := SchemesOf(public)
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range all {
+		if schemes[s] == opts.HashFunc() {
+			return s, nil
+		}
+	}
+	return 0, ErrScheme
+}
+
 // Public is the public half.
 func (k *Key) Public() crypto.PublicKey { return k.public }
 

@@ -49,13 +49,18 @@ func (f *File) Decrypt(dst, secret []byte) (n int, err error) {
 	return n, nil
 }
 
-func (f *File) decrypt(dst, secret []byte) error {
+// block derives the key from secret.
+func (f *File) block(secret []byte) (cipher.Block, error) {
 	key, err := f.kdf.key(secret, f.cipher.keySize)
 	if err != nil {
-		return fmt.Errorf("derive key: %w", err)
+		return nil, fmt.Errorf("derive key: %w", err)
 	}
 	defer clear(key)
-	block, err := aes.NewCipher(key)
+	return aes.NewCipher(key)
+}
+
+func (f *File) decrypt(dst, secret []byte) error {
+	block, err := f.block(secret)
 	if err != nil {
 		return err
 	}
@@ -120,12 +125,7 @@ func Encrypt(der, secret []byte, o Options) ([]byte, error) {
 // encrypt fills data, which is der with its padding only until it is the
 // ciphertext.
 func (f *File) encrypt(der, secret []byte) error {
-	key, err := f.kdf.key(secret, f.cipher.keySize)
-	if err != nil {
-		return fmt.Errorf("derive key: %w", err)
-	}
-	defer clear(key)
-	block, err := aes.NewCipher(key)
+	block, err := f.block(secret)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func (m *cm) run() error {
 		m.publish()
 		m.tick()
 		m.fromHandshakes()
-		m.tls.asking.resume(m.now)
+		m.tls.asking.resume()
 		if m.stopping && m.finish() {
 			return nil
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gatehouse/privsep"
+	"gatehouse/privsep/custody"
 )
 
 // credential is a certificate and what goes with it.
@@ -18,7 +19,8 @@ type credential struct {
 	number uint32
 	chain  [][]byte // DER, the server's own first
 	leaf   *x509.Certificate
-	key    releasedKey // nil: the parent signs
+	signs  []tls.SignatureScheme // what its key signs
+	key    releasedKey           // nil: the parent signs
 	config *tls.Config
 
 	users   int // handshakes that hold it
@@ -46,8 +48,8 @@ func newCredential(c *privsep.Certificate, parcel []byte, set *privsep.TLSSettin
 		cred.chain = append(cred.chain, cert.Raw)
 	}
 	cred.leaf = chain[0]
-	if schemes(cred.leaf.PublicKey) == nil {
-		return nil, errors.New("a certificate for a kind of key that is not supported")
+	if cred.signs, err = custody.SchemesOf(cred.leaf.PublicKey); err != nil {
+		return nil, err
 	}
 	authorities, err := certificates(parcel[c.Chain:])
 	if err != nil {
@@ -107,7 +109,7 @@ func certificateOf(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	cred := t.hs.cred
 	return &tls.Certificate{
 		Certificate: cred.chain, Leaf: cred.leaf, PrivateKey: &signer{h: t.hs},
-		SupportedSignatureAlgorithms: schemes(cred.leaf.PublicKey),
+		SupportedSignatureAlgorithms: cred.signs,
 	}, nil
 }
 

@@ -44,9 +44,9 @@
 //	     <---------------------------               the bell that is rung when
 //	        finished, asks to sign                  one gets its first entry
 //
-// The private key is not here: signer hands the whole CertificateVerify input
-// to the loop, which sends SIGN with the connection's handoff ticket, paced below
-// what the parent takes for an attack. With key_use = "release" the key lies in
+// The private key is not here: signer sends the whole CertificateVerify input to
+// the parent in a SIGN with the connection's handoff ticket, paced below what the
+// parent takes for an attack; what cannot be sent at once the loop sends later. With key_use = "release" the key lies in
 // locked memory (package custody) and signs in the goroutine. Certificates are
 // numbered: a newer one is for new handshakes, whatever has begun ends with its
 // own. Sessions are never resumed: the keys of tickets would lie here.

@@ -185,14 +185,22 @@ func (g *rig) do(f func()) {
 // until waits for something to become true.
 func (g *rig) until(what string, f func() bool) {
 	g.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		ok := false
+	lookFor(g.t, func() (ok bool) {
 		g.do(func() { ok = f() })
-		if ok {
-			return
-		}
-		if time.Now().After(deadline) {
-			g.t.Fatalf("never: %s", what)
+		return ok
+	}, func() { g.t.Fatalf("never: %s", what) })
+}
+
+// lookFor looks again and again until found, which is the case, or too late.
+func lookFor(t testing.TB, found func() bool, late func()) {
+	t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for end := time.After(20 * time.Second); !found(); {
+		select {
+		case <-again.C:
+		case <-end:
+			late()
 		}
 	}
 }
@@ -284,7 +292,8 @@ func (g *rig) sign(s *privsep.Sign) {
 		g.t.Errorf("asked to sign by %v: %v", scheme, err)
 	}
 	if key != nil {
-		hash := hashOf[scheme]
+		hash := map[tls.SignatureScheme]crypto.Hash{tls.PSSWithSHA256: crypto.SHA256, tls.PSSWithSHA384: crypto.SHA384,
+			tls.PSSWithSHA512: crypto.SHA512, tls.ECDSAWithP256AndSHA256: crypto.SHA256, tls.ECDSAWithP384AndSHA384: crypto.SHA384}[scheme]
 		var opts crypto.SignerOpts = hash
 		if _, is := key.(*rsa.PrivateKey); is {
 			opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}
@@ -420,15 +429,12 @@ func (g *rig) counters() privsep.RoleStats {
 // shaken waits until n handshakes are over.
 func (g *rig) shaken(n uint64) privsep.RoleStats {
 	g.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		s := g.counters()
-		if s.Handshakes+s.HandshakesFailed >= n {
-			return s
-		}
-		if time.Now().After(deadline) {
-			g.t.Fatalf("never: %d handshakes; %+v", n, s)
-		}
-	}
+	var s privsep.RoleStats
+	lookFor(g.t, func() bool {
+		s = g.counters()
+		return s.Handshakes+s.HandshakesFailed >= n
+	}, func() { g.t.Fatalf("never: %d handshakes; %+v", n, s) })
+	return s
 }
 
 // authority makes certificates.

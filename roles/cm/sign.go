@@ -2,17 +2,15 @@ package cm
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rsa"
 	"crypto/tls"
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gatehouse/privsep"
+	"gatehouse/privsep/custody"
 )
 
 // signer is the private key as the handshake of one connection sees it: good
@@ -27,7 +25,6 @@ type signer struct {
 var (
 	errDigest = errors.New("a bare digest is not signed")
 	errSecond = errors.New("one signature for each connection")
-	errScheme = errors.New("not a signature scheme of the key")
 	errRefuse = errors.New("the key is not to be had")
 )
 
@@ -43,54 +40,16 @@ func (s *signer) SignMessage(_ io.Reader, message []byte, opts crypto.SignerOpts
 		return nil, errSecond
 	}
 	s.used = true
-	scheme := schemeOf(s.Public(), opts)
+	scheme, err := custody.SchemeOf(s.Public(), opts)
 	switch {
-	case scheme == 0:
-		return nil, errScheme
+	case err != nil:
+		return nil, err
 	case s.h.cred.key != nil:
 		return s.h.cred.key.Sign(scheme, message)
 	case len(message) > privsep.MaxSignInput:
 		return nil, privsep.ErrShape
 	}
 	return s.h.ask(scheme, message)
-}
-
-// schemes lists what is signed with a key of that kind in TLS 1.3, the
-// preferred first; none for a kind that is not supported.
-func schemes(public crypto.PublicKey) []tls.SignatureScheme {
-	switch p := public.(type) {
-	case *rsa.PublicKey:
-		return []tls.SignatureScheme{tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512}
-	case *ecdsa.PublicKey:
-		switch p.Curve {
-		case elliptic.P256():
-			return []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}
-		case elliptic.P384():
-			return []tls.SignatureScheme{tls.ECDSAWithP384AndSHA384}
-		}
-	case ed25519.PublicKey:
-		return []tls.SignatureScheme{tls.Ed25519}
-	}
-	return nil
-}
-
-// schemeOf gives the one of schemes that opts means, 0 if there is none.
-func schemeOf(public crypto.PublicKey, opts crypto.SignerOpts) tls.SignatureScheme {
-	_, pss := opts.(*rsa.PSSOptions)
-	if _, is := public.(*rsa.PublicKey); is != pss {
-		return 0
-	}
-	for _, s := range schemes(public) {
-		if hashOf[s] == opts.HashFunc() {
-			return s
-		}
-	}
-	return 0
-}
-
-var hashOf = map[tls.SignatureScheme]crypto.Hash{
-	tls.PSSWithSHA256: crypto.SHA256, tls.PSSWithSHA384: crypto.SHA384, tls.PSSWithSHA512: crypto.SHA512,
-	tls.ECDSAWithP256AndSHA256: crypto.SHA256, tls.ECDSAWithP384AndSHA384: crypto.SHA384, tls.Ed25519: 0,
 }
 
 // signRequest is what goes into SIGN beside the handoff.
@@ -122,63 +81,52 @@ func (h *handshake) ask(scheme tls.SignatureScheme, message []byte) ([]byte, err
 // What can be sent at once is sent by the goroutine that wants it.
 type asking struct {
 	parent *privsep.Channel
-	rate   int // a second
+	rate   int // a second, of which a tenth is left to the clock's and the parent's delays
+
+	queued atomic.Int32 // len(queue): the loop looks at it each round
 
 	mu     sync.Mutex
+	pace   privsep.Pace
 	queue  []*handshake          // what could not be sent, for the loop
 	sent   map[uint64]*handshake // by id
 	lastID uint64
-	tokens float64
-	at     int64 // when tokens was right, ns
 }
 
-// pace adds the tokens that time has brought: rate a second, half of that at
-// most, so that the parent, which allows rate at once, never sees too many.
-func (a *asking) pace(now int64) {
-	most := max(float64(a.rate)/2, 1)
-	if a.sent == nil {
-		a.sent, a.tokens, a.at = make(map[uint64]*handshake), most, now
-	}
-	a.tokens = min(a.tokens+float64(max(now-a.at, 0))*float64(a.rate)/1e9, most)
-	a.at = max(now, a.at)
+func newAsking(parent *privsep.Channel, rate int) *asking {
+	return &asking{parent: parent, rate: max(rate-rate/10, 1), sent: map[uint64]*handshake{}}
 }
 
 // now tells whether h could be sent without waiting.
 func (a *asking) now(h *handshake) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.queue) > 0 {
-		return false
-	}
-	a.pace(int64(time.Since(clock)))
-	return a.tokens >= 1 && a.send(h)
+	return len(a.queue) == 0 && a.pace.Take(a.rate, time.Now()) && a.send(h)
 }
 
 // later takes over those that have to wait.
 func (a *asking) later(hs []*handshake) {
+	if len(hs) == 0 {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.queue = append(a.queue, hs...)
+	a.queued.Store(int32(len(a.queue)))
 }
 
 // waiting tells whether there are any.
-func (a *asking) waiting() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return len(a.queue) > 0
-}
+func (a *asking) waiting() bool { return a.queued.Load() > 0 }
 
 // resume sends what may be sent now of what had to wait.
-func (a *asking) resume(now int64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.queue) == 0 {
+func (a *asking) resume() {
+	if !a.waiting() {
 		return
 	}
-	a.pace(now)
-	sent := 0
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now, sent := time.Now(), 0
 	for _, h := range a.queue {
-		if !h.stopped && (a.tokens < 1 || !a.send(h)) {
+		if !h.stopped && (!a.pace.Take(a.rate, now) || !a.send(h)) {
 			break
 		}
 		sent++
@@ -187,6 +135,7 @@ func (a *asking) resume(now int64) {
 	if a.queue = a.queue[sent:]; len(a.queue) == 0 {
 		a.queue = nil
 	}
+	a.queued.Store(int32(len(a.queue)))
 }
 
 // send tells whether h is done with: sent, or never to be.
@@ -204,7 +153,6 @@ func (a *asking) send(h *handshake) bool {
 		return true
 	}
 	a.lastID++
-	a.tokens--
 	h.id = s.ID
 	a.sent[s.ID] = h
 	return true

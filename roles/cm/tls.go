@@ -27,9 +27,6 @@ type tlsConn struct {
 	more   bool   // conn may hold what is not opened
 	ended  bool   // the client's close_notify has come
 	closed bool   // ours has been said
-
-	// leaf is the client's verified certificate, DER; nil: it gave none.
-	leaf []byte
 }
 
 // tlsState is how far a connection has come. With handshake_first it begins
@@ -61,16 +58,16 @@ type tlsSide struct {
 	key     releasedKey // waits for its certificate
 	line    []*conn     // whose handshakes wait
 	running int
-	asking  asking
+	asking  *asking
 	rec     records
 	sealed  pool
 	cipher  []byte // as read from a socket
 	clear   []byte // opened
 
-	keyNumber        uint32
-	done, failed     uint64
-	complaints, mute uint64 // log lines of this second, and those left out
-	complaintsAt     int64
+	keyNumber    uint32
+	done, failed uint64
+	complaints   privsep.Pace
+	mute         uint64 // log lines left out
 }
 
 // newTLS makes what handshakes need to reach the loop. It makes sockets, so it
@@ -82,7 +79,7 @@ func (m *cm) newTLS() error {
 	}
 	m.tls.bells = [2]int{near, far}
 	m.tls.sealed = pool{size: sealedSize, limit: sealedLimit}
-	m.tls.asking.parent, m.tls.asking.rate = m.parent, m.cfg.TLS.SignRate
+	m.tls.asking = newAsking(m.parent, m.cfg.TLS.SignRate)
 	m.tls.shop = &workshop{bell: far, turns: make(chan struct{}, runtime.GOMAXPROCS(0)), jobs: make(chan *handshake)}
 	if m.tls.door, err = newDoorman(); err != nil {
 		return err
@@ -172,7 +169,7 @@ func (m *cm) startHandshakes() {
 
 func (m *cm) startHandshake(c *conn) {
 	s, t := &m.tls, c.tls
-	h := &handshake{c: c, fd: c.fd, cred: s.cred, from: t.from, workshop: s.shop, asking: &s.asking,
+	h := &handshake{c: c, fd: c.fd, cred: s.cred, from: t.from, workshop: s.shop, asking: s.asking,
 		ready: make(chan struct{}, 1), stop: make(chan struct{}), signed: make(chan []byte, 1)}
 	h.conn = tls.Server(&transport{hs: h, rec: &s.rec}, s.cred.config)
 	t.state, t.hs = tlsShaking, h
@@ -228,9 +225,6 @@ func (m *cm) fromHandshakes() {
 func (m *cm) opened(c *conn, h *handshake) {
 	t := c.tls
 	h.transport().hs = nil
-	if certs := h.conn.ConnectionState().VerifiedChains; len(certs) > 0 {
-		t.leaf = certs[0][0].Raw
-	}
 	from := t.from
 	t.state, t.conn, t.hs, t.from = tlsOpen, h.conn, nil, nil
 	m.tls.done++
@@ -269,10 +263,7 @@ const complaintsMost = 10 // a second
 // nonsense must not drown what else there is to say.
 func (m *cm) complain(from *privsep.ConnHandoff, err error) {
 	s := &m.tls
-	if m.now-s.complaintsAt >= int64(time.Second) {
-		s.complaintsAt, s.complaints = m.now, 0
-	}
-	if s.complaints++; s.complaints > complaintsMost {
+	if !s.complaints.Take(complaintsMost, time.Now()) {
 		s.mute++
 		return
 	}

@@ -27,12 +27,10 @@ import (
 // settle waits for goroutines that are about to end.
 func settle(t *testing.T, most int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > most; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<16)
-			t.Fatalf("%d goroutines, want %d\n%s", runtime.NumGoroutine(), most, buf[:runtime.Stack(buf, true)])
-		}
-	}
+	lookFor(t, func() bool { return runtime.NumGoroutine() <= most }, func() {
+		buf := make([]byte, 1<<16)
+		t.Fatalf("%d goroutines, want %d\n%s", runtime.NumGoroutine(), most, buf[:runtime.Stack(buf, true)])
+	})
 }
 
 // Connections that stop in the middle of a handshake hold up nobody, and leave
@@ -319,9 +317,7 @@ func TestRecords(t *testing.T) {
 			if !c.ends {
 				<-wrote
 				go f.raw.Write(f.seal(nil, typeData, []byte("PUB end 0\r\n\r\n")))
-				for g.counters().InMsgs == 0 {
-					time.Sleep(time.Millisecond)
-				}
+				lookFor(t, func() bool { return g.counters().InMsgs > 0 }, func() { t.Fatal("no message came") })
 				g.do(func() {
 					if len(g.closed) > 0 {
 						t.Error("the connection ended")

@@ -72,7 +72,7 @@ func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Chann
 	d := &dispatcher{
 		cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
 		// Known to the parent too, which made the channel's key.
-		key:        tickets.HandoffKey(boot.Key.Derive("handoff tickets")),
+		key:        tickets.HandoffKey(boot.Key.Derive(tickets.HandoffPurpose)),
 		rate:       newLimiter(cfg.ConnectRate, cfg.ConnectBurst),
 		cms:        make([]cmPeer, cfg.CMs),
 		complaints: make(map[string]complaint),

@@ -186,10 +186,7 @@ func (p *parent) delay(c *child, lived time.Duration) {
 // did not get ready.
 func (p *parent) byTime(c *child, now time.Time) {
 	if c.mute() && now.After(c.muteBy) {
-		o := offence{"", "mute"}
-		p.offences[offenceKey{c.id, o}]++
-		p.log.Error().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).
-			Str("kind", o.kind).Str("reason", o.reason).Msg("role killed: it closed its channel and lives on")
+		p.charge(c, offence{"", "mute"}).Msg("role killed: it closed its channel and lives on")
 		c.muteBy = now.Add(setupTimeout)
 		p.kill(c)
 	}

@@ -32,7 +32,7 @@ var bounds = []struct {
 	section, key string
 	least, most  int64
 }{
-	{"tls", "sign_rate", 1, 10000},
+	{"tls", "sign_rate", 10, 10000},
 	{"privsep", "uid_base", 1, math.MaxInt32 - uidsUsed},
 	{"cm", "count", 0, MaxCMs},
 	{"store", "arena", 64 << 10, 2 << 30},

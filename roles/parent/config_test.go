@@ -110,7 +110,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"[tls]\nclient_auth = \"require\"", `f:2: tls.client_auth: needs tls.client_ca`},
 		{"[tls]\nmin_version = \"1.2\"", `f:2: tls.min_version: tls.min_version = "1.2" needs tls.key_use = "release"`},
 		{"[tls]\nmin_version = \"1.1\"", `f:2: tls.min_version: "1.1" is not one of 1.3, 1.2`},
-		{"[tls]\nsign_rate = 0", `f:2: tls.sign_rate: 0 is not between 1 and 10000`},
+		{"[tls]\nsign_rate = 0", `f:2: tls.sign_rate: 0 is not between 10 and 10000`},
 		{"[listen]\nhandshake_first = 1", `f:2: listen.handshake_first: 1 is not true or false`},
 		{"[log]\nlevel = \"loud\"", `f:2: log.level: "loud" is not one of debug, info, warn, error`},
 		{"[environment]\nname = \"\"", `f:2: environment.name: is empty`},

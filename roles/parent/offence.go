@@ -5,6 +5,8 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/rs/zerolog"
+
 	"gatehouse/privsep"
 )
 
@@ -50,12 +52,16 @@ type offenceKey struct {
 
 // punish ends a child that broke the role protocol. Nothing is said to it.
 func (p *parent) punish(c *child, err error) {
-	o := offenceOf(err, &p.msg)
-	p.offences[offenceKey{c.id, o}]++
-	p.log.Error().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).
-		Str("kind", o.kind).Str("reason", o.reason).Err(err).Msg("role broke the protocol")
+	p.charge(c, offenceOf(err, &p.msg)).Err(err).Msg("role broke the protocol")
 	p.dropChannel(c)
 	p.kill(c)
+}
+
+// charge counts an offence and begins its line in the log.
+func (p *parent) charge(c *child, o offence) *zerolog.Event {
+	p.offences[offenceKey{c.id, o}]++
+	return p.log.Error().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).
+		Str("kind", o.kind).Str("reason", o.reason)
 }
 
 // offenceList is the count of all there were, for the operator.

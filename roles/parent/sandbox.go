@@ -92,10 +92,7 @@ func (p *parent) unconfined(c *child) string {
 // refuse ends a child that is not confined. It has been given nothing but its
 // setup.
 func (p *parent) refuse(c *child, differs string) {
-	o := offence{privsep.KindSetupDone.String(), "unconfined"}
-	p.offences[offenceKey{c.id, o}]++
-	p.log.Error().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).
-		Str("kind", o.kind).Str("reason", o.reason).Str("error", differs).Msg("role is not confined")
+	p.charge(c, offence{privsep.KindSetupDone.String(), "unconfined"}).Str("error", differs).Msg("role is not confined")
 	p.dropChannel(c)
 	p.kill(c)
 }

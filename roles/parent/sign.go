@@ -20,10 +20,6 @@ type dispatcherKey struct {
 	until time.Time // zero: of the present one
 }
 
-// handoffLabel is the purpose for which dispatcher and parent derive a key from
-// that of their channel.
-const handoffLabel = "handoff tickets"
-
 // newDispatcherKey follows a new life of the dispatcher. What the one before
 // handed over is still good for as long as a handshake may take.
 func (p *parent) newDispatcherKey(channel privsep.Key) {
@@ -37,7 +33,7 @@ func (p *parent) newDispatcherKey(channel privsep.Key) {
 			kept = append(kept, k)
 		}
 	}
-	p.dispatcherKeys = append(kept, dispatcherKey{key: tickets.HandoffKey(channel.Derive(handoffLabel))})
+	p.dispatcherKeys = append(kept, dispatcherKey{key: tickets.HandoffKey(channel.Derive(tickets.HandoffPurpose))})
 }
 
 func (p *parent) ticketLife() time.Duration { return p.cfg.Limits.AuthTimeout + ticketGrace }
@@ -69,10 +65,14 @@ func (p *parent) sign(c *child, m *privsep.Message) error {
 		return err
 	}
 	now := time.Now()
-	if reason := p.maySign(c, &s, now); reason != "" {
+	answer := privsep.Signed{ID: s.ID}
+	switch reason := p.maySign(c, &s, now); reason {
+	case "":
+		answer.Signature = p.signature(c, &s)
+	case late:
+	default:
 		return &offence{m.Kind.String(), reason}
 	}
-	answer := privsep.Signed{ID: s.ID, Signature: p.signature(c, &s)}
 	if len(answer.Signature) > 0 {
 		p.signatures++
 		c.signatures++
@@ -84,7 +84,10 @@ func (p *parent) sign(c *child, m *privsep.Message) error {
 	return nil
 }
 
-// maySign names what no sound cm asks for, "" if there is nothing.
+// late is the one reason that is no offence: a moment may have been too busy.
+const late = "late"
+
+// maySign names what speaks against a signature, "" if there is nothing.
 func (p *parent) maySign(c *child, s *privsep.Sign, now time.Time) string {
 	cred := p.credential()
 	switch {
@@ -100,8 +103,8 @@ func (p *parent) maySign(c *child, s *privsep.Sign, now time.Time) string {
 		return "scheme"
 	case !p.isTLS(s.Listener) || !p.genuine(c, s) || s.Issued > privsep.Uptime():
 		return "ticket"
-	case p.late(s):
-		return "" // not signed either
+	case p.isLate(s):
+		return late
 	case !p.used.use(s.UID, now, p.ticketLife()):
 		return "replayed"
 	}
@@ -131,16 +134,16 @@ func (p *parent) genuine(c *child, s *privsep.Sign) bool {
 	return false
 }
 
-// late tells that a handshake can no longer be in time: its ticket is past.
-func (p *parent) late(s *privsep.Sign) bool {
+// isLate tells that a handshake can no longer be in time: its ticket is past.
+func (p *parent) isLate(s *privsep.Sign) bool {
 	return privsep.Uptime()-s.Issued > uint64(p.ticketLife()/time.Millisecond)
 }
 
 // signature signs, or gives nil for what is no offence but cannot be done.
 func (p *parent) signature(c *child, s *privsep.Sign) []byte {
 	cred := p.byNumber(s.Number)
-	if cred == nil || p.late(s) {
-		return nil
+	if cred == nil {
+		return nil // replaced meanwhile
 	}
 	b, err := cred.key.Sign(tls.SignatureScheme(s.Scheme), s.Input)
 	if err != nil {

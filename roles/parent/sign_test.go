@@ -88,7 +88,7 @@ func newSigner(t testing.TB) *signer {
 		t.Fatal(err)
 	}
 	key := privsep.NewKey()
-	s := &signer{parent: p, t: t, dispatcher: tickets.HandoffKey(channel.Derive(handoffLabel))}
+	s := &signer{parent: p, t: t, dispatcher: tickets.HandoffKey(channel.Derive(tickets.HandoffPurpose))}
 	s.cm = &child{id: privsep.ID{Role: privsep.RoleCM, Index: 1}, generation: 3, state: running,
 		ch: privsep.NewChannel(near, privsep.RoleParent, privsep.RoleCM, key)}
 	s.far = privsep.NewChannel(far, privsep.RoleCM, privsep.RoleParent, key)
@@ -253,7 +253,7 @@ func TestSignAfterTheDispatchersDeath(t *testing.T) {
 	if _, reason := s.ask(before); reason != "" {
 		t.Fatalf("handed over before: %s", reason)
 	}
-	s.dispatcher = tickets.HandoffKey(channel.Derive(handoffLabel))
+	s.dispatcher = tickets.HandoffKey(channel.Derive(tickets.HandoffPurpose))
 	if _, reason := s.ask(s.request()); reason != "" {
 		t.Fatalf("handed over after: %s", reason)
 	}

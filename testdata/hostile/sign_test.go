@@ -61,7 +61,7 @@ var signCases = map[string]signCase{
 	"made younger":     {"ticket", "", func(_ *villain, s *privsep.Sign) { s.Issued++ }},
 	"from the future":  {"ticket", "", func(_ *villain, s *privsep.Sign) { s.Issued += 1 << 40 }},
 	"under an own key": {"ticket", "", func(v *villain, s *privsep.Sign) {
-		key := tickets.HandoffKey(v.boot.Key.Derive("handoff tickets"))
+		key := tickets.HandoffKey(v.boot.Key.Derive(tickets.HandoffPurpose))
 		s.Ticket = tickets.Make(key, tickets.Handoff{UID: s.UID, CM: uint16(v.id.Index), Listener: s.Listener, Generation: v.boot.Generation, Issued: s.Issued})
 	}},
 	"of a plaintext connection": {"ticket", "", func(v *villain, s *privsep.Sign) {
@@ -71,8 +71,12 @@ var signCases = map[string]signCase{
 	}},
 	"replayed": {"replayed", "", func(v *villain, s *privsep.Sign) { v.pen.send(privsep.KindSign, s.Append(nil)) }},
 	"old": {"", "none", func(v *villain, s *privsep.Sign) {
-		for privsep.Uptime()-s.Issued <= uint64((v.set.Settings.AuthTimeout+ticketGrace)/time.Millisecond) {
-			time.Sleep(10 * time.Millisecond)
+		for life := v.set.Settings.AuthTimeout + ticketGrace; ; {
+			age := time.Duration(privsep.Uptime()-s.Issued) * time.Millisecond
+			if age > life {
+				break
+			}
+			<-time.After(life - age + time.Millisecond)
 		}
 	}},
 

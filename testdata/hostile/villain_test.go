@@ -150,7 +150,7 @@ func (v *villain) offend(do offence) error {
 		return err
 	}
 	for {
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour) // the parent ends us
 	}
 }
 
