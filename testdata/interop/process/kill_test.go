@@ -19,14 +19,32 @@ const (
 	back = time.Second
 )
 
+// All connections outlive the router, and what is on its way through it arrives
+// once and in order: between two cms and within one.
 func TestKillRouter(t *testing.T) {
+	const kills = 25
 	b := startBroker(t, settings{cms: 2})
-	nc := b.natsClient()
+	nc := b.natsClientAt("nats://"+b.addr, nats.NoReconnect())
+	var pairs []*calm
+	for range 4 { // so that there are some on each cm and some between them
+		pairs = append(pairs, startCalm(t, b.client(""), b.client(""), 0))
+	}
 	others, open := b.processes(), b.openEverywhere()
 	for range kills {
 		b.killAndServe("router", others)
-		awaitAnswer(t, nc)
+		m, err := nc.Request("echo", []byte("hi"), patience)
+		must(t, err)
+		if string(m.Data) != "hi" {
+			t.Fatalf("nats.go got %q", m.Data)
+		}
 	}
+	for _, c := range pairs {
+		c.end(t)
+	}
+	if st := nc.Stats(); st.Reconnects > 0 {
+		t.Errorf("%d reconnects", st.Reconnects)
+	}
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
 	b.awaitOpen(open)
 }
 
