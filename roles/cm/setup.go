@@ -232,10 +232,15 @@ func (m *cm) newDispatcher(msg *privsep.Message) error {
 	if p.ID.Role != privsep.RoleDispatcher {
 		return privsep.ErrShape
 	}
+	// What the dispatcher before it had handed over is taken first, to its last
+	// message: it has ended. Then the new one may know.
+	fd := msg.FDs[0]
+	m.fromDispatcher()
 	if m.disp != nil {
 		m.dropDispatcher()
 	}
-	m.disp = privsep.NewChannel(msg.FDs[0], privsep.RoleCM, privsep.RoleDispatcher, p.Key)
+	m.columns.Counters().Dispatcher.Store(p.Generation)
+	m.disp = privsep.NewChannel(fd, privsep.RoleCM, privsep.RoleDispatcher, p.Key)
 	m.disp.SetPhase(privsep.PhaseRun)
 	return m.poll.Add(m.disp.FD(), tokenDispatcher, privsep.In)
 }

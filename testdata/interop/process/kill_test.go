@@ -79,6 +79,38 @@ func TestKillDispatcher(t *testing.T) {
 	b.awaitOpen(open)
 }
 
+// A dispatcher dies with handoffs on their way: the cm that has them takes each
+// once, and no place of the connection table is lost.
+func TestKillDispatcherInFlight(t *testing.T) {
+	const n = 30
+	b := startBroker(t, settings{cms: 1})
+	for range kills {
+		b.signal("cm/0", syscall.SIGSTOP)
+		greeted := make(chan *client, n)
+		for range n {
+			go func() {
+				c, err := dial(b.addr)
+				if err != nil {
+					t.Errorf("a connection on its way: %v", err)
+				}
+				greeted <- c
+			}()
+		}
+		connections := func() uint64 { st := b.status(); return st.role("dispatcher").Connections }
+		await(t, "handoffs", patience, func() bool { return connections() == n })
+		b.kill("dispatcher")
+		b.signal("cm/0", syscall.SIGCONT)
+		for range n {
+			if c := within(t, "INFO", greeted); c != nil {
+				must(t, c.send(quiet))
+				must(t, c.sync())
+				c.reset()
+			}
+		}
+		await(t, "an empty connection table", patience, func() bool { return b.serves() == nil && connections() == 0 })
+	}
+}
+
 func TestKillCM(t *testing.T) {
 	b := startBroker(t, settings{cms: 2})
 	nc := b.natsClient()
