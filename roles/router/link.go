@@ -87,9 +87,12 @@ func (r *router) waitRoom(l *link, n int) []byte {
 			r.refuse(l, "ring refused", err)
 			continue
 		}
-		ready, err := r.poll.Wait(max(time.Until(report), 0))
+		ready, err := r.poll.Wait(r.patience(max(time.Until(report), 0)))
 		if err == nil {
 			err = r.events(ready)
+		}
+		if err == nil && r.bereft() {
+			err = errDone
 		}
 		if err != nil {
 			r.exit(err)
