@@ -99,7 +99,7 @@ func (l *ListenerRecord) parseLine(s string) error {
 			l.Network = n
 		}
 	}
-	if err != nil || l.line() != s {
+	if err != nil || l.Network == NetNone || l.line() != s {
 		*l = ListenerRecord{}
 		return ErrShape
 	}
@@ -119,7 +119,7 @@ func (g *SegmentRecord) parseLine(s string) error {
 			g.Kind = k
 		}
 	}
-	if err != nil || g.Index < 0 || g.Index > maxIndex || g.Size <= 0 || g.line() != s {
+	if err != nil || g.Kind == SegNone || g.Index < 0 || g.Index > maxIndex || g.Size <= 0 || g.line() != s {
 		*g = SegmentRecord{}
 		return ErrShape
 	}

@@ -72,9 +72,8 @@ func (s *Setup) take(m *Message) error {
 func TakeSegment[S any](s *Setup, k SegmentKind, index int, mapFD func(fd, size int, writable bool) (S, error)) (S, error) {
 	for i := range s.Segments {
 		if g := &s.Segments[i]; g.Kind == k && g.Index == index && g.FD >= 0 {
-			fd := g.FD
-			g.FD = -1
-			return mapFD(fd, int(g.Size), g.Writable)
+			defer func() { g.FD = -1 }()
+			return mapFD(g.FD, int(g.Size), g.Writable)
 		}
 	}
 	var none S
