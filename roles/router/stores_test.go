@@ -59,16 +59,7 @@ func (g *rig) takeOver() {
 
 // succeed puts a new router in the place of one that has ended, over its mappings.
 func (g *rig) succeed() {
-	old := g.r
-	g.r = &router{
-		cfg: old.cfg, parent: old.parent, log: old.log, poll: old.poll, state: old.state, size: old.size,
-		index: newIndex(), greeting: old.greeting, names: make(map[string]string), refused: old.refused, rnd: old.rnd + 1,
-	}
-	g.r.redo.Links = make([]store.Mark, len(old.links))
-	for _, l := range old.links {
-		g.r.links = append(g.r.links, &link{index: l.index, in: l.in, out: l.out, named: l.named, returns: l.returns, bell: -1,
-			sessions: make([]*session, len(l.sessions))})
-	}
+	g.r = g.r.successor()
 	g.taken = false
 }
 

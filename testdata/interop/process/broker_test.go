@@ -306,6 +306,18 @@ func (b *broker) kill(role string) int {
 	return pid
 }
 
+// crash ends a role as a fault of its own would, with a trace.
+func (b *broker) crash(role string) {
+	b.t.Helper()
+	pid := b.processes()[role]
+	if pid == 0 {
+		b.t.Fatalf("%s is not there to crash", role)
+	}
+	must(b.t, syscall.Kill(pid, syscall.SIGABRT))
+	b.deaths++
+	b.traces = true
+}
+
 // signal sends sig to a role.
 func (b *broker) signal(role string, sig syscall.Signal) {
 	b.t.Helper()
