@@ -20,6 +20,7 @@ type rig struct {
 	parent *privsep.Channel // the parent's end
 
 	routers []store.InsNewRouter // that have announced themselves
+	taken   bool                 // the router has taken over
 }
 
 type fataler interface {
@@ -92,6 +93,7 @@ func (g *rig) first() {
 	g.r, err = newRouter(child.Setup, child.Parent)
 	g.check(err)
 	g.r.takeOver()
+	g.taken = true
 }
 
 // put commits a record of a cm.

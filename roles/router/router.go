@@ -157,6 +157,7 @@ func (r *router) record(l *link, rec []byte) error {
 	if int(kind) >= len(handlers) || handlers[kind] == nil {
 		return store.ErrCorrupt
 	}
+	hearing()
 	r.at = l
 	if !l.out.Fits(r.size.answers, r.size.most) {
 		r.await(l, r.size.answers)
