@@ -34,6 +34,8 @@ var grants = map[Role][]grant{
 		{SegNamed, all, all, none},
 		{SegReturns, all, none, none},
 		{SegConnTable, none, none, all},
+		{SegConnColumns, none, none, all},
+		{SegArena, none, none, all},
 	},
 	RoleCM: {
 		{SegRingUpData, own, own, none},

@@ -99,10 +99,8 @@ func (p *parent) unusable(w *past) string {
 			return err.Error()
 		}
 	}
-	cms := slices.ContainsFunc(w.alive, func(c *privsep.Child) bool { return c.Role == privsep.RoleCM })
 	for _, s := range w.registry.Segments {
-		// With no cm left nobody reads an arena any more: a new one will do.
-		if _, ok := w.files[s.FileID]; !ok && (cms || s.Kind != privsep.SegArena) {
+		if _, ok := w.files[s.FileID]; !ok {
 			return fmt.Sprintf("nobody has segment %v of cm/%d any more", s.Kind, s.Index)
 		}
 	}
