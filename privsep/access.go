@@ -25,6 +25,7 @@ var grants = map[Role][]grant{
 	RoleDispatcher: {
 		{SegConnTable, all, all, none},
 		{SegConnColumns, all, none, none},
+		{SegState, none, none, all},
 	},
 	RoleRouter: {
 		{SegRingUpData, all, none, none},
@@ -36,6 +37,7 @@ var grants = map[Role][]grant{
 		{SegConnTable, none, none, all},
 		{SegConnColumns, none, none, all},
 		{SegArena, none, none, all},
+		{SegState, all, all, none},
 	},
 	RoleCM: {
 		{SegRingUpData, own, own, none},

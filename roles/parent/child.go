@@ -54,6 +54,7 @@ type child struct {
 	certificate uint32 // that an adopted cm has
 	leaving     bool   // was told to go, now that it is not needed any more
 	killed      bool   // at the end of the broker
+	condemned   bool   // by us, for what it did or did not do
 	signPace    privsep.Pace
 	signatures  uint64
 	muteBy      time.Time // it closed its channel and must have ended by then
@@ -99,7 +100,8 @@ func (p *parent) start(c *child) error {
 	}
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
-	c.drained, c.leaving, c.killed, c.adopted, c.muteBy = false, false, false, false, time.Time{}
+	c.drained, c.leaving, c.killed, c.condemned, c.muteBy = false, false, false, false, time.Time{}
+	c.adopted = false
 	c.walls = privsep.Sandbox{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
@@ -173,8 +175,16 @@ func (p *parent) ended(c *child) {
 		p.failed = append(p.failed, c.id)
 		return
 	}
+	if was == running && !c.condemned && status == signalKilled {
+		// Somebody else's doing, which says nothing of the role.
+		c.state, c.wake = backoff, time.Now()
+		return
+	}
 	p.delay(c, lived)
 }
+
+// signalKilled is how a child ends by SIGKILL.
+const signalKilled = "signal killed"
 
 // delay decides when a component that died gets its next process.
 func (p *parent) delay(c *child, lived time.Duration) {
@@ -224,6 +234,7 @@ func (p *parent) byTime(c *child, now time.Time) {
 }
 
 func (p *parent) kill(c *child) {
+	c.condemned = true
 	if err := c.proc.Signal(sigKill); err != nil {
 		p.log.Error().Str("role", c.id.String()).Err(err).Msg("kill")
 	}

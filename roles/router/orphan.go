@@ -24,7 +24,7 @@ func (r *router) lost() error {
 // process has that.
 func (r *router) hungUp(l *link) {
 	if l.process != 0 && l.bell >= 0 && privsep.Deserted(l.bell) {
-		r.gone = append(r.gone, privsep.CMGone{CM: l.index, Generation: l.process})
+		r.ended = append(r.ended, privsep.CMGone{CM: l.index, Generation: l.process})
 	}
 }
 

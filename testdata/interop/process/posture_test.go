@@ -13,8 +13,8 @@ import (
 // What each role has open beside what every child has, on a broker with two
 // cms, one TCP and one Unix listener, and one TCP connection on each cm.
 var open = map[string]map[string]int{
-	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 17},
-	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 3},
+	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 18},
+	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 4},
 	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 10},
 	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 10},
 }
