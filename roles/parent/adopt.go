@@ -81,7 +81,7 @@ func (p *parent) recover(w *past, r *privsep.Record) {
 // does.
 func (p *parent) unusable(w *past) string {
 	if w.registry.Settings != p.settingsDigest() {
-		return "the settings have changed"
+		return settingsChanged
 	}
 	wanted := map[privsep.FileID]bool{}
 	for _, s := range w.registry.Segments {
@@ -99,6 +99,13 @@ func (p *parent) unusable(w *past) string {
 			return err.Error()
 		}
 	}
+	return w.missing()
+}
+
+const settingsChanged = "the settings have changed"
+
+// missing names a segment that cannot be had any more, "" if there is none.
+func (w *past) missing() string {
 	for _, s := range w.registry.Segments {
 		if _, ok := w.files[s.FileID]; !ok {
 			return fmt.Sprintf("nobody has segment %v of cm/%d any more", s.Kind, s.Index)
@@ -146,8 +153,6 @@ func (w *past) segment(kind privsep.SegmentKind, index, size int) (*os.File, err
 	}
 	for _, s := range w.registry.Segments {
 		if fd, ok := w.files[s.FileID]; ok && s.Kind == kind && s.Index == index {
-			delete(w.files, s.FileID)
-			defer privsep.CloseFD(fd)
 			return store.Reopen(fd, "gatehouse-"+kind.String(), size)
 		}
 	}

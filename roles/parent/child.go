@@ -53,6 +53,7 @@ type child struct {
 	adopted     bool   // an earlier parent started it
 	certificate uint32 // that an adopted cm has
 	leaving     bool   // was told to go, now that it is not needed any more
+	replaced    bool   // was ended to be replaced
 	killed      bool   // at the end of the broker
 	condemned   bool   // by us, for what it did or did not do
 	signPace    privsep.Pace
@@ -167,6 +168,9 @@ func (p *parent) ended(c *child) {
 		if p.stopping {
 			p.stopCMs() // a router that is gone is not waited for
 		}
+		return
+	}
+	if p.hasEnded(c, was, status) {
 		return
 	}
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).

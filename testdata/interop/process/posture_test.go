@@ -27,7 +27,7 @@ var everyChild = map[string]int{"unix seqpacket listener": 1, "/dev/null": 2, "p
 // mapped is who maps which shared memory how: the single-writer rule.
 var mapped = map[string]map[string]int{
 	"router": {"ring_up_head rw-s": 2, "ring_down_data rw-s": 2, "ring_up_data r--s": 2, "ring_down_head r--s": 2,
-		"named rw-s": 2, "returns r--s": 2},
+		"named rw-s": 2, "returns r--s": 2, "router_state rw-s": 1},
 	"dispatcher": {"conn_table rw-s": 1, "conn_columns r--s": 2},
 	"cm/0":       cmMaps,
 	"cm/1":       cmMaps,
