@@ -53,6 +53,7 @@ type child struct {
 	adopted     bool   // an earlier parent started it
 	certificate uint32 // that an adopted cm has
 	leaving     bool   // was told to go, now that it is not needed any more
+	replaced    bool   // was ended to be replaced
 	killed      bool   // at the end of the broker
 	condemned   bool   // by us, for what it did or did not do
 	signPace    privsep.Pace
@@ -100,7 +101,8 @@ func (p *parent) start(c *child) error {
 	}
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
-	c.drained, c.leaving, c.killed, c.condemned, c.adopted, c.muteBy = false, false, false, false, false, time.Time{}
+	c.drained, c.leaving, c.killed, c.condemned, c.muteBy = false, false, false, false, time.Time{}
+	c.adopted = false
 	c.walls = privsep.Sandbox{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
@@ -166,6 +168,9 @@ func (p *parent) ended(c *child) {
 		if p.stopping {
 			p.stopCMs() // a router that is gone is not waited for
 		}
+		return
+	}
+	if p.hasEnded(c, was, status) {
 		return
 	}
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).

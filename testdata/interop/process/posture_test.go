@@ -13,15 +13,15 @@ import (
 // What each role has open beside what every child has, on a broker with two
 // cms, one TCP and one Unix listener, and one TCP connection on each cm.
 var open = map[string]map[string]int{
-	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 13},
-	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 3},
+	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 18},
+	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 4},
 	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 10},
 	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 10},
 }
 
 // everyChild: null device, log, the role's poller, the Go runtime's poller with
 // its wake-up, and the socket at which a new parent would ask for it. The segments
-// are those that it maps, and of the router one that it only holds.
+// are those that it maps, and of the router more that it only holds.
 var everyChild = map[string]int{"unix seqpacket listener": 1, "/dev/null": 2, "pipe": 1, "anon_inode:[eventpoll]": 2, "anon_inode:[eventfd]": 1}
 
 // mapped is who maps which shared memory how: the single-writer rule.
