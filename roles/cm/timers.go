@@ -15,7 +15,6 @@ const (
 	lingerMax  = 1 << 20 // bytes thrown away while lingering
 	fastTick   = 50 * time.Millisecond
 	slowTick   = time.Second
-	signTick   = time.Millisecond // while signatures wait for their turn
 )
 
 // await gives a connection a deadline; all deadlines are looked at by tick.
@@ -48,9 +47,6 @@ func (m *cm) timeout() time.Duration {
 	}
 	if (len(m.waiting)+len(m.behind) > 0 || m.tls.untidy != 0) && (next < 0 || m.nextFast < next) {
 		next = m.nextFast
-	}
-	if m.tls.asking.waiting() && (next < 0 || m.now+int64(signTick) < next) {
-		next = m.now + int64(signTick)
 	}
 	if next < 0 {
 		return -1
