@@ -67,16 +67,14 @@ type book struct {
 	mu        sync.Mutex
 	events    []event
 	offenders [counts][]string
-	reasons   map[string]int // of failed new connections
-	pauses    *hdrhistogram.Histogram
-	longest   time.Duration
-	longestAt string
+	reasons   map[string]int     // of failed new connections
+	pauses    map[string]*pauses // by what was being done; "" for all
 
 	cmDown atomic.Int64 // when the last killed cm was seen to be gone, in ns of Unix time
 }
 
 func newBook() *book {
-	return &book{began: time.Now(), reasons: map[string]int{}, pauses: hdrhistogram.New(1, time.Hour.Microseconds(), 3)}
+	return &book{began: time.Now(), reasons: map[string]int{}, pauses: map[string]*pauses{}}
 }
 
 func (b *book) add(c count, n uint64) { b.n[c].Add(n) }
@@ -123,15 +121,46 @@ func (b *book) begin(format string, args ...any) (over func() event) {
 	}
 }
 
-// pause notes how long a request took that was sent at a time.
+// pauses are the times from requests to their answers.
+type pauses struct {
+	*hdrhistogram.Histogram
+	longest time.Duration
+	at      string
+}
+
+// pause notes how long a request took, for all and for what was being done to
+// the broker while it was under way.
 func (b *book) pause(sent time.Time) {
-	took := time.Since(sent)
+	now := time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_ = b.pauses.RecordValue(max(1, min(took.Microseconds(), time.Hour.Microseconds())))
-	if took > b.longest {
-		b.longest, b.longestAt = took, b.whereLocked(sent.Add(took))
+	b.pauseLocked("", sent, now)
+	for i := len(b.events) - 1; i >= 0; i-- {
+		if e := &b.events[i]; e.took == 0 || e.began.Add(e.took).After(sent) {
+			b.pauseLocked(e.action(), sent, now)
+			continue
+		}
+		return
 	}
+}
+
+func (b *book) pauseLocked(during string, sent, now time.Time) {
+	p := b.pauses[during]
+	if p == nil {
+		p = &pauses{Histogram: hdrhistogram.New(1, time.Hour.Microseconds(), 3)}
+		b.pauses[during] = p
+	}
+	took := now.Sub(sent)
+	_ = p.RecordValue(max(1, min(took.Microseconds(), time.Hour.Microseconds()))) // within the bounds
+	if took > p.longest {
+		p.longest, p.at = took, b.whereLocked(now)
+	}
+}
+
+// action is what was done, without to whom in particular.
+func (e *event) action() string {
+	what, _, _ := strings.Cut(e.what, " (")
+	return what
 }
 
 // refused counts a connection that could not be opened.

@@ -22,9 +22,9 @@ import (
 // broker is a tree of real processes, whose parent may be another one each time.
 type broker struct {
 	dir, run, config string
-	exe              string    // what runs
-	makes            [2]string // builds of it, the first one runs at the start
-	builds           int       // upgrades so far
+	exe              string   // what runs
+	builds           []string // of it, the first one runs at the start
+	upgrades         int
 	listeners        map[string]client.Address
 	cms              int
 
@@ -33,45 +33,43 @@ type broker struct {
 	exited chan struct{}
 }
 
-// newBroker builds the binary twice, so that there is something to upgrade to,
-// and writes a configuration with ports that are free now: the same ones are
-// bound again by each parent.
-func newBroker(cms int, limits string) (*broker, error) {
+// newBroker writes a configuration with ports that are free now: the same ones
+// are bound again by each parent.
+func newBroker(builds []string, cms int, limits string) (*broker, error) {
 	// A short path, for the sake of the Unix socket in it.
 	dir, err := os.MkdirTemp("", "ght")
 	if err != nil {
 		return nil, err
 	}
 	b := &broker{dir: dir, run: filepath.Join(dir, "run"), config: filepath.Join(dir, "broker.toml"),
-		exe: filepath.Join(dir, "gatehouse"), listeners: map[string]client.Address{}, cms: cms}
-	if err := errors.Join(os.Chmod(dir, 0o755), b.install()); err != nil {
-		b.remove()
-		return nil, err
+		exe: filepath.Join(dir, "gatehouse"), builds: builds, listeners: map[string]client.Address{}, cms: cms}
+	err = errors.Join(os.Chmod(dir, 0o755), copyFile(builds[0], b.exe))
+	if err == nil {
+		err = b.configure(limits)
 	}
-	if err := b.configure(limits); err != nil {
+	if err != nil {
 		b.remove()
 		return nil, err
 	}
 	return b, nil
 }
 
-// install builds with the tag torture: a role that dies all the time is then
-// started again without the delay that an operator would want. A binary that was
-// given is taken as it is, with its delays.
-func (b *broker) install() error {
-	for i := range b.makes {
-		b.makes[i] = filepath.Join(b.dir, fmt.Sprint("build", i))
-		var err error
-		if os.Getenv("GATEHOUSE_TORTURE") != "" {
-			err = copyFile(os.Getenv("GATEHOUSE_TORTURE"), b.makes[i])
-		} else {
-			err = tree.Build(b.makes[i], "-trimpath", "-tags", "torture", "-ldflags", fmt.Sprintf("-s -w -X main.version=torture-%d", i))
-		}
+// build makes two binaries in a folder, so that there is something to upgrade to.
+// By the tag torture a role that dies all the time is started again without the
+// delay that an operator would want. A binary that was given is taken as it is.
+func build(dir string) (builds []string, err error) {
+	if given := os.Getenv("GATEHOUSE_TORTURE"); given != "" {
+		return []string{given}, nil
+	}
+	for i := range 2 {
+		path := filepath.Join(dir, fmt.Sprint("build", i))
+		builds = append(builds, path)
+		err := tree.Build(path, "-trimpath", "-tags", "torture", "-ldflags", fmt.Sprintf("-s -w -X main.version=torture-%d", i))
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return copyFile(b.makes[0], b.exe)
+	return builds, nil
 }
 
 // copyFile replaces a file in one step, also one that is being executed.
@@ -88,8 +86,8 @@ func copyFile(from, to string) error {
 
 // next puts the other build in the place of the one that runs.
 func (b *broker) next() error {
-	b.builds++
-	return copyFile(b.makes[b.builds%len(b.makes)], b.exe)
+	b.upgrades++
+	return copyFile(b.builds[b.upgrades%len(b.builds)], b.exe)
 }
 
 func (b *broker) configure(limits string) error {

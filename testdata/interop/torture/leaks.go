@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -49,6 +50,25 @@ func (b *broker) takeInventory() (*inventory, error) {
 	}
 	inv.segments = len(inodes)
 	return inv, nil
+}
+
+// baseline is the inventory when the last connection has been closed on the
+// broker's side too: then two in a row are the same.
+func (b *broker) baseline(patience time.Duration) (before *inventory, err error) {
+	err = until(patience, func() error {
+		last := before
+		if before, err = b.takeInventory(); err != nil {
+			return err
+		}
+		if last == nil {
+			return errors.New("not yet looked at")
+		}
+		if found := b.compare(last); len(found) > 0 {
+			return fmt.Errorf("the broker does not come to rest: %q", found)
+		}
+		return nil
+	})
+	return before, err
 }
 
 // anonymous forgets which cm something belongs to: the successor of one may be

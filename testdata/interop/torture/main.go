@@ -55,15 +55,31 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	fmt.Printf("seed %d\n", o.seed)
-	r, err := torture(ctx, o)
+	ok, err := run(ctx, o)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "torture: %v\n", err)
+	}
+	if !ok {
 		os.Exit(1)
+	}
+}
+
+// run builds the broker, tortures it, and prints the account.
+func run(ctx context.Context, o options) (ok bool, err error) {
+	dir, err := os.MkdirTemp("", "ghtbuild")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
+	if o.builds, err = build(dir); err != nil {
+		return false, err
+	}
+	r, err := torture(ctx, o)
+	if err != nil {
+		return false, err
 	}
 	r.write(os.Stdout)
-	if !r.ok() {
-		os.Exit(1)
-	}
+	return r.ok(), nil
 }
 
 func parseOptions(args []string, out io.Writer) (o options, err error) {

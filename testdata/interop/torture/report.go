@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -50,7 +51,7 @@ func (r *report) write(w io.Writer) {
 func (r *report) writeEvents(w io.Writer) {
 	n, longest := map[string]int{}, map[string]time.Duration{}
 	for _, e := range r.events {
-		what, _, _ := strings.Cut(e.what, " (")
+		what := e.action()
 		n[what]++
 		longest[what] = max(longest[what], e.took)
 	}
@@ -64,14 +65,19 @@ func (r *report) writeEvents(w io.Writer) {
 }
 
 func (r *report) writePauses(w io.Writer) {
-	if r.pauses.TotalCount() == 0 {
+	if len(r.pauses) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nFrom a request to its answer\n")
-	for _, q := range []float64{50, 90, 99, 99.9, 99.99, 100} {
-		fmt.Fprintf(w, "  %6.2f %% %14v\n", q, time.Duration(r.pauses.ValueAtPercentile(q))*time.Microsecond)
+	fmt.Fprintf(w, "\nFrom a request to its answer, by what was done meanwhile\n  %-30s %8s %10s %10s %10s %10s %10s\n", "", "requests", "50 %", "99 %", "99.9 %", "99.99 %", "longest")
+	for _, during := range slices.Sorted(maps.Keys(r.pauses)) {
+		p := r.pauses[during]
+		fmt.Fprintf(w, "  %-30s %8d", cmp.Or(during, "all"), p.TotalCount())
+		for _, q := range []float64{50, 99, 99.9, 99.99} {
+			fmt.Fprintf(w, " %10v", (time.Duration(p.ValueAtPercentile(q)) * time.Microsecond).Round(10*time.Microsecond))
+		}
+		fmt.Fprintf(w, " %10v\n", p.longest.Round(10*time.Microsecond))
 	}
-	fmt.Fprintf(w, "  the longest: %v, answered %s\n", r.longest.Round(time.Microsecond), r.longestAt)
+	fmt.Fprintf(w, "  the longest was answered %s\n", r.pauses[""].at)
 }
 
 func (r *report) writeLeft(w io.Writer) {

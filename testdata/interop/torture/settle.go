@@ -25,6 +25,7 @@ func (c *cell) settle() {
 			moved, since = now, time.Now()
 		}
 		if time.Since(since) > c.still {
+			c.unfenced()
 			return
 		}
 		<-time.After(wait)
@@ -32,6 +33,17 @@ func (c *cell) settle() {
 	for _, k := range c.links {
 		if k.conn != nil && !k.over() {
 			k.sync("")
+		}
+	}
+}
+
+// unfenced blames the broker for each publisher whose PONG has not come.
+func (c *cell) unfenced() {
+	silent := map[*link]bool{}
+	for _, s := range c.streams {
+		if !s.from.over() && s.fenced.Load() < s.sent.Load() && !silent[s.from] {
+			silent[s.from] = true
+			c.blame(broken, 1, "%s: no PONG, and nothing else in the cell for %v", s.from.name, c.still)
 		}
 	}
 }

@@ -17,6 +17,7 @@ const drain = 20 * time.Second
 
 // options are what a run is asked for.
 type options struct {
+	builds   []string // of the broker
 	seed     uint64
 	plan     map[deed]int
 	actions  []string
@@ -41,7 +42,7 @@ func torture(ctx context.Context, o options) (*report, error) {
 	if err := tree.RaiseFileLimit(); err != nil {
 		return nil, err
 	}
-	b, err := newBroker(o.cms, fmt.Sprintf("drain_timeout = \"%v\"", drain))
+	b, err := newBroker(o.builds, o.cms, fmt.Sprintf("drain_timeout = \"%v\"", drain))
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func torture(ctx context.Context, o options) (*report, error) {
 	if err := l.warm(o.seed); err != nil {
 		return nil, err
 	}
-	before, err := b.takeInventory()
+	before, err := b.baseline(o.patience)
 	if err != nil {
 		return nil, err
 	}
