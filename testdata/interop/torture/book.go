@@ -70,7 +70,9 @@ type book struct {
 	reasons   map[string]int     // of failed new connections
 	pauses    map[string]*pauses // by what was being done; "" for all
 
-	cmDown atomic.Int64 // when the last killed cm was seen to be gone, in ns of Unix time
+	// cmDown is when the last killed cm was seen to be gone, in ns of Unix time, or
+	// as late as can be until then.
+	cmDown atomic.Int64
 }
 
 func newBook() *book {

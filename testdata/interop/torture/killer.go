@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -92,6 +93,8 @@ func (k *killer) kill(role string) error {
 	}
 	isCM := strings.HasPrefix(name, "cm/")
 	if isCM {
+		// Who is on the way to a cm until it is seen to be gone may go with it.
+		k.load.cmDown.Store(math.MaxInt64)
 		if err := k.doom(pid); err != nil {
 			return err
 		}

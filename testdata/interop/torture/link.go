@@ -19,6 +19,7 @@ type load struct {
 	kinds    []string                  // of transports, those that are used more are in it more often
 	patience time.Duration             // for what must happen
 	still    time.Duration             // nothing has moved for so long: nothing will
+	cms      func() []int              // pids of the connection managers; may be nil
 
 	streams atomic.Uint32 // numbers given out
 	cells   atomic.Int64

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -30,6 +31,46 @@ func (c *cell) joinAll(name string, n int) (all []*link) {
 		all = append(all, k)
 	}
 	return all
+}
+
+// joinSome is joinAll or joinOne.
+func (c *cell) joinSome(name string, n int) []*link {
+	if c.rand.IntN(2) == 0 {
+		return c.joinAll(name, n)
+	}
+	return c.joinOne(name, n)
+}
+
+// joinOne is joinAll with all connections on the same cm, whichever that is: the
+// death of another one then excuses nothing. Of so many connections on so few cms
+// enough have the same.
+func (c *cell) joinOne(name string, n int) []*link {
+	if c.cms == nil {
+		return c.joinAll(name, n)
+	}
+	cms := c.cms()
+	all := c.joinAll(name, n*max(1, len(cms)))
+	for _, pid := range cms {
+		held, err := c.heldBy(pid)
+		if err != nil {
+			continue // it is dying
+		}
+		mine := slices.DeleteFunc(slices.Clone(all), func(k *link) bool { return !slices.Contains(held, k) })
+		if len(mine) < n {
+			continue
+		}
+		all = append(mine[:n:n], slices.DeleteFunc(all, func(k *link) bool { return slices.Contains(mine[:n], k) })...)
+		break
+	}
+	if len(all) < n {
+		return nil
+	}
+	for _, k := range all[n:] {
+		c.links = slices.DeleteFunc(c.links, func(o *link) bool { return o == k })
+		k.close()
+		k.end(nil)
+	}
+	return all[:n]
 }
 
 // leave closes the cell before it has begun.
@@ -105,7 +146,8 @@ func wild(l *load, r *rand.Rand, life time.Duration) {
 
 func queue(l *load, r *rand.Rand, life time.Duration) {
 	c := l.newCell("queue", r)
-	pubs, members, subs := c.joinAll("publisher", 2), c.joinAll("member", 4+r.IntN(3)), c.joinAll("subscriber", 1)
+	pubs, subs := c.joinAll("publisher", 2), c.joinAll("subscriber", 1)
+	members := c.joinSome("member", 4+r.IntN(3))
 	if c.halted() {
 		c.leave()
 		return
@@ -126,11 +168,13 @@ func queue(l *load, r *rand.Rand, life time.Duration) {
 
 func request(l *load, r *rand.Rand, life time.Duration) {
 	c := l.newCell("request", r)
-	asks, answers := c.joinAll("requester", 1+r.IntN(3)), c.joinAll("responder", 1+r.IntN(3))
+	n := 1 + r.IntN(3)
+	all := c.joinSome("client", n+1+r.IntN(3))
 	if c.halted() {
 		c.leave()
 		return
 	}
+	asks, answers := all[:n], all[n:]
 	var streams []*stream
 	var work []func()
 	patterns := map[*sink]string{}

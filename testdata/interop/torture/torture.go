@@ -51,6 +51,7 @@ func torture(ctx context.Context, o options) (*report, error) {
 		return nil, err
 	}
 	l := newLoad(b.listeners, o.patience, o.still)
+	l.cms = func() []int { return b.roles("cm") }
 	if err := l.warm(o.seed); err != nil {
 		return nil, err
 	}
