@@ -23,6 +23,7 @@ type killer struct {
 	absent time.Duration // how long the broker is without a parent, at most
 
 	unknown []string // commands that this broker does not have
+	deaths  int      // of roles, that we caused
 }
 
 // run does all deeds in turn, or stops at the first that the broker does not
@@ -109,6 +110,7 @@ func (k *killer) kill(role string) error {
 	if isCM {
 		k.load.cmDown.Store(time.Now().UnixNano())
 	}
+	k.deaths++
 	err = until(k.load.patience, func() error {
 		if len(k.roles(role)) == 0 {
 			return fmt.Errorf("%s (pid %d) was killed and has no successor", name, pid)
@@ -119,13 +121,15 @@ func (k *killer) kill(role string) error {
 	return err
 }
 
-// dead tells of a process that it has ended, reaped or not.
+// dead tells of a process that all of its threads have ended, reaped or not.
+// Until then its sockets are open, and what is sent to it goes down with it.
 func (k *killer) dead(pid int) error {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil || strings.Contains(string(stat), ") Z ") {
-		return nil
+	for _, task := range glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)) {
+		if stat, err := os.ReadFile(task); err == nil && !strings.Contains(string(stat), ") Z ") {
+			return fmt.Errorf("pid %d lives on", pid)
+		}
 	}
-	return fmt.Errorf("pid %d lives on", pid)
+	return nil
 }
 
 // doom stops a cm, and notes which connections it takes with it when it is now
@@ -203,6 +207,7 @@ func (k *killer) restart(role string) error {
 	defer over()
 	if strings.HasPrefix(name, "cm/") {
 		k.spare()
+		defer k.spare() // those that came meanwhile
 	}
 	return k.command("restart", "-c", k.config, name)
 }
@@ -211,6 +216,7 @@ func (k *killer) upgrade() error {
 	over := k.load.begin("gatehouse upgrade")
 	defer over()
 	k.spare()
+	defer k.spare() // those that came meanwhile
 	if err := k.next(); err != nil {
 		return err
 	}

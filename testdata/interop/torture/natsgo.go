@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -32,7 +33,9 @@ func (c *cell) joinNats(name string) (*link, *nats.Conn) {
 	linked := make(chan struct{})
 	opts := []nats.Option{nats.NoReconnect(), nats.SetCustomDialer(t), nats.Timeout(c.patience), nats.PingInterval(time.Hour),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			c.blame(broken, 1, "%s %s: nats.go says: %v", c.name, name, err)
+			if _, ok := errors.AsType[*net.OpError](err); !ok { // that is an end, and told as such
+				c.blame(broken, 1, "%s %s: nats.go says: %v", c.name, name, err)
+			}
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
 			<-linked

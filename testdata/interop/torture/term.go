@@ -71,3 +71,21 @@ func (k *killer) end() error {
 	}
 	return nil
 }
+
+// judgeLogs holds what the parents wrote against what was done: no other deaths,
+// nobody who broke the rules between the roles, no trace of a panic.
+func (k *killer) judgeLogs() {
+	deaths := 0
+	for _, log := range k.logs {
+		died := log.All("role died")
+		deaths += len(died)
+		for _, line := range log.Lines(0) {
+			if line.Fields == nil || line.Fields["security"] != nil {
+				k.load.blame(broken, 1, "the log says %s", line.Text)
+			}
+		}
+	}
+	if deaths > k.deaths {
+		k.load.blame(broken, uint64(deaths-k.deaths), "%d roles died, we killed %d", deaths, k.deaths)
+	}
+}

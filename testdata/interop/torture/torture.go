@@ -42,7 +42,8 @@ func torture(ctx context.Context, o options) (*report, error) {
 	if err := tree.RaiseFileLimit(); err != nil {
 		return nil, err
 	}
-	b, err := newBroker(o.builds, o.cms, fmt.Sprintf("drain_timeout = \"%v\"", drain))
+	// On a machine that does all of this at once, a login may take its time.
+	b, err := newBroker(o.builds, o.cms, fmt.Sprintf("drain_timeout = \"%v\"\nauth_timeout = \"%v\"", drain, o.patience))
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +72,7 @@ func torture(ctx context.Context, o options) (*report, error) {
 		}
 		r.remains = b.remains(o.patience)
 	}
+	k.judgeLogs()
 	if !r.ok() && o.log != nil {
 		for i, log := range b.logs {
 			fmt.Fprintf(o.log, "standard error of parent %d:\n%s\n", i+1, tail(log.Text(), 200))

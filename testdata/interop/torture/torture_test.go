@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse.test/interop/torture/client"
 )
 
 const (
@@ -84,6 +86,46 @@ func TestLeaksAreFound(t *testing.T) {
 	}
 	if found := b.remains(0); len(found) < 6 {
 		t.Errorf("of a living broker there remains only %q", found)
+	}
+}
+
+// A message that is lost in the end is found as well, and none is where none is.
+func TestSigtermLossIsFound(t *testing.T) {
+	for fault, want := range map[string]uint64{"none": 0, "lose": 1} {
+		t.Run(fault, func(t *testing.T) {
+			b, err := newBroker(builds, 2, "")
+			must(t, err)
+			t.Cleanup(b.remove)
+			must(t, b.serve(patience))
+			p := startProxy(t, b.listeners["tcp"], fault, "sigterm.", 500)
+			l := newLoad(map[string]client.Address{"tcp": {Network: "tcp", Addr: p.listener.Addr().String()}}, patience, still)
+			k := &killer{broker: b, load: l, rand: newRand(1)}
+			must(t, k.terminate(1))
+			k.judgeLogs()
+			if got := l.get(lost); got != want || l.failed() != (want > 0) {
+				t.Errorf("%d lost of %d, want %d; %v", got, l.get(published), want, l.offenders)
+			}
+			if found := b.remains(patience); len(found) > 0 {
+				t.Errorf("left: %q", found)
+			}
+		})
+	}
+}
+
+// A role that dies by itself is found.
+func TestDeathIsFound(t *testing.T) {
+	b, err := newBroker(builds, 2, "")
+	must(t, err)
+	t.Cleanup(b.remove)
+	must(t, b.serve(patience))
+	k := &killer{broker: b, load: newLoad(b.listeners, patience, still), rand: newRand(1)}
+	must(t, k.kill("dispatcher"))
+	if k.judgeLogs(); k.load.failed() {
+		t.Errorf("a death of ours: %v", k.load.offenders)
+	}
+	k.deaths = 0
+	if k.judgeLogs(); k.load.get(broken) != 1 {
+		t.Errorf("another's death: %v", k.load.offenders)
 	}
 }
 
