@@ -14,6 +14,9 @@ type crowd struct {
 	life  time.Duration // longest of a cell that does not last to the end
 }
 
+// visitors are so many at a time at most.
+const visitors = 8
+
 // run starts the load and returns when all idle connections are open. wait
 // returns when, after the load was told to stop, everything is settled.
 func (l *load) run(seed uint64, c crowd) (wait func()) {
@@ -22,7 +25,9 @@ func (l *load) run(seed uint64, c crowd) (wait func()) {
 		work.Go(func() { l.worker(i, rand.New(rand.NewPCG(seed, uint64(i))), c.life) })
 	}
 	if c.opens > 0 {
-		work.Go(func() { l.opens(rand.New(rand.NewPCG(seed, 1<<32)), c.opens) })
+		for i := range visitors { // one that waits for a dispatcher holds no other up
+			work.Go(func() { l.opens(rand.New(rand.NewPCG(seed, 1<<32+uint64(i))), visitors*c.opens) })
+		}
 	}
 	if c.idle > 0 {
 		all := make(chan struct{})
