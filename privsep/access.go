@@ -32,6 +32,7 @@ var grants = map[Role][]grant{
 		{SegRingDownHead, all, none},
 		{SegNamed, all, all},
 		{SegReturns, all, none},
+		{SegState, all, all},
 	},
 	RoleCM: {
 		{SegRingUpData, own, own},

@@ -45,6 +45,7 @@ type Settings struct {
 	CMs              int // how many connection managers there are
 	Arena            int
 	Ring             int
+	Journal          int
 	AuthTimeout      time.Duration
 	PingInterval     time.Duration
 	PingMax          int
@@ -103,6 +104,7 @@ func (p *Settings) fields(c *coder) {
 	c.number(&p.CMs)
 	c.number(&p.Arena)
 	c.number(&p.Ring)
+	c.number(&p.Journal)
 	c.duration(&p.AuthTimeout)
 	c.duration(&p.PingInterval)
 	c.number(&p.PingMax)
@@ -139,12 +141,13 @@ const (
 	SegConnTable
 	SegConnColumns
 	SegNamed
+	SegState
 	numSegmentKinds
 )
 
 var segmentNames = [numSegmentKinds]string{
 	"none", "ring_up_data", "ring_up_head", "ring_down_data", "ring_down_head",
-	"arena", "returns", "conn_table", "conn_columns", "named",
+	"arena", "returns", "conn_table", "conn_columns", "named", "router_state",
 }
 
 // String gives the segment's name for logs.
@@ -158,7 +161,7 @@ func (k SegmentKind) String() string {
 // Segment comes with the memfd of one segment.
 type Segment struct {
 	Kind     SegmentKind
-	Index    int    // of the cm that it belongs to; 0 for SegConnTable
+	Index    int    // of the cm that it belongs to; 0 for SegConnTable and SegState
 	Size     uint64 // bytes
 	Writable bool   // whether the fd allows a writable mapping
 }

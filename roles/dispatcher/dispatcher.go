@@ -28,6 +28,7 @@ type dispatcher struct {
 	gathered   bool  // all cms were there, or have been waited for
 	listening  bool  // the listeners are in the poller
 	stopping   bool
+	stopBy     int64
 	now        int64
 
 	accepted, refusedRate, refusedMax uint64
@@ -62,6 +63,7 @@ const (
 
 	acceptPause = 100 * time.Millisecond
 	retryPause  = time.Millisecond
+	lastHandoff = time.Second // for what was accepted before the end
 
 	// gatherTime is how long after the first cm the others are waited for at the
 	// start: who waits in the listen queue is then spread over all of them.
@@ -72,9 +74,10 @@ var clock = time.Now()
 
 func (d *dispatcher) readClock() { d.now = int64(time.Since(clock)) + 1 }
 
-// run accepts and hands over until the parent says stop.
+// run accepts and hands over until the parent says stop. What it has accepted
+// by then it hands over first.
 func (d *dispatcher) run() error {
-	for !d.stopping {
+	for !d.stopping || d.waiting != nil && d.now < d.stopBy {
 		d.readClock()
 		d.closeRefused()
 		if d.waiting != nil && d.handOver(*d.waiting) {
@@ -220,7 +223,7 @@ func (d *dispatcher) handle(m *privsep.Message) error {
 		return privsep.AnswerStats(d.parent, m, privsep.RoleStats{Connections: uint64(d.slots.total()), Accepted: d.accepted,
 			RefusedRate: d.refusedRate, RefusedMax: d.refusedMax})
 	case privsep.KindShutdown:
-		d.stopping = true
+		d.stopping, d.stopBy = true, d.now+int64(lastHandoff)
 	}
 	return nil
 }

@@ -89,10 +89,10 @@ func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Chann
 		d.listeners = append(d.listeners, listener{fd: l.FD, number: int(l.Number), unix: l.Network == privsep.NetUnix,
 			tls: l.Network == privsep.NetTLS})
 	}
-	return d, d.mapTable(set)
+	return d, d.mapTable(set, boot.Generation)
 }
 
-func (d *dispatcher) mapTable(set *privsep.Setup) error {
+func (d *dispatcher) mapTable(set *privsep.Setup, generation uint64) error {
 	rows := d.cfg.MaxConnections
 	seg, err := privsep.TakeSegment(set, privsep.SegConnTable, 0, store.Map)
 	if err != nil {
@@ -114,6 +114,6 @@ func (d *dispatcher) mapTable(set *privsep.Setup) error {
 		}
 		columns = append(columns, c)
 	}
-	d.slots = newSlots(table, columns)
+	d.slots = newSlots(table, columns, generation)
 	return nil
 }

@@ -52,6 +52,7 @@ type child struct {
 	drained    bool   // said that it has nothing left to do
 	leaving    bool   // was told to go, now that it is not needed any more
 	killed     bool   // at the end of the broker
+	condemned  bool   // by us, for what it did or did not do
 	signPace   privsep.Pace
 	signatures uint64
 	muteBy     time.Time // it closed its channel and must have ended by then
@@ -88,7 +89,7 @@ func (p *parent) start(c *child) error {
 	}
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
-	c.drained, c.leaving, c.killed, c.muteBy = false, false, false, time.Time{}
+	c.drained, c.leaving, c.killed, c.condemned, c.muteBy = false, false, false, false, time.Time{}
 	c.walls = privsep.Sandbox{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
@@ -160,8 +161,16 @@ func (p *parent) ended(c *child) {
 		p.failed = append(p.failed, c.id)
 		return
 	}
+	if was == running && !c.condemned && status == signalKilled {
+		// Somebody else's doing, which says nothing of the role.
+		c.state, c.wake = backoff, time.Now()
+		return
+	}
 	p.delay(c, lived)
 }
+
+// signalKilled is how a child ends by SIGKILL.
+const signalKilled = "signal killed"
 
 // delay decides when a component that died gets its next process.
 func (p *parent) delay(c *child, lived time.Duration) {
@@ -213,6 +222,7 @@ func (p *parent) byTime(c *child, now time.Time) {
 }
 
 func (p *parent) kill(c *child) {
+	c.condemned = true
 	if err := c.proc.Signal(sigKill); err != nil {
 		p.log.Error().Str("role", c.id.String()).Err(err).Msg("kill")
 	}

@@ -159,7 +159,7 @@ func (p *parent) makeSettings(version string) privsep.Settings {
 		MaxPayload: int(c.Limits.MaxPayload), MaxControlLine: int(c.Limits.MaxControlLine),
 		MaxConnections: c.Limits.MaxConnections, MaxPending: int(c.Limits.MaxPending),
 		MaxSubscriptions: c.Limits.MaxSubscriptions, CMs: p.cms,
-		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring),
+		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring), Journal: int(c.Store.Journal),
 		AuthTimeout: c.Limits.AuthTimeout, PingInterval: c.Limits.PingInterval, PingMax: c.Limits.PingMax,
 		WriteDeadline: c.Limits.WriteDeadline, StallTimeout: c.Limits.StallTimeout,
 		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
