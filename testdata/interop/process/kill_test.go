@@ -45,7 +45,7 @@ func TestKillRouter(t *testing.T) {
 	if st := nc.Stats(); st.Reconnects > 0 {
 		t.Errorf("%d reconnects", st.Reconnects)
 	}
-	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 	b.awaitOpen(open)
 }
 
@@ -97,7 +97,7 @@ func TestKillDispatcherInFlight(t *testing.T) {
 				greeted <- c
 			}()
 		}
-		connections := func() uint64 { st := b.status(); return st.role("dispatcher").Connections }
+		connections := func() uint64 { st := b.status(); return st.Role("dispatcher").Connections }
 		await(t, "handoffs", patience, func() bool { return connections() == n })
 		b.kill("dispatcher")
 		b.signal("cm/0", syscall.SIGCONT)

@@ -22,7 +22,7 @@ func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 // skipped, and says so.
 var promised = map[string]bool{
 	"kill:dispatcher": true, "kill:cm": true, "stop": true, "hup": true,
-	"kill:router": false, "kill:parent": false, "restart": false, "upgrade": false,
+	"kill:router": true, "kill:parent": false, "restart": false, "upgrade": false,
 }
 
 // Some of everything in little time; make torture has more of it.
