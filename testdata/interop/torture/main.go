@@ -103,7 +103,7 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	f.IntVar(&o.cms, "cms", 2, "connection managers")
 	f.DurationVar(&o.patience, "patience", 30*time.Second, "for whatever must happen")
 	f.DurationVar(&o.still, "still", 15*time.Second, "what has not come after so long without a message is lost")
-	logs := f.Bool("log", false, "show the broker's log when the run has failed")
+	logs := f.Bool("log", false, "show the broker's log in the end")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

@@ -59,6 +59,10 @@ func (r *report) writeEvents(w io.Writer) {
 	for _, what := range slices.Sorted(maps.Keys(n)) {
 		fmt.Fprintf(w, "  %-48s %12d  %v\n", what, n[what], longest[what].Round(time.Millisecond))
 	}
+	slow := slices.SortedFunc(slices.Values(r.events), func(a, b event) int { return cmp.Compare(b.took, a.took) })
+	for _, e := range slow[:min(3, len(slow))] {
+		fmt.Fprintf(w, "  slow: %v at %.3f s, %s\n", e.took.Round(time.Millisecond), e.began.Sub(r.began).Seconds(), e.what)
+	}
 	for _, command := range r.unknown {
 		fmt.Fprintf(w, "  left out: this broker has no command %s\n", command)
 	}

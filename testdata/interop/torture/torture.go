@@ -29,7 +29,7 @@ type options struct {
 	cms      int
 	patience time.Duration
 	still    time.Duration
-	log      io.Writer // of the brokers, at the end of a failed run; may be nil
+	log      io.Writer // gets that of the broker in the end; may be nil
 	progress io.Writer
 }
 
@@ -73,9 +73,9 @@ func torture(ctx context.Context, o options) (*report, error) {
 		r.remains = b.remains(o.patience)
 	}
 	k.judgeLogs()
-	if !r.ok() && o.log != nil {
+	if o.log != nil {
 		for i, log := range b.logs {
-			fmt.Fprintf(o.log, "standard error of parent %d:\n%s\n", i+1, tail(log.Text(), 200))
+			fmt.Fprintf(o.log, "standard error of parent %d:\n%s\n", i+1, log.Text())
 		}
 	}
 	return r, nil
