@@ -28,12 +28,15 @@ type parent struct {
 	root     bool
 	cms      int
 	started  time.Time
+	began    uint64 // the same, as Uptime has it
 	warnings []string
 	missing  []string // what the kernel does not give the roles
 	told     bool     // about missing
 
 	exe       *os.File
 	dir       *runDir
+	past      *past // nil: nothing to go on with
+	settled   bool  // it is known who is adopted: from now on everything is ours
 	poll      *privsep.Poller
 	children  []*child
 	segments  []*segment
@@ -83,7 +86,7 @@ func Serve(cfg *Config, source, version string) error {
 	if err != nil {
 		return err
 	}
-	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(),
+	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(), began: privsep.Uptime(),
 		offences: map[offenceKey]uint64{}}
 	p.log = newLog(cfg)
 	for _, m := range missing {
@@ -97,6 +100,8 @@ func Serve(cfg *Config, source, version string) error {
 	for _, w := range p.warnings {
 		p.log.Warn().Msg(w)
 	}
+	p.makeChildren()
+	p.adoptAll() // with capabilities that confine gives up
 	err = p.confine()
 	if err == nil {
 		p.digestExe()
@@ -138,6 +143,8 @@ func (p *parent) prepare(version string) error {
 	if err := p.watchSignals(); err != nil {
 		return err
 	}
+	p.cms = p.cfg.CM.Count
+	p.remember()
 	if err := p.openCredential(); err != nil {
 		return err
 	}
@@ -147,8 +154,11 @@ func (p *parent) prepare(version string) error {
 	if p.control, err = openControl(p.dir.file("control"), p.poll); err != nil {
 		return err
 	}
-	p.cms = p.cfg.CM.Count
 	p.settings = p.makeSettings(version)
+	p.settings.ServerID = newServerID()
+	if p.past != nil {
+		p.settings.ServerID = p.past.registry.ServerID
+	}
 	return p.makeSegments()
 }
 
@@ -162,9 +172,10 @@ func (p *parent) makeSettings(version string) privsep.Settings {
 		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring), Journal: int(c.Store.Journal),
 		AuthTimeout: c.Limits.AuthTimeout, PingInterval: c.Limits.PingInterval, PingMax: c.Limits.PingMax,
 		WriteDeadline: c.Limits.WriteDeadline, StallTimeout: c.Limits.StallTimeout,
+		OrphanGrace: c.Limits.OrphanGrace, DrainTimeout: c.Limits.DrainTimeout,
 		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
 		LogLevel:    privsep.ParseLevel(c.Log.Level),
-		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version, ServerID: newServerID(),
+		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version,
 		Trap: c.Privsep.Seccomp == SeccompTrap,
 	}
 	if p.root {
@@ -209,21 +220,30 @@ func (p *parent) watchSignals() error {
 	return nil
 }
 
-// startAll starts every role and waits until all are ready. One that does not
-// get ready is the start's error.
-func (p *parent) startAll() error {
+// makeChildren lists the components, none of which has a process yet.
+func (p *parent) makeChildren() {
 	ids := []privsep.ID{{Role: privsep.RoleRouter}, {Role: privsep.RoleDispatcher}}
 	for i := range p.cms {
 		ids = append(ids, privsep.ID{Role: privsep.RoleCM, Index: i})
 	}
 	for i, id := range ids {
-		c := &child{id: id, token: tokenChild + 2*uint64(i)}
-		p.children = append(p.children, c)
+		r := p.past.record(id)
+		p.children = append(p.children, &child{id: id, token: tokenChild + 2*uint64(i),
+			generation: r.Generation, restarts: r.Restarts, everRan: r.Generation > 0})
+	}
+}
+
+// startAll starts every role that is not there and waits until all are ready. One that does not
+// get ready is the start's error.
+func (p *parent) startAll() error {
+	for _, c := range p.children {
+		if c.state == running {
+			continue
+		}
 		if err := p.start(c); err != nil {
-			return fmt.Errorf("start %v: %w", id, err)
+			return fmt.Errorf("start %v: %w", c.id, err)
 		}
 	}
-	p.writeRegistry()
 	for _, what := range p.unknown {
 		p.warn("this kernel does not give the parent " + what + ": a sender is known by pid and uid")
 		p.log.Warn().Msg(p.warnings[len(p.warnings)-1])
@@ -281,7 +301,11 @@ func (p *parent) cleanUp() {
 	if p.control != nil {
 		p.control.close()
 	}
-	if p.dir != nil {
+	switch {
+	case p.dir == nil:
+	case p.spares():
+		p.dir.lock.Close() // the next parent needs what is there
+	default:
 		p.dir.close()
 	}
 }
@@ -314,7 +338,7 @@ func (p *parent) hasDigest() {
 		return
 	}
 	for _, c := range p.children {
-		if c.proc != nil {
+		if c.proc != nil && !c.adopted {
 			c.proc.Record.SHA256 = d.sum
 		}
 	}
