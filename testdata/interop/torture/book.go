@@ -57,6 +57,7 @@ type event struct {
 	what  string
 	began time.Time
 	took  time.Duration // until it was whole again
+	why   string        // what the broker lacked last, until then
 }
 
 // book is the account of a run.
@@ -121,6 +122,16 @@ func (b *book) begin(format string, args ...any) (over func() event) {
 		e.took = time.Since(e.began)
 		return *e
 	}
+}
+
+// lacks notes why the broker is not whole yet, or that it is.
+func (b *book) lacks(err error) error {
+	if err != nil {
+		b.mu.Lock()
+		b.events[len(b.events)-1].why = err.Error()
+		b.mu.Unlock()
+	}
+	return err
 }
 
 // pauses are the times from requests to their answers.

@@ -113,9 +113,9 @@ func (k *killer) kill(role string) error {
 	k.deaths++
 	err = until(k.load.patience, func() error {
 		if len(k.roles(role)) == 0 {
-			return fmt.Errorf("%s (pid %d) was killed and has no successor", name, pid)
+			return k.load.lacks(fmt.Errorf("%s (pid %d) was killed and has no successor", name, pid))
 		}
-		return k.whole()
+		return k.load.lacks(k.whole())
 	})
 	over()
 	return err
@@ -167,7 +167,7 @@ func (k *killer) killParent() error {
 	if err := k.serve(k.load.patience); err != nil {
 		return err
 	}
-	return until(k.load.patience, k.whole)
+	return k.awaitWhole()
 }
 
 // stop halts any of the processes for up to 300 ms.
@@ -186,7 +186,7 @@ func (k *killer) stop() error {
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		return fmt.Errorf("continue %s: %w", name, err)
 	}
-	return until(k.load.patience, k.whole)
+	return k.awaitWhole()
 }
 
 func (k *killer) hup() error {
@@ -195,7 +195,7 @@ func (k *killer) hup() error {
 	if err := k.parent.Process.Signal(syscall.SIGHUP); err != nil {
 		return err
 	}
-	return until(k.load.patience, k.whole)
+	return k.awaitWhole()
 }
 
 func (k *killer) restart(role string) error {
@@ -223,6 +223,11 @@ func (k *killer) upgrade() error {
 	return k.command("upgrade", "-c", k.config)
 }
 
+// awaitWhole is the end of each deed.
+func (k *killer) awaitWhole() error {
+	return until(k.load.patience, func() error { return k.load.lacks(k.whole()) })
+}
+
 // spare notes the connections in TLS, which stay on a cm that is replaced until
 // they end or it does.
 func (k *killer) spare() {
@@ -239,5 +244,5 @@ func (k *killer) command(args ...string) error {
 	if out, err := exec.Command(k.exe, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("gatehouse %s: %w: %s", strings.Join(args, " "), err, tail(string(out), 5))
 	}
-	return until(k.load.patience, k.whole)
+	return k.awaitWhole()
 }

@@ -73,23 +73,49 @@ type link struct {
 func (l *load) open(kind, name string, buffer int) (*link, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
 	defer cancel()
-	began := time.Now()
-	c, err := client.Open(ctx, l.at[kind], buffer)
+	k, began := l.newLink(kind, name), time.Now()
+	c, err := client.Open(ctx, l.at[kind], buffer, k.dialed)
 	if err != nil {
-		l.refused(began, kind, err)
+		k.refused(began, err)
 		return nil, err
 	}
-	return l.adopt(&link{name: name, kind: kind, socket: c.Socket, conn: c}), nil
+	k.conn = c
+	k.greeted()
+	return k, nil
 }
 
-func (l *load) adopt(k *link) *link {
-	l.add(opened, 1)
-	k.load, k.opened, k.ended = l, time.Now(), make(chan struct{})
-	k.name += " over " + k.kind
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.links[k] = struct{}{}
-	return k
+func (l *load) newLink(kind, name string) *link {
+	return &link{load: l, name: name + " over " + kind, kind: kind, ended: make(chan struct{})}
+}
+
+// dialed makes the connection known: its cm may be killed from now on.
+func (k *link) dialed(s net.Conn) {
+	k.load.mu.Lock()
+	defer k.load.mu.Unlock()
+	k.socket = s
+	k.load.links[k] = struct{}{}
+}
+
+// greeted counts a connection that has come to its first PONG.
+func (k *link) greeted() {
+	k.opened = time.Now()
+	k.load.add(opened, 1)
+}
+
+// refused counts one that has not.
+func (k *link) refused(began time.Time, err error) {
+	k.forget()
+	if k.doomed.Load() {
+		k.load.add(unopenedWithCM, 1)
+		return
+	}
+	k.load.refused(began, k.kind, err)
+}
+
+func (k *link) forget() {
+	k.load.mu.Lock()
+	defer k.load.mu.Unlock()
+	delete(k.load.links, k)
 }
 
 // pick chooses a transport.
@@ -98,9 +124,7 @@ func (l *load) pick(r *rand.Rand) string { return l.kinds[r.IntN(len(l.kinds))] 
 // end is told once that a connection is no more, by whoever reads it.
 func (k *link) end(err error) {
 	k.once.Do(func() {
-		k.load.mu.Lock()
-		delete(k.load.links, k)
-		k.load.mu.Unlock()
+		k.forget()
 		switch {
 		case k.closing.Load():
 		case k.doomed.Load():

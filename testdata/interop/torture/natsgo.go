@@ -14,23 +14,26 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// tap dials for nats.go and keeps the socket, so that its cm can be found.
+// tap dials for nats.go and tells of the socket, so that its cm can be found.
 type tap struct {
 	at     client.Address
-	socket net.Conn
+	dialed func(net.Conn)
 }
 
-func (t *tap) Dial(_, _ string) (conn net.Conn, err error) {
-	t.socket, err = net.Dial(t.at.Network, t.at.Addr)
-	return t.socket, err
+func (t *tap) Dial(_, _ string) (net.Conn, error) {
+	conn, err := net.Dial(t.at.Network, t.at.Addr)
+	if err == nil {
+		t.dialed(conn)
+	}
+	return conn, err
 }
 
 // joinNats opens a connection of nats.go, which must not come back by itself.
 func (c *cell) joinNats(name string) (*link, *nats.Conn) {
 	kind := c.pick(c.rand)
-	t, url := &tap{at: c.at[kind]}, "nats://localhost"
-	var k *link
-	linked := make(chan struct{})
+	k := c.newLink(kind, c.name+" "+name+" of nats.go")
+	t, url := &tap{at: c.at[kind], dialed: k.dialed}, "nats://localhost"
+	greeted := make(chan bool, 1)
 	opts := []nats.Option{nats.NoReconnect(), nats.SetCustomDialer(t), nats.Timeout(c.patience), nats.PingInterval(time.Hour),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if _, ok := errors.AsType[*net.OpError](err); !ok { // that is an end, and told as such
@@ -38,8 +41,7 @@ func (c *cell) joinNats(name string) (*link, *nats.Conn) {
 			}
 		}),
 		nats.ClosedHandler(func(nc *nats.Conn) {
-			<-linked
-			if k != nil {
+			if <-greeted {
 				k.end(fmt.Errorf("nats.go says: %w", nc.LastError()))
 				c.halt()
 			}
@@ -50,14 +52,15 @@ func (c *cell) joinNats(name string) (*link, *nats.Conn) {
 	}
 	began := time.Now()
 	nc, err := nats.Connect(url, opts...)
-	if err == nil {
-		k = c.adopt(&link{name: c.name + " " + name + " of nats.go", kind: kind, socket: t.socket})
-		c.links = append(c.links, k)
-	} else {
-		c.refused(began, kind, err)
+	if err != nil {
+		greeted <- false
+		k.refused(began, err)
 		c.halt()
+		return nil, nil
 	}
-	close(linked)
+	k.greeted()
+	greeted <- true
+	c.links = append(c.links, k)
 	return k, nc
 }
 

@@ -56,12 +56,14 @@ type Step struct {
 func (s *Step) Error() string { return s.At + ": " + s.Err.Error() }
 func (s *Step) Unwrap() error { return s.Err }
 
-// Open connects and takes the greeting up to the first PONG, until ctx ends.
-func Open(ctx context.Context, a Address, buffer int) (*Conn, error) {
+// Open connects, tells of the socket as soon as there is one, and takes the
+// greeting up to the first PONG, until ctx ends.
+func Open(ctx context.Context, a Address, buffer int, dialed func(net.Conn)) (*Conn, error) {
 	s, err := new(net.Dialer).DialContext(ctx, a.Network, a.Addr)
 	if err != nil {
 		return nil, &Step{"connect", err}
 	}
+	dialed(s)
 	c := &Conn{Socket: s, conn: s, in: bufio.NewReaderSize(s, buffer)}
 	stop := context.AfterFunc(ctx, func() { s.SetDeadline(time.Unix(1, 0)) })
 	err = c.greet(a.TLS, buffer)
