@@ -104,14 +104,15 @@ type settings struct {
 
 // broker is one running broker and what the test did to it.
 type broker struct {
-	t      testing.TB
-	dir    string // holds everything below
-	run    string // runtime directory
-	unix   string // Unix socket
-	config string
-	addr   string // TCP address, as bound
-	tls    string // that of the listener with TLS
-	ca     *certs.Authority
+	t       testing.TB
+	dir     string // holds everything below
+	run     string // runtime directory
+	unix    string // Unix socket
+	config  string
+	program string // that is run; "": gatehouse
+	addr    string // TCP address, as bound
+	tls     string // that of the listener with TLS
+	ca      *certs.Authority
 	// released tells that each cm gets the private key, which is a security event.
 	released bool
 	uid      uint32
@@ -179,7 +180,7 @@ func (b *broker) start() {
 // launch starts the process.
 func (b *broker) launch() {
 	b.t.Helper()
-	b.cmd = exec.Command(gatehouse, "serve", "-c", b.config)
+	b.cmd = exec.Command(cmp.Or(b.program, gatehouse), "serve", "-c", b.config)
 	b.cmd.Dir = b.dir
 	b.cmd.Env = append(os.Environ(), "GATEHOUSE_TEST_SECRET=for nobody's eyes")
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -8,6 +8,7 @@ import (
 // status is `gatehouse status --json`, as far as it is looked at here.
 type status struct {
 	PID       int       `json:"pid"`
+	Version   string    `json:"version"`
 	Root      bool      `json:"root"`
 	Warnings  []string  `json:"warnings"`
 	Listeners []string  `json:"listeners"`
