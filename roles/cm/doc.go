@@ -61,6 +61,9 @@
 // the ready list; and a turn is bounded in bytes and in time, since a record may
 // cost much more than its length (a key update).
 //
+// Without a parent it goes on, asks the next one again for the signatures that were
+// not given, and finishes after orphan_grace (orphan.go).
+//
 // Files: cm.go (the loop), conn.go (a connection's life), input.go (bytes to
 // records), deliver.go (instructions to bytes), output.go (bytes to sockets),
 // timers.go (keepalive and deadlines), stuck.go (bodies held up), tls.go (states of

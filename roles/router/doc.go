@@ -38,6 +38,9 @@
 // router finds its own words as the one before left them: records that it reads
 // again and that were named already were routed.
 //
+// Without a parent it goes on, and sees by the doorbells which cms have ended; the
+// next parent hears again what was to be reported (orphan.go).
+//
 // Files: router.go (the loop), link.go (rings of one cm), session.go (client
 // operations), index.go and match.go (who wants a subject), publish.go (the
 // message path), stuck.go (who holds up whose bodies), setup.go (the role's start).

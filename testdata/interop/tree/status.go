@@ -10,6 +10,7 @@ import (
 // Status is `gatehouse status --json`, as far as it is looked at here.
 type Status struct {
 	PID       int       `json:"pid"`
+	Version   string    `json:"version"`
 	Root      bool      `json:"root"`
 	Warnings  []string  `json:"warnings"`
 	Listeners []string  `json:"listeners"`
