@@ -22,6 +22,12 @@
 //   - A body is copied to its readers' output as soon as its instruction comes,
 //     so a reader that does not read holds its own output, not the arena.
 //
+// A router that ends is nothing to a connection: what was on its way stays in the
+// rings, and the next router goes on with it. Its first instruction (NEW_ROUTER)
+// voids the holds of the one before; readers that are behind, and a body that is
+// waited for, are told again. Only if it could not read what that one has left do
+// all connections end.
+//
 // A new process believes nothing that the one before it left in shared memory. It
 // gets ready when the router has done with that one, and begins where the router
 // stands; its arena opens when all bodies of its predecessor are delivered.
@@ -65,10 +71,10 @@
 // not given, and finishes after orphan_grace (orphan.go).
 //
 // Files: cm.go (the loop), conn.go (a connection's life), input.go (bytes to
-// records), deliver.go (instructions to bytes), output.go (bytes to sockets),
-// timers.go (keepalive and deadlines), stuck.go (bodies held up), tls.go (states of
-// TLS), workshop.go (the thread for handshakes), handshake.go (one of them), sign.go
-// (signatures), credential.go and adopt.go (certificates and keys), transport.go
-// (under crypto/tls), records.go (sealed bytes to sockets and back), setup.go (the
-// role's start).
+// records), deliver.go (instructions to bytes), newrouter.go (another router),
+// output.go (bytes to sockets), timers.go (keepalive and deadlines), stuck.go
+// (bodies held up), tls.go (states of TLS), workshop.go (the thread for
+// handshakes), handshake.go (one of them), sign.go (signatures), credential.go and
+// adopt.go (certificates and keys), transport.go (under crypto/tls), records.go
+// (sealed bytes to sockets and back), setup.go (the role's start).
 package cm

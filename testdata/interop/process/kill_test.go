@@ -49,6 +49,87 @@ func TestKillRouter(t *testing.T) {
 	b.awaitOpen(open)
 }
 
+// Messages to so many subscriptions that their instructions do not fit into a ring,
+// which go on over the deaths of routers: each subscription has each of them once.
+func TestKillRouterInFanOut(t *testing.T) {
+	const subs, messages, kills = 9000, 30, 12
+	b := startBroker(t, settings{cms: 2, store: "ring = \"512KiB\""})
+	publisher, done := b.client(""), make(chan error, 2)
+	for cm := range 2 {
+		c := b.clientOn(fmt.Sprintf("cm/%d", cm))
+		var out strings.Builder
+		for i := range subs {
+			fmt.Fprintf(&out, "SUB many subscription.number.%07d\r\n", i)
+		}
+		must(t, c.send(out.String()))
+		must(t, c.sync())
+		go func() { done <- c.each(subs, messages) }()
+	}
+	sent := make(chan error, 1)
+	go func() {
+		for n := range messages {
+			if err := publisher.send(pub("many", fmt.Sprint(n))); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- publisher.sync()
+	}()
+	for range kills {
+		mark := b.log.mark()
+		b.kill("router")
+		if b.log.find(mark, "took over", patience, "role", "router") == nil {
+			t.Fatal("the router did not come back")
+		}
+	}
+	must(t, <-sent)
+	for range 2 {
+		must(t, <-done)
+	}
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+}
+
+// each reads messages of the numbers from 0 on, each once for each of the
+// subscriptions.
+func (c *client) each(subs, messages int) error {
+	for n := range messages {
+		had := make(map[string]bool, subs)
+		for range subs {
+			f, err := c.message(n)
+			if err != nil {
+				return fmt.Errorf("message %d, after %d: %w", n, len(had), err)
+			}
+			sid := strings.Fields(f.line)[2]
+			if had[sid] {
+				return fmt.Errorf("message %d: %s has it twice", n, sid)
+			}
+			had[sid] = true
+		}
+	}
+	return nil
+}
+
+// A router that finds nonsense in the place of the state of the one before says so
+// and begins anew: connections end, new ones are served.
+func TestUnreadableState(t *testing.T) {
+	b := startBroker(t, settings{cms: 2})
+	c := b.client("SUB x 1\r\n")
+	must(t, c.sync())
+	m := b.memoryOf("router")
+	b.signal("router", syscall.SIGSTOP)
+	m.setWord("router_state", stateCommit, 1<<40)
+	mark := b.log.mark()
+	b.kill("router")
+	if l := b.log.find(mark, "state not readable", patience, "role", "router"); l == nil {
+		t.Fatal("the log does not tell")
+	}
+	if text := c.rest(); text != "" {
+		t.Errorf("the client was told %q", text)
+	}
+	await(t, "service", patience, func() bool { return b.serves() == nil })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+}
+
 // The connections of a dead dispatcher are the cms'; new ones wait in the
 // listen queue and none is refused.
 func TestKillDispatcher(t *testing.T) {

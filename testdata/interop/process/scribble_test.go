@@ -13,12 +13,15 @@ import (
 	"gatehouse.test/interop/tree"
 )
 
-// Offsets of words in the segments of a cm, as package store lays them out.
+// Offsets of words in the segments of a cm and of the router, as package store lays
+// them out.
 const (
 	ringTail   = 128 // ring_up_data
 	ringFrames = 512
 	ringHead   = 128 // ring_down_head
 	doneWords  = 64  // returns
+
+	stateCommit = 128 // router_state
 )
 
 // memory is the shared memory that one process may write, as that process
