@@ -76,9 +76,9 @@ func TestKillRouterInFanOut(t *testing.T) {
 		sent <- publisher.sync()
 	}()
 	for range kills {
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		b.kill("router")
-		if b.log.find(mark, "took over", patience, "role", "router") == nil {
+		if b.log.Find(mark, "took over", patience, "role", "router") == nil {
 			t.Fatal("the router did not come back")
 		}
 	}
@@ -118,9 +118,9 @@ func TestUnreadableState(t *testing.T) {
 	m := b.memoryOf("router")
 	b.signal("router", syscall.SIGSTOP)
 	m.setWord("router_state", stateCommit, 1<<40)
-	mark := b.log.mark()
+	mark := b.log.Mark()
 	b.kill("router")
-	if l := b.log.find(mark, "state not readable", patience, "role", "router"); l == nil {
+	if l := b.log.Find(mark, "state not readable", patience, "role", "router"); l == nil {
 		t.Fatal("the log does not tell")
 	}
 	if text := c.rest(); text != "" {
