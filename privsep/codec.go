@@ -31,6 +31,48 @@ func (p *Boot) fields(c *coder) {
 	}
 }
 
+// Adopt is the first message of a new parent to a child that has lost its own.
+type Adopt struct {
+	ID         ID     // of the child that is meant
+	Key        Key    // of the channel that this came in on
+	Generation uint64 // of the child's process
+}
+
+func (p *Adopt) fields(c *coder) {
+	c.id(&p.ID)
+	c.fixed(p.Key[:])
+	c.u64(&p.Generation)
+}
+
+// MaxPeers bounds Adopted.Peers.
+const MaxPeers = 200
+
+// Adopted answers an Adopt with what a new parent must know. What does not
+// concern a role is zero.
+type Adopted struct {
+	Version     uint32 // of the role protocol; first, whatever follows
+	Layout      uint32 // of the shared memory
+	Generation  uint64
+	Sandbox     Sandbox
+	Leaving     bool     // it has begun to finish: there is no way back
+	Handoff     Key      // dispatcher: checks its tickets, so that those under way stay good
+	Certificate uint32   // cm: number of the one in use
+	Peers       []uint64 // dispatcher, router: generation of each cm's process that it works with, 0: none; at most MaxPeers
+}
+
+func (p *Adopted) fields(c *coder) {
+	c.u32(&p.Version)
+	c.u32(&p.Layout)
+	c.u64(&p.Generation)
+	c.u8(&p.Sandbox.Landlock)
+	c.u16((*uint16)(&p.Sandbox.Missing))
+	c.check(p.Sandbox.Missing <= allMissing)
+	c.flag(&p.Leaving)
+	c.fixed(p.Handoff[:])
+	c.u32(&p.Certificate)
+	c.words(&p.Peers, MaxPeers)
+}
+
 // noID is the uid or gid that stands for none in system calls.
 const noID = 1<<32 - 1
 
@@ -51,7 +93,9 @@ type Settings struct {
 	PingMax          int
 	WriteDeadline    time.Duration
 	StallTimeout     time.Duration
-	ConnectRate      int // connections per second and address
+	OrphanGrace      time.Duration // how long to go on without a parent
+	DrainTimeout     time.Duration // how long to finish, after that
+	ConnectRate      int           // connections per second and address
 	ConnectBurst     int
 	LogLevel         Level  // lines below it need not be sent
 	Environment      string // this and the following: at most MaxSettingsText
@@ -110,6 +154,8 @@ func (p *Settings) fields(c *coder) {
 	c.number(&p.PingMax)
 	c.duration(&p.WriteDeadline)
 	c.duration(&p.StallTimeout)
+	c.duration(&p.OrphanGrace)
+	c.duration(&p.DrainTimeout)
 	c.number(&p.ConnectRate)
 	c.number(&p.ConnectBurst)
 	c.u8((*uint8)(&p.LogLevel))
@@ -267,16 +313,7 @@ type Stats struct {
 
 func (p *Stats) fields(c *coder) {
 	c.u64(&p.ID)
-	if !c.encoding {
-		c.check(len(c.in) <= 8*MaxStats)
-		if c.bad || len(c.in) == 0 {
-			return
-		}
-		p.Values = make([]uint64, (len(c.in)+7)/8) // a part word is bad below
-	}
-	for i := range p.Values {
-		c.u64(&p.Values[i])
-	}
+	c.words(&p.Values, MaxStats)
 }
 
 // CMGone says that the process of a cm has ended.

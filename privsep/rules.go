@@ -9,7 +9,7 @@ import (
 
 // Version of the role protocol: the first thing SETUP_DONE says. Raised
 // whenever testdata/kinds.ok changes.
-const Version = 2
+const Version = 3
 
 // Kind is a kind of message between roles. Values are frozen by
 // testdata/kinds.ok and only ever appended.
@@ -38,6 +38,8 @@ const (
 	KindKey
 	KindSign
 	KindSigned
+	KindAdopt
+	KindAdopted
 	numKinds
 )
 
@@ -47,12 +49,13 @@ type Phase uint8
 // The phases, in the only order in which a channel passes them.
 const (
 	PhaseBoot  Phase = 1 << iota // nothing has been said yet
+	PhaseAdopt                   // a new parent has said who it is, instead of the setup
 	PhaseSetup                   // the parent hands out what the role may have
 	PhaseRun                     // at work
 	PhaseDrain                   // shutting down
 )
 
-var phaseNames = [...]string{"boot", "setup", "run", "drain"}
+var phaseNames = [...]string{"boot", "adopt", "setup", "run", "drain"}
 
 // String gives the names of the set's phases with commas.
 func (p Phase) String() string {
@@ -130,6 +133,8 @@ var rules = [...]rule{
 	{KindSign, "SIGN", cm, parent, PhaseRun | PhaseDrain, 0, 256, false, 20000},
 	{KindSigned, "SIGNED", parent, cm, PhaseRun | PhaseDrain, 0, 1056, false, 0},
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
+	{KindAdopt, "ADOPT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
+	{KindAdopted, "ADOPTED", anyChild, parent, PhaseAdopt, 0, 2048, true, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

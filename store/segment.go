@@ -30,6 +30,9 @@ const line = 128
 // package or any record, so that a new binary refuses old segments.
 const layoutVersion = 3
 
+// LayoutVersion is for those who compare, not for segments.
+const LayoutVersion = layoutVersion
+
 // headerSize is what every segment begins with: magic and two sizes. Its writer
 // fills it in once, magic last.
 const headerSize = 64

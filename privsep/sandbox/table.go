@@ -21,9 +21,9 @@ type is struct {
 	mask, want uint32
 }
 
+func option(level, name uint32) []is         { return []is{equals(1, level), equals(2, name)} }
 func equals(arg int, want uint32) is         { return is{arg, whole, want} }
 func without(arg int, bits uint32) is        { return is{arg, bits, 0} }
-func option(level, name uint32) []is         { return []is{equals(1, level), equals(2, name)} }
 func mapped(name string, nr uint32) call     { return call{name, nr, []is{without(2, unix.PROT_EXEC)}} }
 func control(cmd uint32, name string) call   { return call{name, unix.SYS_FCNTL, []is{equals(1, cmd)}} }
 func always(name string, nr uint32) call     { return call{name, nr, nil} }
@@ -87,16 +87,29 @@ var floor = []call{
 	always("fstat", unix.SYS_FSTAT),
 }
 
+// A role without a parent waits for a new one: it accepts at that one socket,
+// and asks who it is.
+var (
+	adoption = call{"accept4 of a new parent", unix.SYS_ACCEPT4,
+		[]is{equals(0, privsep.AdoptFD), equals(3, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)}}
+	peerCredentials = call{"getsockopt SO_PEERCRED", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERCRED)}
+)
+
 // profiles are what each role needs beside hot and floor. Later roles get a row
 // before they start.
 var profiles = map[privsep.Role][]call{
 	privsep.RoleDispatcher: {
 		always("accept4", unix.SYS_ACCEPT4),
-		{"getsockopt SO_PROTOCOL", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PROTOCOL)}, // of x/sys, with accept4
+		peerCredentials,
 		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
 	},
-	privsep.RoleRouter: {},
+	privsep.RoleRouter: {
+		adoption,
+		peerCredentials,
+	},
 	privsep.RoleCM: {
+		adoption,
+		peerCredentials,
 		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
 		when("ioctl SIOCOUTQ", unix.SYS_IOCTL, equals(1, unix.SIOCOUTQ)),
 		// Certificates and, if it is released, the key: in memfds of the

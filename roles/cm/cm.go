@@ -10,14 +10,17 @@ import (
 )
 
 type cm struct {
-	index  int
-	alone  bool // has the process to itself
-	cfg    *privsep.Settings
-	limits wire.Limits
-	parent *privsep.Channel
-	disp   *privsep.Channel // nil before the dispatcher is known
-	log    *privsep.Logger
-	poll   *privsep.Poller
+	index      int
+	generation uint64 // of this process
+	alone      bool   // has the process to itself
+	orphan     orphan
+	walls      privsep.Sandbox
+	cfg        *privsep.Settings
+	limits     wire.Limits
+	parent     *privsep.Channel
+	disp       *privsep.Channel // nil before the dispatcher is known
+	log        *privsep.Logger
+	poll       *privsep.Poller
 
 	// The rings to and from the router, and the doorbell both ways.
 	out   *store.Producer
@@ -103,8 +106,9 @@ func (m *cm) run() error {
 		}
 		m.publish()
 		m.tick()
-		m.fromHandshakes()
-		m.tls.asking.resume()
+		if err := m.fromHandshakes(); err != nil {
+			return err
+		}
 		if m.stopping && m.finish() {
 			return nil
 		}
@@ -174,12 +178,7 @@ func (m *cm) wait(worked bool) error {
 	default:
 		timeout = m.timeout()
 	}
-	m.tls.shop.asleep.Store(true)
-	if m.tls.shop.posted.Load() {
-		timeout = 0
-	}
-	ready, err := m.poll.Wait(timeout)
-	m.tls.shop.asleep.Store(false)
+	ready, err := m.tls.shop.finished.wait(m.poll, timeout)
 	if err != nil {
 		return err
 	}
@@ -196,6 +195,10 @@ func (m *cm) wait(worked bool) error {
 func (m *cm) event1(e privsep.Ready) error {
 	switch e.Token {
 	case tokenParent:
+		if m.parent.Orphaned() {
+			m.heard()
+			return nil
+		}
 		return m.fromParent()
 	case tokenDispatcher:
 		m.fromDispatcher()
@@ -207,7 +210,7 @@ func (m *cm) event1(e privsep.Ready) error {
 		}
 		return nil
 	case tokenTLS:
-		m.bellRung()
+		m.tls.shop.finished.heard()
 		return nil
 	}
 	c := m.conns[e.Token-tokenConn]
@@ -269,7 +272,7 @@ func (m *cm) fromParent() error {
 		case err == privsep.ErrAgain:
 			return nil
 		case err == io.EOF:
-			return privsep.ErrOrphan
+			return m.lost()
 		case err != nil:
 			return err
 		}

@@ -49,6 +49,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+	m.walls = walls
 	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ const maxConnect = 64 << 10
 func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm, error) {
 	cfg := &set.Settings
 	m := &cm{
-		index: boot.ID.Index, cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
+		index: boot.ID.Index, generation: boot.Generation, cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
 		limits: wire.Limits{ControlLine: cfg.MaxControlLine, Connect: maxConnect, Payload: cfg.MaxPayload},
 		small:  pool{size: smallChunk, limit: smallLimit}, large: pool{size: chunkSize, limit: largeLimit},
 		bell: -1, conns: make([]*conn, cfg.MaxConnections), rbuf: make([]byte, readSize),

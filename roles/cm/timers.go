@@ -15,7 +15,6 @@ const (
 	lingerMax  = 1 << 20 // bytes thrown away while lingering
 	fastTick   = 50 * time.Millisecond
 	slowTick   = time.Second
-	signTick   = time.Millisecond // while signatures wait for their turn
 )
 
 // await gives a connection a deadline; all deadlines are looked at by tick.
@@ -34,6 +33,7 @@ func (m *cm) tick() {
 	m.tidy()
 	m.stopped()
 	m.stuck()
+	m.bereft()
 	if m.now >= m.nextSlow {
 		m.nextSlow = m.now + int64(m.slowEvery)
 		m.keepalive()
@@ -49,8 +49,8 @@ func (m *cm) timeout() time.Duration {
 	if (len(m.waiting)+len(m.behind) > 0 || m.tls.untidy != 0) && (next < 0 || m.nextFast < next) {
 		next = m.nextFast
 	}
-	if m.tls.asking.waiting() && (next < 0 || m.now+int64(signTick) < next) {
-		next = m.now + int64(signTick)
+	if at := max(m.orphan.next, m.nextFast); m.orphan.next != 0 && (next < 0 || at < next) {
+		next = at
 	}
 	if next < 0 {
 		return -1

@@ -31,6 +31,10 @@ type dispatcher struct {
 	stopBy     int64
 	now        int64
 
+	walls       privsep.Sandbox
+	orphanUntil int64             // when an orphan stops, 0: there is a parent
+	unsaid      []privsep.CMFault // what an orphan could not report
+
 	accepted, refusedRate, refusedMax uint64
 
 	complaints map[string]complaint
@@ -77,14 +81,14 @@ func (d *dispatcher) readClock() { d.now = int64(time.Since(clock)) + 1 }
 // run accepts and hands over until the parent says stop. What it has accepted
 // by then it hands over first.
 func (d *dispatcher) run() error {
-	for !d.stopping || d.waiting != nil && d.now < d.stopBy {
+	for !d.bereft() && (!d.stopping || d.waiting != nil && d.now < d.stopBy) {
 		d.readClock()
 		d.closeRefused()
 		if d.waiting != nil && d.handOver(*d.waiting) {
 			d.waiting = nil
 		}
 		d.listen(d.open() && d.waiting == nil)
-		ready, err := d.poll.Wait(d.timeout())
+		ready, err := d.poll.Wait(d.patience(d.timeout()))
 		if err != nil {
 			return err
 		}
@@ -96,6 +100,9 @@ func (d *dispatcher) run() error {
 		}
 	}
 	d.listen(false)
+	if d.parent.Orphaned() {
+		return nil
+	}
 	return d.parent.Send(privsep.KindDrained, nil)
 }
 
@@ -152,6 +159,8 @@ func (d *dispatcher) timeout() time.Duration {
 
 func (d *dispatcher) event(e privsep.Ready) error {
 	switch {
+	case e.Token == tokenParent && d.parent.Orphaned():
+		d.heard()
 	case e.Token == tokenParent:
 		return d.fromParent()
 	case e.Token >= tokenCM:
@@ -173,10 +182,7 @@ func (d *dispatcher) fromCM(k int) {
 	}
 	if err != io.EOF {
 		d.log.Error("channel closed", privsep.Str(privsep.KeyPeer, privsep.ID{Role: privsep.RoleCM, Index: k}.String()), privsep.Err(err))
-		f := privsep.CMFault{CM: k, Reason: privsep.FaultProtocol, Generation: d.cms[k].generation}
-		if err := d.parent.Send(privsep.KindCMFault, f.Append(nil)); err != nil {
-			d.log.Error("fault not reported", privsep.Err(err))
-		}
+		d.accuse(privsep.CMFault{CM: k, Reason: privsep.FaultProtocol, Generation: d.cms[k].generation})
 	}
 	d.dropCM(k)
 }
@@ -196,7 +202,7 @@ func (d *dispatcher) fromParent() error {
 		case err == privsep.ErrAgain:
 			return nil
 		case err == io.EOF:
-			return privsep.ErrOrphan
+			return d.lost()
 		case err != nil:
 			return err
 		}

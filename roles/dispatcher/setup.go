@@ -10,7 +10,7 @@ import (
 )
 
 // Main is the dispatcher's life, step by step. It returns only with an error or
-// when the parent has gone.
+// when it was told to stop, or no new parent has come.
 func Main() error {
 	runtime.LockOSThread()
 
@@ -45,6 +45,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+	d.walls = walls
 	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}

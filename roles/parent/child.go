@@ -43,29 +43,29 @@ type child struct {
 	started    time.Time
 	walls      privsep.Sandbox
 
-	restarts   int
-	quickEnds  int       // deaths in a row that came soon after the start
-	wake       time.Time // next thing to do by time: setup's end, or the next start
-	everRan    bool
-	stats      privsep.RoleStats
-	statsID    uint64 // of the last answer
-	drained    bool   // said that it has nothing left to do
-	leaving    bool   // was told to go, now that it is not needed any more
-	killed     bool   // at the end of the broker
-	condemned  bool   // by us, for what it did or did not do
-	signPace   privsep.Pace
-	signatures uint64
-	muteBy     time.Time // it closed its channel and must have ended by then
-	logDropped int
-	logWindow  int64
-	logLines   int
+	restarts    int
+	quickEnds   int       // deaths in a row that came soon after the start
+	wake        time.Time // next thing to do by time: setup's end, or the next start
+	everRan     bool
+	stats       privsep.RoleStats
+	statsID     uint64 // of the last answer
+	drained     bool   // said that it has nothing left to do
+	adopted     bool   // an earlier parent started it
+	certificate uint32 // that an adopted cm has
+	leaving     bool   // was told to go, now that it is not needed any more
+	replaced    bool   // was ended to be replaced
+	killed      bool   // at the end of the broker
+	condemned   bool   // by us, for what it did or did not do
+	signPace    privsep.Pace
+	signatures  uint64
+	muteBy      time.Time // it closed its channel and must have ended by then
+	logDropped  int
+	logWindow   int64
+	logLines    int
 }
 
 const (
 	setupTimeout = 10 * time.Second
-	// A child that lived shorter died quickly; each such death in a row doubles
-	// the delay before the next start.
-	quickLife    = 10 * time.Second
 	firstDelay   = 50 * time.Millisecond
 	longestDelay = 10 * time.Second
 	loopDeaths   = 5
@@ -85,7 +85,13 @@ func (p *parent) start(c *child) error {
 		privsep.CloseFD(mine)
 		return err
 	}
-	proc, err := privsep.Start(p.exe, c.id, theirs)
+	door, err := privsep.ListenForHeir(p.dir.door(c.id, c.generation+1))
+	if err != nil {
+		privsep.CloseFD(mine)
+		return err
+	}
+	defer privsep.CloseFD(door)
+	proc, err := privsep.Start(p.exe, c.id, theirs, door)
 	if err != nil {
 		privsep.CloseFD(mine)
 		return err
@@ -93,6 +99,7 @@ func (p *parent) start(c *child) error {
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
 	c.drained, c.leaving, c.killed, c.condemned, c.muteBy = false, false, false, false, time.Time{}
+	c.adopted = false
 	c.walls = privsep.Sandbox{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
@@ -104,6 +111,7 @@ func (p *parent) start(c *child) error {
 	if p.root {
 		proc.Record.UID = uid
 	}
+	p.writeRegistry() // before it has anything to do
 	if err := c.ch.Expect(privsep.Sender{PID: proc.PID, PidIno: proc.Record.PidIno, UID: proc.Record.UID, Before: os.Geteuid()}); err != nil {
 		return err
 	}
@@ -149,6 +157,7 @@ func (p *parent) ended(c *child) {
 	was := c.state
 	p.dropChannel(c)
 	c.state = gone
+	privsep.RemoveSocket(p.dir.door(c.id, c.generation))
 	p.tellGone(c)
 	p.writeRegistry()
 	if was == stopping || p.stopping {
@@ -156,6 +165,9 @@ func (p *parent) ended(c *child) {
 		if p.stopping {
 			p.stopCMs() // a router that is gone is not waited for
 		}
+		return
+	}
+	if p.hasEnded(c, was, status) {
 		return
 	}
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
@@ -218,9 +230,7 @@ func (p *parent) byTime(c *child, now time.Time) {
 				return
 			}
 			p.delay(c, 0)
-			return
 		}
-		p.writeRegistry()
 	}
 }
 

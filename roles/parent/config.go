@@ -110,6 +110,7 @@ type LimitsConfig struct {
 	WriteDeadline    time.Duration `toml:"write_deadline"`
 	StallTimeout     time.Duration `toml:"stall_timeout"`
 	DrainTimeout     time.Duration `toml:"drain_timeout"`
+	OrphanGrace      time.Duration `toml:"orphan_grace"`
 	ConnectRate      int           `toml:"connect_rate"` // per second and address
 	ConnectBurst     int           `toml:"connect_burst"`
 }
@@ -148,6 +149,7 @@ func Defaults() *Config {
 			WriteDeadline:  10 * time.Second,
 			StallTimeout:   10 * time.Second,
 			DrainTimeout:   30 * time.Second,
+			OrphanGrace:    time.Minute,
 		},
 		Log: LogConfig{Level: "info", Format: "auto"},
 	}

@@ -49,6 +49,7 @@ var bounds = []struct {
 	{"limits", "write_deadline", int64(time.Millisecond), int64(time.Hour)},
 	{"limits", "stall_timeout", int64(100 * time.Millisecond), int64(time.Hour)},
 	{"limits", "drain_timeout", 0, int64(24 * time.Hour)},
+	{"limits", "orphan_grace", 0, int64(24 * time.Hour)},
 	{"limits", "connect_rate", 0, 1 << 20},
 	{"limits", "connect_burst", 0, 1 << 20},
 }
@@ -138,8 +139,7 @@ func (c *Config) checkNames() (faults []fault) {
 		}
 	}
 	if dir := c.Privsep.RuntimeDir; dir != "" {
-		// The longest name of a socket in it is "control".
-		if text := checkPath(filepath.Join(dir, "control")); text != "" {
+		if text := checkPath(filepath.Join(dir, longestDoor)); text != "" {
 			faults = append(faults, fault{text, []string{"privsep.runtime_dir"}})
 		}
 	}

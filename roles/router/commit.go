@@ -169,9 +169,12 @@ func (r *router) await(l *link, n int) {
 			}
 			return
 		}
-		ready, err := r.poll.Wait(max(time.Until(report), 0))
+		ready, err := r.poll.Wait(r.patience(max(time.Until(report), 0)))
 		if err == nil {
 			err = r.events(ready)
+		}
+		if err == nil && r.bereft() {
+			err = errDone
 		}
 		if err != nil {
 			r.exit(err)

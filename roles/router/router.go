@@ -62,6 +62,8 @@ type router struct {
 	ended    []privsep.CMGone
 	stopping bool
 	told     bool // that the broker stops
+	walls    privsep.Sandbox
+	until    time.Time // when an orphan finishes, zero: there is a parent
 	msg      privsep.Message
 }
 
@@ -100,7 +102,7 @@ func (r *router) run() error {
 		}
 		timeout := time.Duration(0)
 		if !busy && !r.noted() && r.sleep() {
-			timeout = r.pause()
+			timeout = r.patience(r.pause())
 		}
 		ready, err := r.poll.Wait(timeout)
 		if err != nil {
@@ -114,6 +116,9 @@ func (r *router) run() error {
 		}
 		if err := r.between(); err != nil {
 			return err
+		}
+		if r.bereft() {
+			return nil
 		}
 		if r.notes > 0 {
 			r.look(time.Now())
@@ -192,6 +197,13 @@ func (r *router) events(ready []privsep.Ready) error {
 				l.wakes = 0
 				privsep.DrainBell(l.bell)
 			}
+			if e.Hup && r.parent.Orphaned() {
+				r.hungUp(l)
+			}
+			continue
+		}
+		if r.parent.Orphaned() {
+			r.heardNew()
 			continue
 		}
 		if err := r.fromParent(); err != nil {
@@ -208,7 +220,7 @@ func (r *router) fromParent() error {
 		case err == privsep.ErrAgain:
 			return nil
 		case err == io.EOF:
-			return privsep.ErrOrphan
+			return r.lost()
 		case err != nil:
 			return err
 		}
@@ -261,6 +273,9 @@ func (r *router) between() error {
 	r.stopping = false
 	r.lameDuck()
 	r.commit()
+	if r.parent.Orphaned() {
+		return nil
+	}
 	return r.parent.Send(privsep.KindDrained, nil)
 }
 
