@@ -76,9 +76,9 @@ func TestKillRouterInFanOut(t *testing.T) {
 		sent <- publisher.sync()
 	}()
 	for range kills {
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		b.kill("router")
-		if b.log.find(mark, "took over", patience, "role", "router") == nil {
+		if b.log.Find(mark, "took over", patience, "role", "router") == nil {
 			t.Fatal("the router did not come back")
 		}
 	}
@@ -86,7 +86,7 @@ func TestKillRouterInFanOut(t *testing.T) {
 	for range 2 {
 		must(t, <-done)
 	}
-	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 }
 
 // each reads messages of the numbers from 0 on, each once for each of the
@@ -118,16 +118,16 @@ func TestUnreadableState(t *testing.T) {
 	m := b.memoryOf("router")
 	b.signal("router", syscall.SIGSTOP)
 	m.setWord("router_state", stateCommit, 1<<40)
-	mark := b.log.mark()
+	mark := b.log.Mark()
 	b.kill("router")
-	if l := b.log.find(mark, "state not readable", patience, "role", "router"); l == nil {
+	if l := b.log.Find(mark, "state not readable", patience, "role", "router"); l == nil {
 		t.Fatal("the log does not tell")
 	}
 	if text := c.rest(); text != "" {
 		t.Errorf("the client was told %q", text)
 	}
 	await(t, "service", patience, func() bool { return b.serves() == nil })
-	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 }
 
 // The connections of a dead dispatcher are the cms'; new ones wait in the
