@@ -86,7 +86,7 @@ func TestKillRouterInFanOut(t *testing.T) {
 	for range 2 {
 		must(t, <-done)
 	}
-	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 }
 
 // each reads messages of the numbers from 0 on, each once for each of the
@@ -127,7 +127,7 @@ func TestUnreadableState(t *testing.T) {
 		t.Errorf("the client was told %q", text)
 	}
 	await(t, "service", patience, func() bool { return b.serves() == nil })
-	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 }
 
 // The connections of a dead dispatcher are the cms'; new ones wait in the
