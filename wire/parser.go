@@ -96,10 +96,7 @@ func (p *Parser) junk(b []byte, i int, f *Frame) (int, Event, error) {
 // args reads the arguments from b[i:] up to the line end and decodes them.
 func (p *Parser) args(b []byte, i int, lim *Limits, f *Frame) (int, Event, error) {
 	row := &ops[p.row]
-	limit := lim.ControlLine
-	if row.op == OpConnect {
-		limit = lim.Connect
-	}
+	limit := row.limit(lim)
 	end := bytes.IndexByte(b[i:], '\n')
 	if end < 0 {
 		if !p.hold(b[i:], limit) {
