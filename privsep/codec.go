@@ -42,7 +42,8 @@ type Settings struct {
 	MaxConnections   int
 	MaxPending       int
 	MaxSubscriptions int
-	CMs              int // how many connection managers there are
+	CMs              int // places for connection managers
+	Serving          int // how many of them take connections at a time
 	Arena            int
 	Ring             int
 	AuthTimeout      time.Duration
@@ -101,6 +102,7 @@ func (p *Settings) fields(c *coder) {
 	c.number(&p.MaxPending)
 	c.number(&p.MaxSubscriptions)
 	c.number(&p.CMs)
+	c.number(&p.Serving)
 	c.number(&p.Arena)
 	c.number(&p.Ring)
 	c.duration(&p.AuthTimeout)
@@ -353,17 +355,7 @@ type Shutdown struct {
 	Drain time.Duration // whole milliseconds; how long it may take
 }
 
-func (p *Shutdown) fields(c *coder) {
-	ms := uint64(p.Drain / time.Millisecond)
-	c.u64(&ms)
-	c.check(ms <= maxDrain)
-	if !c.encoding {
-		p.Drain = time.Duration(ms) * time.Millisecond
-	}
-}
-
-// maxDrain bounds Shutdown.Drain in milliseconds: a duration holds it.
-const maxDrain = uint64(1<<63-1) / uint64(time.Millisecond)
+func (p *Shutdown) fields(c *coder) { c.milliseconds(&p.Drain) }
 
 // Certificate comes with a sealed memfd: the certificate chain to show, then
 // the authorities that sign certificates of clients, both PEM. It replaces an

@@ -9,13 +9,14 @@ import (
 
 // Version of the role protocol: the first thing SETUP_DONE says. Raised
 // whenever testdata/kinds.ok changes.
-const Version = 2
+const Version = 3
 
 // Kind is a kind of message between roles. Values are frozen by
 // testdata/kinds.ok and only ever appended.
 type Kind uint16
 
-// The kinds. The payload of each is the struct of codec.go with its name.
+// The kinds. The payload of each is the struct of its name; that of MOVE_BYTES is
+// the bytes themselves.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -38,6 +39,11 @@ const (
 	KindKey
 	KindSign
 	KindSigned
+	KindCMRetire
+	KindRetire
+	KindRetiring
+	KindMoveConn
+	KindMoveBytes
 	numKinds
 )
 
@@ -130,6 +136,12 @@ var rules = [...]rule{
 	{KindSign, "SIGN", cm, parent, PhaseRun | PhaseDrain, 0, 256, false, 20000},
 	{KindSigned, "SIGNED", parent, cm, PhaseRun | PhaseDrain, 0, 1056, false, 0},
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
+	{KindCMRetire, "CM_RETIRE", parent, dispatcher | router, PhaseRun, 0, 16, false, 0},
+	{KindRetire, "RETIRE", parent, cm, PhaseRun, 1, 56, false, 0},
+	{KindRetiring, "RETIRING", cm, parent, PhaseRun | PhaseDrain, 0, 24, false, 100},
+	// One way, whoever sends: from a cm that is replaced to the one in its place.
+	{KindMoveConn, "MOVE_CONN", cm, cm, PhaseRun, 1, 128, false, 0},
+	{KindMoveBytes, "MOVE_BYTES", cm, cm, PhaseRun, 0, MaxMoveBytes, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

@@ -106,6 +106,9 @@ func (r *ConnRow) Set(i *ConnInfo) {
 	r.uid.Store(i.UID)
 }
 
+// SetCM notes that the connection has moved to another cm. Dispatcher only.
+func (r *ConnRow) SetCM(cm uint16) { r.place.Store(r.place.Load()&^0xffff | uint64(cm)) }
+
 // Clear empties the row. Dispatcher only.
 func (r *ConnRow) Clear() { r.uid.Store(0) }
 
@@ -134,7 +137,7 @@ type CMCounters struct {
 	SlowConsumers, AuthTimeouts, Stale    atomic.Uint64
 	InMsgs, OutMsgs, InBytes, OutBytes    atomic.Uint64
 	ArenaSize, ArenaUsed, ArenaBodies     atomic.Uint64
-	ArenaFull, RingFull, Malformed, Spare atomic.Uint64
+	ArenaFull, RingFull, Malformed, Moved atomic.Uint64
 }
 
 // ColumnRow is a cm's view of one connection; counts in messages and bytes.
@@ -146,7 +149,7 @@ type ColumnRow struct {
 	InBytes   atomic.Uint64
 	OutBytes  atomic.Uint64
 	Pending   atomic.Uint64 // bytes that wait for the client to read
-	Since     atomic.Uint64 // last activity, Unix time in nanoseconds
+	MovedUID  atomic.Uint64 // the last connection of this slot that has moved to its successor
 }
 
 // ConnColumns is one cm's part of the connection table.

@@ -28,7 +28,7 @@ const line = 128
 
 // layoutVersion is part of every magic. It changes with any layout in this
 // package or any record, so that a new binary refuses old segments.
-const layoutVersion = 2
+const layoutVersion = 3
 
 // headerSize is what every segment begins with: magic and two sizes. Its writer
 // fills it in once, magic last.

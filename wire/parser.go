@@ -46,6 +46,10 @@ func (p *Parser) SetHeaders(on bool) { p.headers = on }
 // Started reports whether an op has begun and is not complete.
 func (p *Parser) Started() bool { return p.state != atVerb || p.node != 0 }
 
+// InPayload reports whether a payload has begun that is not complete, its CRLF
+// included.
+func (p *Parser) InPayload() bool { return p.state >= inBody && p.state <= atLF }
+
 // Next takes the next bytes of the connection and returns how many of them it
 // used and what they completed, described in f. Call it until b is used up. An
 // error is an *Error; the parser is dead then and repeats its code.

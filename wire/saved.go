@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // A saved parser is
 //
@@ -41,7 +44,7 @@ func (p *Parser) Restore(b []byte, lim *Limits) bool {
 		return false
 	}
 	q := Parser{state: state(b[0]), node: b[1], row: b[2], code: Code(b[3]), headers: b[4] == 1, left: int(left)}
-	if !q.sound(len(line)) {
+	if !q.sound(len(line)) || bytes.IndexByte(line, '\n') >= 0 {
 		return false
 	}
 	if len(line) > 0 && !q.hold(line, ops[q.row].limit(lim)) {

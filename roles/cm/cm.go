@@ -56,7 +56,9 @@ type cm struct {
 
 	inMsgs, inBytes, outMsgs, outBytes, slow, malformed uint64
 
-	tls tlsSide
+	tls       tlsSide
+	departing departure
+	arriving  arrivals
 
 	// Scratch space of the message path.
 	rbuf  []byte
@@ -77,6 +79,8 @@ const (
 	tokenDispatcher
 	tokenBell
 	tokenTLS
+	tokenSuccessor
+	tokenPredecessor
 	tokenConn // + slot
 )
 
@@ -101,11 +105,13 @@ func (m *cm) run() error {
 		if m.mayRead(round) {
 			worked = m.readReady() || worked
 		}
+		m.arrive()
+		m.depart()
 		m.publish()
 		m.tick()
 		m.fromHandshakes()
 		m.tls.asking.resume()
-		if m.stopping && m.finish() {
+		if m.stopping && m.finish() || m.retired() {
 			return nil
 		}
 		if worked && round%8 != 0 {
@@ -160,7 +166,7 @@ func (m *cm) ring() {
 func (m *cm) wait(worked bool) error {
 	var timeout time.Duration
 	switch {
-	case worked || m.out.Pending() || len(m.ready) > 0 && !m.full && !m.stopping && !m.ahead:
+	case worked || m.arriving.more || m.out.Pending() || len(m.ready) > 0 && !m.full && !m.stopping && !m.ahead:
 	case !m.in.Sleep():
 	case m.full:
 		// Room in the ring is rung for; room in the arena is looked for.
@@ -208,6 +214,12 @@ func (m *cm) event1(e privsep.Ready) error {
 		return nil
 	case tokenTLS:
 		m.bellRung()
+		return nil
+	case tokenSuccessor:
+		m.successorEvent(e)
+		return nil
+	case tokenPredecessor:
+		m.predecessorEvent(e)
 		return nil
 	}
 	c := m.conns[e.Token-tokenConn]
@@ -284,7 +296,9 @@ func (m *cm) handle(msg *privsep.Message) error {
 	case privsep.KindDoorbell:
 		return m.newBell(msg)
 	case privsep.KindPeer:
-		return m.newDispatcher(msg)
+		return m.newPeer(msg)
+	case privsep.KindRetire:
+		return m.retire(msg)
 	case privsep.KindStatsGet:
 		m.arena.Reclaim() // else what is free but not yet needed would count as used
 		bytes, bodies := m.arena.Used()
@@ -319,11 +333,7 @@ func (m *cm) finish() bool {
 	if m.now < m.stopBy && !(m.leaving && m.delivered()) {
 		return false
 	}
-	for _, c := range m.conns {
-		if c != nil {
-			m.close(c, reasonShutdown)
-		}
-	}
+	m.endAll(reasonShutdown)
 	m.publish()
 	return true
 }

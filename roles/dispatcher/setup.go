@@ -98,11 +98,9 @@ func (d *dispatcher) mapTable(set *privsep.Setup) error {
 	if err != nil {
 		return err
 	}
-	table, err := store.NewConnTable(seg, rows)
-	if err != nil {
+	if d.table, err = store.NewConnTable(seg, rows); err != nil {
 		return err
 	}
-	var columns []*store.ConnColumns
 	for i := range d.cfg.CMs {
 		seg, err := privsep.TakeSegment(set, privsep.SegConnColumns, i, store.Map)
 		if err != nil {
@@ -112,8 +110,7 @@ func (d *dispatcher) mapTable(set *privsep.Setup) error {
 		if err != nil {
 			return err
 		}
-		columns = append(columns, c)
+		d.columns = append(d.columns, c)
 	}
-	d.slots = newSlots(table, columns)
 	return nil
 }

@@ -88,6 +88,7 @@ func (g *rig) first() {
 	child.Parent.SetPhase(privsep.PhaseRun)
 	g.r, err = newRouter(child.Setup, child.Parent)
 	g.check(err)
+	g.check(g.r.begin())
 }
 
 // put commits a record of a cm.

@@ -19,7 +19,8 @@ type router struct {
 	parent *privsep.Channel
 	log    *privsep.Logger
 	poll   *privsep.Poller
-	links  []*link
+	places []place
+	links  []*link // nil before begin
 	at     *link // whose record is being routed
 
 	index    *index
@@ -47,13 +48,14 @@ type router struct {
 
 	// What the parent said, acted on between batches.
 	gone     []privsep.CMGone
+	leaving  []*link // whose clients are to be told
 	stopping bool
 	told     bool // that the broker stops
 	msg      privsep.Message
 }
 
 // handlers is the router's part of the ring protocol: one function per record.
-var handlers = [store.KindStuck + 1]func(*router, *link, []byte) error{
+var handlers = [store.KindMove + 1]func(*router, *link, []byte) error{
 	store.KindOpen:      (*router).open,
 	store.KindConnect:   (*router).connect,
 	store.KindPub:       (*router).publish,
@@ -66,6 +68,7 @@ var handlers = [store.KindStuck + 1]func(*router, *link, []byte) error{
 	store.KindRelieved:  (*router).caughtUp,
 	store.KindReset:     (*router).reset,
 	store.KindStuck:     (*router).stuck,
+	store.KindMove:      (*router).move,
 }
 
 const (
@@ -195,7 +198,14 @@ func (r *router) fromParent() error {
 }
 
 func (r *router) handle(m *privsep.Message) error {
+	if r.links == nil && m.Kind != privsep.KindStatsGet {
+		if err := r.begin(); err != nil {
+			return err
+		}
+	}
 	switch m.Kind {
+	case privsep.KindCMRetire:
+		return r.retire(m)
 	case privsep.KindDoorbell:
 		return r.newBell(m)
 	case privsep.KindCMGone:
@@ -223,7 +233,7 @@ var errDone = errors.New("router: nothing left to do")
 
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
-func (r *router) noted() bool { return r.stopping || len(r.gone) > 0 }
+func (r *router) noted() bool { return r.stopping || len(r.gone)+len(r.leaving) > 0 }
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
@@ -231,6 +241,10 @@ func (r *router) between() error {
 		r.over(g)
 	}
 	r.gone = r.gone[:0]
+	for _, l := range r.leaving {
+		r.warnStaying(l)
+	}
+	r.leaving = r.leaving[:0]
 	if !r.stopping {
 		return nil
 	}

@@ -47,10 +47,10 @@ func (r *router) open(l *link, rec []byte) error {
 	if err := o.Parse(rec); err != nil {
 		return err
 	}
-	if int(o.Slot) >= len(l.sessions) {
+	if int(o.Slot) >= l.slots {
 		return store.ErrCorrupt
 	}
-	if old := l.sessions[o.Slot]; old != nil {
+	if old := l.session1(o.Slot); old != nil {
 		r.end(old)
 	}
 	challenge := tickets.Challenge()
@@ -59,8 +59,7 @@ func (r *router) open(l *link, rec []byte) error {
 	if !o.Unix {
 		s.client = netip.AddrFrom16(o.Addr).Unmap()
 	}
-	l.sessions[o.Slot] = s
-	l.open++
+	l.keep(s)
 	r.buf = r.greeting.of(s).first.append(r.buf[:0], s)
 	r.send(s, r.buf, 0)
 	return nil
