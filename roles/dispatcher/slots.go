@@ -190,12 +190,15 @@ func (s *slots) lost(k int) {
 // were said to have moved.
 func (s *slots) settleDoubts() {
 	s.doubts = slices.DeleteFunc(s.doubts, func(d doubt) bool {
-		at := slices.Index(s.used[d.cm], d.slot)
-		if at < 0 || s.table.Row(int(d.slot)).UID() != d.uid || s.has(d.cm, d.slot, d.uid) {
+		if s.table.Row(int(d.slot)).UID() != d.uid || s.has(d.cm, d.slot, d.uid) {
 			return true
 		}
 		if time.Since(d.since) < doubtTime {
 			return false
+		}
+		at := slices.Index(s.used[d.cm], d.slot)
+		if at < 0 {
+			return true
 		}
 		s.used[d.cm] = slices.Delete(s.used[d.cm], at, at+1)
 		s.table.Row(int(d.slot)).Clear()

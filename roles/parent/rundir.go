@@ -95,7 +95,7 @@ func (d *runDir) close() {
 func (p *parent) writeRegistry() {
 	var rs []privsep.Record
 	for _, c := range p.children {
-		if c.proc != nil && (c.state == starting || c.state == running || c.state == stopping) {
+		if c.proc != nil && !c.standsBy() && (c.state == starting || c.state == running || c.state == stopping) {
 			rs = append(rs, c.proc.Record)
 		}
 	}

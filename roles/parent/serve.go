@@ -158,7 +158,7 @@ func (p *parent) makeSettings(version string) privsep.Settings {
 	s := privsep.Settings{
 		MaxPayload: int(c.Limits.MaxPayload), MaxControlLine: int(c.Limits.MaxControlLine),
 		MaxConnections: c.Limits.MaxConnections, MaxPending: int(c.Limits.MaxPending),
-		MaxSubscriptions: c.Limits.MaxSubscriptions, CMs: p.cms,
+		MaxSubscriptions: c.Limits.MaxSubscriptions, CMs: 2 * p.cms, Serving: p.cms,
 		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring),
 		AuthTimeout: c.Limits.AuthTimeout, PingInterval: c.Limits.PingInterval, PingMax: c.Limits.PingMax,
 		WriteDeadline: c.Limits.WriteDeadline, StallTimeout: c.Limits.StallTimeout,
@@ -212,15 +212,13 @@ func (p *parent) watchSignals() error {
 // startAll starts every role and waits until all are ready. One that does not
 // get ready is the start's error.
 func (p *parent) startAll() error {
-	ids := []privsep.ID{{Role: privsep.RoleRouter}, {Role: privsep.RoleDispatcher}}
-	for i := range p.cms {
-		ids = append(ids, privsep.ID{Role: privsep.RoleCM, Index: i})
-	}
-	for i, id := range ids {
-		c := &child{id: id, token: tokenChild + 2*uint64(i)}
-		p.children = append(p.children, c)
+	p.makePlaces()
+	for _, c := range p.children {
+		if c.state == vacant {
+			continue
+		}
 		if err := p.start(c); err != nil {
-			return fmt.Errorf("start %v: %w", id, err)
+			return fmt.Errorf("start %v: %w", c.id, err)
 		}
 	}
 	p.writeRegistry()
@@ -244,9 +242,26 @@ func (p *parent) startAll() error {
 	return nil
 }
 
+// makePlaces makes the places for all processes. Half of them are vacant at first.
+func (p *parent) makePlaces() {
+	add := func(id privsep.ID, s state, second bool) {
+		p.children = append(p.children, &child{id: id, state: s, second: second, token: tokenChild + 2*uint64(len(p.children))})
+	}
+	add(privsep.ID{Role: privsep.RoleRouter}, gone, false)
+	add(privsep.ID{Role: privsep.RoleDispatcher}, gone, false)
+	for i := range p.cms {
+		add(privsep.ID{Role: privsep.RoleCM, Index: i}, gone, false)
+	}
+	for i := range p.cms {
+		add(privsep.ID{Role: privsep.RoleCM, Index: p.cms + i}, vacant, false)
+	}
+	add(privsep.ID{Role: privsep.RoleRouter}, vacant, true)
+	add(privsep.ID{Role: privsep.RoleDispatcher}, vacant, true)
+}
+
 func (p *parent) allRunning() bool {
 	for _, c := range p.children {
-		if c.state != running {
+		if c.state != running && c.state != vacant {
 			return false
 		}
 	}

@@ -21,7 +21,7 @@ type router struct {
 	poll   *privsep.Poller
 	places []place
 	links  []*link // nil before begin
-	at     *link // whose record is being routed
+	at     *link   // whose record is being routed
 
 	index    *index
 	scratch  match
