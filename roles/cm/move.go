@@ -310,15 +310,20 @@ var movedFlags = map[connFlags]privsep.MoveFlags{
 func millis(d int64) uint32 { return uint32(min(max(d, 0)/int64(time.Millisecond), 1<<32-1)) }
 
 // retired tells whether nothing is left to do here: no connection, none to
-// come, all that they sent is routed, and delivered from the arena.
+// come, all that they sent is routed, and delivered from the arena. The parent is
+// told before.
 func (m *cm) retired() bool {
 	d := &m.departing
 	if !d.on || m.stopping || m.live > 0 || len(d.queue) > 0 || m.disp != nil || m.out.Pending() || !m.routed() || m.in.Backlog() > 0 {
 		return false
 	}
 	m.arena.Reclaim()
-	_, bodies := m.arena.Used()
-	return bodies == 0
+	if _, bodies := m.arena.Used(); bodies > 0 {
+		return false
+	}
+	d.left, d.stay, d.slot, d.showAt = 0, 0, 0, 0
+	m.showRetiring()
+	return true
 }
 
 // showRetiring tells the parent how far it is, as the last sweep saw it.

@@ -178,13 +178,17 @@ func (p *parent) ended(c *child) {
 		}
 		return
 	}
-	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
-		Dur("lived", lived).Msg("role died")
+	p.died(c, status)
 	if !c.everRan {
 		p.failed = append(p.failed, c.id)
 		return
 	}
 	p.delay(c, lived)
+}
+
+func (p *parent) died(c *child, status string) {
+	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
+		Dur("lived", time.Since(c.started)).Msg("role died")
 }
 
 // delay decides when a component that died gets its next process.

@@ -227,6 +227,7 @@ func (p *parent) changed(c *child, status string) bool {
 	case ch == nil:
 		return false
 	case c == ch.new && !ch.turned && ch.old.alive(): // it was never needed
+		p.died(c, status)
 		ch.failed = fmt.Sprintf("%v, the new process, did not get ready: %s; the old one goes on", c.id, status)
 		c.state = vacant
 		p.drop(ch)
@@ -234,7 +235,11 @@ func (p *parent) changed(c *child, status string) bool {
 	case c == ch.new: // it is the component now, and is started again as such
 		return false
 	}
-	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("replaced role ended")
+	if ch.turned && (status == "exit 0" || c.id.Role == privsep.RoleRouter) || p.stopping {
+		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
+	} else {
+		p.died(c, status)
+	}
 	c.state, c.quickEnds, c.everRan = vacant, 0, false
 	ch.new.everRan = true
 	if c.id.Role != privsep.RoleCM && ch.turned {

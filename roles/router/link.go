@@ -156,6 +156,7 @@ func (r *router) over(g privsep.CMGone) {
 		of.named.Drop(g.CM)
 	}
 	l.in.Close(g.Generation)
+	r.dropBell(l)
 	l.process, l.broken, l.before, l.successor = 0, false, 0, nil
 	l.sessions = nil
 }

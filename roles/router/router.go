@@ -302,10 +302,7 @@ func (r *router) newBell(m *privsep.Message) error {
 		return privsep.ErrShape
 	}
 	l := r.links[d.CM]
-	if l.bell >= 0 {
-		r.poll.Del(l.bell)
-		privsep.CloseFD(l.bell)
-	}
+	r.dropBell(l)
 	l.bell, l.wakes, l.process, l.broken = m.FDs[0], 0, d.Generation, false
 	if err := r.poll.Add(l.bell, tokenLink+uint64(d.CM), privsep.In|privsep.Edge); err != nil {
 		return err
@@ -315,6 +312,14 @@ func (r *router) newBell(m *privsep.Message) error {
 	}
 	r.ring(l) // what was rung on the old one may be lost
 	return nil
+}
+
+func (r *router) dropBell(l *link) {
+	if l.bell >= 0 {
+		r.poll.Del(l.bell)
+		privsep.CloseFD(l.bell)
+		l.bell = -1
+	}
 }
 
 // fault asks the parent to end a cm that breaks the rules.
