@@ -27,7 +27,7 @@ func samples() map[Kind]payload {
 		KindConfig: &Settings{
 			MaxPayload: 1, MaxControlLine: 2, MaxConnections: 3, MaxPending: 4, MaxSubscriptions: 5, CMs: 6, Serving: 3,
 			Arena: 1 << 30, Ring: 8, AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
-			StallTimeout: time.Hour, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError,
+			StallTimeout: time.Hour, OrphanGrace: 16, DrainTimeout: 17, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError,
 			Environment: text, Broker: text, Version: "", ServerID: text, Trap: true,
 			TLS: TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, Release: true, SignRate: 5000},
 		},
@@ -45,7 +45,10 @@ func samples() map[Kind]payload {
 		KindKey:         &ReleasedKey{Number: 1, Size: 1 << 12},
 		KindSign: &Sign{ID: 1 << 50, Number: 2, Scheme: 0x0403, Listener: 7, UID: 1 << 60, Issued: 1 << 40, Ticket: [32]byte{6},
 			Input: bytes.Repeat([]byte{' '}, MaxSignInput)},
-		KindSigned:   &Signed{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
+		KindSigned: &Signed{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
+		KindAdopt:  &Adopt{ID: ID{RoleRouter, 0}, Key: Key{3}, Generation: 1 << 50},
+		KindAdopted: &Adopted{Version: Version, Layout: 2, Generation: 9, Sandbox: Sandbox{Landlock: 7, Missing: allMissing}, Leaving: true,
+			Handoff: Key{4}, Certificate: 3, Heir: 64, Drain: time.Hour, Peers: values[:MaxStats]},
 		KindShutdown: &Shutdown{Drain: 30 * time.Second},
 		KindCMRetire: &CMRetire{CM: 1, Generation: 1 << 40, To: maxIndex},
 		KindRetire:   &Retire{To: 63, Generation: 1 << 40, Key: Key{3}, Drain: 24 * time.Hour},
@@ -97,10 +100,13 @@ func TestPayloads(t *testing.T) {
 }
 
 // checkRefused parses into a filled struct, which must come out zero. A shorter
-// Stats is valid at whole words.
+// Stats or Adopted is valid at whole words.
 func checkRefused(t *testing.T, k Kind, into payload, b []byte) {
 	t.Helper()
 	if k == KindStats && len(b) >= 8 && len(b)%8 == 0 && len(b) <= 8+8*MaxStats {
+		return
+	}
+	if least := len((&Adopted{}).Append(nil)); k == KindAdopted && len(b) >= least && (len(b)-least)%8 == 0 {
 		return
 	}
 	err := into.Parse(b)
@@ -138,6 +144,9 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"body beyond":      &MoveConn{Flags: MoveMessage, Size: 2, Body: 3},
 		"no message":       &MoveConn{Subject: 1},
 		"waits incomplete": &MoveConn{Flags: MoveMessage | MoveWaiting, Size: 2, Body: 1},
+		"too many peers":   &Adopted{Peers: make([]uint64, MaxPeers+1)},
+		"adopted parent":   &Adopt{ID: ID{RoleParent, 0}},
+		"missing walls":    &Adopted{Sandbox: Sandbox{Missing: allMissing + 1}},
 		"missing what":     &SetupDone{Sandbox: Sandbox{Missing: allMissing + 1}},
 		"too many figures": &Stats{Values: make([]uint64, MaxStats+1)},
 	} {

@@ -39,6 +39,8 @@ const (
 	KindKey
 	KindSign
 	KindSigned
+	KindAdopt
+	KindAdopted
 	KindCMRetire
 	KindRetire
 	KindRetiring
@@ -53,12 +55,13 @@ type Phase uint8
 // The phases, in the only order in which a channel passes them.
 const (
 	PhaseBoot  Phase = 1 << iota // nothing has been said yet
+	PhaseAdopt                   // a new parent has said who it is, instead of the setup
 	PhaseSetup                   // the parent hands out what the role may have
 	PhaseRun                     // at work
 	PhaseDrain                   // shutting down
 )
 
-var phaseNames = [...]string{"boot", "setup", "run", "drain"}
+var phaseNames = [...]string{"boot", "adopt", "setup", "run", "drain"}
 
 // String gives the names of the set's phases with commas.
 func (p Phase) String() string {
@@ -136,6 +139,8 @@ var rules = [...]rule{
 	{KindSign, "SIGN", cm, parent, PhaseRun | PhaseDrain, 0, 256, false, 20000},
 	{KindSigned, "SIGNED", parent, cm, PhaseRun | PhaseDrain, 0, 1056, false, 0},
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
+	{KindAdopt, "ADOPT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
+	{KindAdopted, "ADOPTED", anyChild, parent, PhaseAdopt, 0, 2048, true, 0},
 	{KindCMRetire, "CM_RETIRE", parent, dispatcher | router, PhaseRun, 0, 16, false, 0},
 	{KindRetire, "RETIRE", parent, cm, PhaseRun, 1, 56, false, 0},
 	{KindRetiring, "RETIRING", cm, parent, PhaseRun | PhaseDrain, 0, 24, false, 100},

@@ -80,8 +80,9 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		bit(c, "verbose", &r.Flags, store.SessionVerbose)
 		bit(c, "pedantic", &r.Flags, store.SessionPedantic)
 	}),
-	store.KindHold:   shape(func(c *coder, r *store.InsHold) { conn(c, &r.Conn) }),
-	store.KindResume: shape(func(c *coder, r *store.InsResume) { conn(c, &r.Conn) }),
+	store.KindHold:      shape(func(c *coder, r *store.InsHold) { conn(c, &r.Conn) }),
+	store.KindResume:    shape(func(c *coder, r *store.InsResume) { conn(c, &r.Conn) }),
+	store.KindNewRouter: shape(func(c *coder, r *store.InsNewRouter) { c.flag("forget", &r.Forget) }),
 	store.KindArriving: shape(func(c *coder, r *store.InsArriving) {
 		conn(c, &r.Conn)
 		ident(c, "uid", &r.UID)

@@ -91,9 +91,10 @@ func TestConnColumns(t *testing.T) {
 	check(t, err)
 	w.Row(2).ClosedUID.Store(9)
 	w.Row(2).MovedUID.Store(10)
-	w.Counters().Moved.Store(11)
+	w.Counters().Dispatcher.Store(11)
+	w.Counters().Moved.Store(12)
 	if r.Row(2).ClosedUID.Load() != 9 || r.Row(2).MovedUID.Load() != 10 || r.Row(0).ClosedUID.Load() != 0 ||
-		r.Counters().Moved.Load() != 11 || r.Len() != rows {
+		r.Counters().Dispatcher.Load() != 11 || r.Counters().Moved.Load() != 12 || r.Len() != rows {
 		t.Fatal("the reader sees something else")
 	}
 	if r.Row(rows) != nil || r.Row(-1) != nil {

@@ -45,6 +45,7 @@ const (
 	KindSession
 	KindHold
 	KindResume
+	KindNewRouter
 	KindArriving
 	KindMoved
 )
@@ -72,6 +73,7 @@ var kinds = map[RecKind]struct {
 	KindSession:   {"SESSION", func() Record { return new(InsSession) }},
 	KindHold:      {"HOLD", func() Record { return new(InsHold) }},
 	KindResume:    {"RESUME", func() Record { return new(InsResume) }},
+	KindNewRouter: {"NEW_ROUTER", func() Record { return new(InsNewRouter) }},
 	KindArriving:  {"ARRIVING", func() Record { return new(InsArriving) }},
 	KindMoved:     {"MOVED", func() Record { return new(InsMoved) }},
 }

@@ -28,7 +28,7 @@ func samples() []Record {
 			Subject: []byte("px.a"), Reply: []byte("r"), Recipients: to},
 		&InsDeliver{Handle: Handle{1, seqMask, 0, 0}, HeaderLen: -1, Subject: []byte("s"), Reply: []byte{}, Recipients: []byte{}},
 		&InsSend{c, FlagClose, []byte("-ERR 'x'\r\n")},
-		&InsSession{c, SessionOpen | SessionHeaders}, &InsHold{c}, &InsResume{c},
+		&InsSession{c, SessionOpen | SessionHeaders}, &InsHold{c}, &InsResume{c}, &InsNewRouter{}, &InsNewRouter{Forget: true},
 		&InsArriving{c, ArrivingHeaders | ArrivingCongested, 1 << 40}, &InsMoved{c, MovedNot},
 	}
 }
@@ -83,7 +83,7 @@ func TestRecordLayout(t *testing.T) {
 	for k, want := range map[RecKind]string{
 		1: "OPEN", 2: "CONNECT", 3: "SUB", 4: "UNSUB", 5: "PUB", 6: "PING", 7: "FAIL", 8: "CLOSED", 9: "CONGESTED",
 		10: "RELIEVED", 11: "RESET", 12: "STUCK", 13: "MOVE", 33: "DELIVER", 34: "SEND", 35: "SESSION", 36: "HOLD", 37: "RESUME",
-		38: "ARRIVING", 39: "MOVED",
+		38: "NEW_ROUTER", 39: "ARRIVING", 40: "MOVED",
 	} {
 		if k.String() != want {
 			t.Errorf("%d is %s, not %s", k, k, want)

@@ -178,8 +178,8 @@ func (m *cm) movedTo(rec []byte) error {
 	m.conns[c.slot] = nil
 	m.live--
 	m.poll.Del(c.fd)
+	c.row.MovedUID.Store(c.uid) // before it is not here any more
 	c.row.UID.Store(0)
-	c.row.MovedUID.Store(c.uid)
 	m.columns.Counters().Moved.Add(1)
 	d.moved++
 	if d.to == nil {
@@ -345,7 +345,7 @@ func (m *cm) showRetiring() {
 func (m *cm) moveTimeout() int64 {
 	d := &m.departing
 	switch {
-	case d.on && (len(d.queue) > 0 || d.slot > 0 || d.left > 0 || !d.told || m.live == 0):
+	case d.on && (len(d.queue) > 0 || d.slot > 0 || d.left > 0 || !d.told && !m.parent.Orphaned() || m.live == 0):
 		return int64(retryTime)
 	case d.on, m.arriving.until != 0:
 		return int64(fastTick)

@@ -405,6 +405,7 @@ func (g *rig) record(b []byte) {
 		pub.Subject, pub.Reply = bytes.Clone(r.Subject), bytes.Clone(r.Reply)
 		g.pubs = append(g.pubs, pub)
 		g.named.Set(r.Seq, 1)
+		g.named.Commit(r.Seq)
 		ins := &store.InsDeliver{Handle: store.Handle{Seq: r.Seq, Off: r.Off, Len: r.Len}, HeaderLen: r.HeaderLen,
 			Subject: bytes.Clone(r.Subject), Recipients: store.AppendRecipient(nil, r.Slot, r.Gen, []byte("1"))}
 		g.tell(ins)

@@ -34,6 +34,7 @@ func (m *cm) tick() {
 	m.tidy()
 	m.stopped()
 	m.stuck()
+	m.bereft()
 	if m.now >= m.nextSlow {
 		m.nextSlow = m.now + int64(m.slowEvery)
 		m.keepalive()
@@ -51,6 +52,9 @@ func (m *cm) timeout() time.Duration {
 	}
 	if t := m.moveTimeout(); t > 0 && (next < 0 || m.now+t < next) {
 		next = m.now + t
+	}
+	if at := max(m.orphan.next, m.nextFast); m.orphan.next != 0 && (next < 0 || at < next) {
+		next = at
 	}
 	if m.tls.asking.waiting() && (next < 0 || m.now+int64(signTick) < next) {
 		next = m.now + int64(signTick)

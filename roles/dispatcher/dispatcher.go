@@ -16,13 +16,14 @@ type dispatcher struct {
 	poll   *privsep.Poller
 	key    tickets.HandoffKey
 
-	listeners []listener
-	table     *store.ConnTable
-	columns   []*store.ConnColumns
-	slots     *slots // nil before begin
-	rate      *limiter
-	cms       []cmPeer
-	order     []int
+	listeners  []listener
+	table      *store.ConnTable
+	columns    []*store.ConnColumns
+	slots      *slots // nil before begin
+	generation uint64
+	rate       *limiter
+	cms        []cmPeer
+	order      []int
 
 	waiting    *pending // accepted, but no cm takes it now
 	told       []refused
@@ -31,7 +32,12 @@ type dispatcher struct {
 	gathered   bool  // as many cms as serve were there, or have been waited for
 	listening  bool  // the listeners are in the poller
 	stopping   bool
+	stopBy     int64
 	now        int64
+
+	walls       privsep.Sandbox
+	orphanUntil int64             // when an orphan stops, 0: there is a parent
+	unsaid      []privsep.CMFault // what an orphan could not report
 
 	accepted, refusedRate, refusedMax uint64
 
@@ -65,6 +71,7 @@ const (
 
 	acceptPause = 100 * time.Millisecond
 	retryPause  = time.Millisecond
+	lastHandoff = time.Second // for what was accepted before the end
 
 	// gatherTime is how long after the first cm the others are waited for at the
 	// start: who waits in the listen queue is then spread over all of them.
@@ -75,16 +82,17 @@ var clock = time.Now()
 
 func (d *dispatcher) readClock() { d.now = int64(time.Since(clock)) + 1 }
 
-// run accepts and hands over until the parent says stop.
+// run accepts and hands over until the parent says stop. What it has accepted
+// by then it hands over first.
 func (d *dispatcher) run() error {
-	for !d.stopping {
+	for !d.bereft() && (!d.stopping || d.waiting != nil && d.now < d.stopBy) {
 		d.readClock()
 		d.closeRefused()
 		if d.waiting != nil && d.handOver(*d.waiting) {
 			d.waiting = nil
 		}
 		d.listen(d.open() && d.waiting == nil)
-		ready, err := d.poll.Wait(d.timeout())
+		ready, err := d.poll.Wait(d.patience(d.timeout()))
 		if err != nil {
 			return err
 		}
@@ -96,6 +104,9 @@ func (d *dispatcher) run() error {
 		}
 	}
 	d.listen(false)
+	if d.parent.Orphaned() {
+		return nil
+	}
 	return d.parent.Send(privsep.KindDrained, nil)
 }
 
@@ -152,6 +163,8 @@ func (d *dispatcher) timeout() time.Duration {
 
 func (d *dispatcher) event(e privsep.Ready) error {
 	switch {
+	case e.Token == tokenParent && d.parent.Orphaned():
+		d.heard()
 	case e.Token == tokenParent:
 		return d.fromParent()
 	case e.Token >= tokenCM:
@@ -173,10 +186,7 @@ func (d *dispatcher) fromCM(k int) {
 	}
 	if err != io.EOF {
 		d.log.Error("channel closed", privsep.Str(privsep.KeyPeer, privsep.ID{Role: privsep.RoleCM, Index: k}.String()), privsep.Err(err))
-		f := privsep.CMFault{CM: k, Reason: privsep.FaultProtocol, Generation: d.cms[k].generation}
-		if err := d.parent.Send(privsep.KindCMFault, f.Append(nil)); err != nil {
-			d.log.Error("fault not reported", privsep.Err(err))
-		}
+		d.accuse(privsep.CMFault{CM: k, Reason: privsep.FaultProtocol, Generation: d.cms[k].generation})
 	}
 	d.dropCM(k)
 }
@@ -195,8 +205,10 @@ func (d *dispatcher) fromParent() error {
 		switch {
 		case err == privsep.ErrAgain:
 			return nil
+		case err == io.EOF && d.slots == nil:
+			return privsep.ErrOrphan // and never was the dispatcher
 		case err == io.EOF:
-			return privsep.ErrOrphan
+			return d.lost()
 		case err != nil:
 			return err
 		}
@@ -208,7 +220,7 @@ func (d *dispatcher) fromParent() error {
 
 // begin takes up the table as the dispatcher before has left it. It follows the
 // parent's first word on a cm: until then that one may still be there.
-func (d *dispatcher) begin() { d.slots = newSlots(d.table, d.columns) }
+func (d *dispatcher) begin() { d.slots = newSlots(d.table, d.columns, d.generation) }
 
 func (d *dispatcher) handle(m *privsep.Message) error {
 	if d.slots == nil && m.Kind != privsep.KindStatsGet {
@@ -232,7 +244,7 @@ func (d *dispatcher) handle(m *privsep.Message) error {
 		return privsep.AnswerStats(d.parent, m, privsep.RoleStats{Connections: uint64(d.connections()), Accepted: d.accepted,
 			RefusedRate: d.refusedRate, RefusedMax: d.refusedMax})
 	case privsep.KindShutdown:
-		d.stopping = true
+		d.stopping, d.stopBy = true, d.now+int64(lastHandoff)
 	}
 	return nil
 }

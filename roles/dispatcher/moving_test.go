@@ -78,7 +78,7 @@ func (f *movingTest) die(t *rapid.T) {
 
 // restart puts a new dispatcher in the place of the old one.
 func (f *movingTest) restart(*rapid.T) {
-	f.s = newSlots(f.table, f.seen)
+	f.s = newSlots(f.table, f.seen, f.next())
 	f.s.recount(1)
 	if f.gone {
 		f.s.lost(0)
@@ -125,7 +125,7 @@ func TestSlotsMoving(t *testing.T) {
 				f.columns[k].Row(slot).UID.Store(0)
 			}
 		}
-		f.s = newSlots(f.table, f.seen)
+		f.s = newSlots(f.table, f.seen, f.next())
 		for range rapid.IntRange(0, testRows-2).Draw(t, "connections") {
 			slot, _ := f.hand(0)
 			f.open[slot] = 0

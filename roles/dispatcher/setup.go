@@ -10,7 +10,7 @@ import (
 )
 
 // Main is the dispatcher's life, step by step. It returns only with an error or
-// when the parent has gone.
+// when it was told to stop, or no new parent has come.
 func Main() error {
 	runtime.LockOSThread()
 
@@ -45,6 +45,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+	d.walls = walls
 	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error 
 func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*dispatcher, error) {
 	cfg := &set.Settings
 	d := &dispatcher{
-		cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
+		cfg: cfg, parent: parent, log: privsep.NewLogger(parent), generation: boot.Generation,
 		// Known to the parent too, which made the channel's key.
 		key:        tickets.HandoffKey(boot.Key.Derive(tickets.HandoffPurpose)),
 		rate:       newLimiter(cfg.ConnectRate, cfg.ConnectBurst),

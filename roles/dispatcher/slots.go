@@ -10,14 +10,19 @@ import (
 // slots keeps the places of the connection table. A place is free again when
 // the cm that held its connection says that it closed that very UID.
 type slots struct {
-	table   *store.ConnTable
-	columns []*store.ConnColumns // of each cm, read-only
-	free    []uint32             // used as a stack: low places first
-	used    [][]uint32           // per cm
-	seen    []uint64             // per cm: closed connections already accounted for
-	gone    []uint64             // per cm: moved connections already accounted for
-	heir    []int                // per cm: where its connections move to, -1: they do not
-	doubts  []doubt
+	table      *store.ConnTable
+	columns    []*store.ConnColumns // of each cm, read-only
+	generation uint64               // of this dispatcher
+	first      uint64               // the UIDs up to it are earlier dispatchers'
+	free       []uint32             // used as a stack: low places first
+	used       [][]uint32           // per cm
+	seen       []uint64             // per cm: closed connections already accounted for
+	gone       []uint64             // per cm: moved connections already accounted for
+	heir       []int                // per cm: where its connections move to, -1: they do not
+	doubts     []doubt
+	// inherited tells of a cm that some of its places may be nobody's: an earlier
+	// dispatcher wrote the row and died before it could hand the connection over.
+	inherited []bool
 }
 
 // doubt is a connection of which a cm that is no more has said that it moved, and
@@ -33,10 +38,11 @@ type doubt struct {
 const doubtTime = 10 * time.Second
 
 // newSlots takes up the table as an earlier dispatcher left it.
-func newSlots(table *store.ConnTable, columns []*store.ConnColumns) *slots {
+func newSlots(table *store.ConnTable, columns []*store.ConnColumns, generation uint64) *slots {
 	n := len(columns)
-	s := &slots{table: table, columns: columns, used: make([][]uint32, n), seen: make([]uint64, n), gone: make([]uint64, n),
-		heir: slices.Repeat([]int{-1}, n)}
+	s := &slots{table: table, columns: columns, generation: generation, first: table.Counters().LastUID.Load(),
+		used: make([][]uint32, n), seen: make([]uint64, n), gone: make([]uint64, n), heir: slices.Repeat([]int{-1}, n),
+		inherited: make([]bool, n)}
 	for k, c := range columns {
 		s.seen[k], s.gone[k] = c.Counters().Closed.Load(), c.Counters().Moved.Load()
 	}
@@ -48,6 +54,7 @@ func newSlots(table *store.ConnTable, columns []*store.ConnColumns) *slots {
 			continue
 		}
 		s.used[k] = append(s.used[k], uint32(i))
+		s.inherited[k] = true
 		if columns[k].Row(i).MovedUID.Load() == info.UID {
 			s.gone[k]--
 		}
@@ -89,6 +96,7 @@ func (s *slots) total() int {
 
 // take gives a place to a connection of cm k; false: the table is full.
 func (s *slots) take(k int) (uint32, bool) {
+	s.settle()
 	if len(s.free) == 0 || s.closed(k) > uint64(max(64, len(s.used[k])/8)) {
 		s.reclaim()
 	}
@@ -120,6 +128,30 @@ func (s *slots) reclaim() {
 		}
 	}
 	s.settleDoubts()
+}
+
+// settle frees the inherited places that are nobody's. Which these are is known
+// of a cm as soon as it has read all that earlier dispatchers had handed to it:
+// what it neither has nor has closed then never reached it.
+func (s *slots) settle() {
+	for k, c := range s.columns {
+		if !s.inherited[k] || c.Counters().Dispatcher.Load() < s.generation {
+			continue
+		}
+		s.inherited[k] = false
+		keep := s.used[k][:0]
+		for _, slot := range s.used[k] {
+			row, uid := c.Row(int(slot)), s.table.Row(int(slot)).UID()
+			// A cm that closes writes ClosedUID first, so it is read last.
+			if uid > s.first || row.UID.Load() == uid || row.MovedUID.Load() == uid || row.ClosedUID.Load() == uid {
+				keep = append(keep, slot)
+				continue
+			}
+			s.table.Row(int(slot)).Clear()
+			s.free = append(s.free, slot)
+		}
+		s.used[k] = keep
+	}
 }
 
 // recount looks at the places of cm k: at times, and when a new process of it

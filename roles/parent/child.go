@@ -48,21 +48,24 @@ type child struct {
 	started    time.Time
 	walls      privsep.Sandbox
 
-	restarts   int
-	quickEnds  int       // deaths in a row that came soon after the start
-	wake       time.Time // next thing to do by time: setup's end, or the next start
-	everRan    bool
-	stats      privsep.RoleStats
-	statsID    uint64 // of the last answer
-	drained    bool   // said that it has nothing left to do
-	leaving    bool   // was told to go, now that it is not needed any more
-	killed     bool   // at the end of the broker
-	signPace   privsep.Pace
-	signatures uint64
-	muteBy     time.Time // it closed its channel and must have ended by then
-	logDropped int
-	logWindow  int64
-	logLines   int
+	restarts    int
+	quickEnds   int       // deaths in a row that came soon after the start
+	wake        time.Time // next thing to do by time: setup's end, or the next start
+	everRan     bool
+	stats       privsep.RoleStats
+	statsID     uint64 // of the last answer
+	drained     bool   // said that it has nothing left to do
+	adopted     bool   // an earlier parent started it
+	certificate uint32 // that an adopted cm has
+	leaving     bool   // was told to go, now that it is not needed any more
+	killed      bool   // at the end of the broker
+	condemned   bool   // by us, for what it did or did not do
+	signPace    privsep.Pace
+	signatures  uint64
+	muteBy      time.Time // it closed its channel and must have ended by then
+	logDropped  int
+	logWindow   int64
+	logLines    int
 }
 
 const (
@@ -89,14 +92,20 @@ func (p *parent) start(c *child) error {
 		privsep.CloseFD(mine)
 		return err
 	}
-	proc, err := privsep.Start(p.exe, c.id, theirs)
+	door, err := privsep.ListenForHeir(p.dir.door(c.id, c.generation+1))
+	if err != nil {
+		privsep.CloseFD(mine)
+		return err
+	}
+	defer privsep.CloseFD(door)
+	proc, err := privsep.Start(p.exe, c.id, theirs, door)
 	if err != nil {
 		privsep.CloseFD(mine)
 		return err
 	}
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
-	c.drained, c.leaving, c.killed, c.muteBy = false, false, false, time.Time{}
+	c.drained, c.leaving, c.killed, c.condemned, c.adopted, c.muteBy = false, false, false, false, false, time.Time{}
 	c.walls = privsep.Sandbox{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
@@ -108,6 +117,7 @@ func (p *parent) start(c *child) error {
 	if p.root {
 		proc.Record.UID = uid
 	}
+	p.writeRegistry() // before it has anything to do
 	if err := c.ch.Expect(privsep.Sender{PID: proc.PID, PidIno: proc.Record.PidIno, UID: proc.Record.UID, Before: os.Geteuid()}); err != nil {
 		return err
 	}
@@ -161,6 +171,7 @@ func (p *parent) ended(c *child) {
 	was := c.state
 	p.dropChannel(c)
 	c.state = gone
+	privsep.RemoveSocket(p.dir.door(c.id, c.generation))
 	p.tellGone(c)
 	p.expireDispatcherKey(c)
 	if p.changed(c, status) {
@@ -183,8 +194,16 @@ func (p *parent) ended(c *child) {
 		p.failed = append(p.failed, c.id)
 		return
 	}
+	if was == running && !c.condemned && status == signalKilled {
+		// Somebody else's doing, which says nothing of the role.
+		c.state, c.wake = backoff, time.Now()
+		return
+	}
 	p.delay(c, lived)
 }
+
+// signalKilled is how a child ends by SIGKILL.
+const signalKilled = "signal killed"
 
 func (p *parent) died(c *child, status string) {
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
@@ -234,9 +253,7 @@ func (p *parent) byTime(c *child, now time.Time) {
 				return
 			}
 			p.delay(c, 0)
-			return
 		}
-		p.writeRegistry()
 	}
 }
 
@@ -247,6 +264,7 @@ func (c *child) timed() bool {
 }
 
 func (p *parent) kill(c *child) {
+	c.condemned = true
 	if err := c.proc.Signal(sigKill); err != nil {
 		p.log.Error().Str("role", c.id.String()).Err(err).Msg("kill")
 	}

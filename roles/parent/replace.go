@@ -34,8 +34,8 @@ type change struct {
 }
 
 const (
-	// endTime is how long a dispatcher that has been told to end has for it.
-	endTime = 2 * time.Second
+	// leaveTime is how long a dispatcher that has been told to end has for it.
+	leaveTime = 2 * time.Second
 	// lingering is how long after its time a retiring cm may deliver what its
 	// connections had sent.
 	lingering = 10 * time.Second
@@ -92,6 +92,9 @@ func (p *parent) replace(c *child) (*change, error) {
 	ch := &change{old: c, new: o, began: time.Now()}
 	c.change, o.change = ch, ch
 	o.restarts, o.quickEnds, o.everRan = c.restarts+1, 0, false
+	if c.id == o.id { // else each has its own
+		o.generation = c.generation
+	}
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("place", o.id.String()).Msg("role is being replaced")
 	if err := p.start(o); err != nil {
 		if o.proc != nil && o.state == starting {
@@ -161,7 +164,7 @@ func (p *parent) turn(ch *change) {
 		if old.ch != nil {
 			old.ch.SetPhase(privsep.PhaseDrain)
 		}
-		old.state, old.wake = stopping, ch.turnedAt.Add(endTime)
+		old.state, old.wake = stopping, ch.turnedAt.Add(leaveTime)
 		return
 	}
 	// What a router leaves in shared memory is exact at any moment.
@@ -262,4 +265,54 @@ func (p *parent) abandonChanges() {
 			p.kill(c)
 		}
 	}
+}
+
+// goOnChanging puts the places in order after an adoption: of each two one serves,
+// also if neither has a process now. Where both have one, a cm was being replaced;
+// its connections go on moving by themselves. It returns the changes of which the
+// old process does not know yet.
+func (p *parent) goOnChanging(facts map[*child]*privsep.Adopted) (begun []*change) {
+	for _, c := range p.children {
+		o := p.other(c)
+		if o == nil || o.token < c.token {
+			continue
+		}
+		switch old := p.oldOf(c, o, facts); {
+		case old != nil:
+			ch := &change{old: old, new: p.other(old), began: time.Now(), over: true}
+			old.change, ch.new.change = ch, ch
+			if a := facts[old]; a.Heir != 0 {
+				ch.turned, ch.turnedAt, ch.by = true, ch.began, ch.began.Add(a.Drain)
+				old.wake = ch.by.Add(lingering)
+			} else {
+				begun = append(begun, ch)
+			}
+			if ch.new.state != running {
+				ch.new.state = gone // to be started
+			}
+		case o.state == running:
+			c.state = vacant
+		default:
+			o.state = vacant
+		}
+	}
+	return begun
+}
+
+// oldOf tells which of two places is being left, nil if neither is. Two routers or
+// dispatchers there are never: one that stands by ends with the parent.
+func (p *parent) oldOf(c, o *child, facts map[*child]*privsep.Adopted) *child {
+	retires := func(c *child) bool { return c.state == running && facts[c] != nil && facts[c].Heir != 0 }
+	switch {
+	case c.id.Role != privsep.RoleCM:
+	case retires(c):
+		return c
+	case retires(o):
+		return o
+	case c.state == running && o.state == running && c.started.After(o.started):
+		return o
+	case c.state == running && o.state == running:
+		return c
+	}
+	return nil
 }

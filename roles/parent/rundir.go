@@ -18,6 +18,7 @@ import (
 //	registry  the instantiation records, 0600
 //	control   the operator's socket, 0600
 //	empty     the root of the roles, nothing in it
+//	adopt     sockets at which roles without a parent are found, 0700
 type runDir struct {
 	path string
 	lock *os.File
@@ -56,8 +57,13 @@ func openRunDir(path string) (*runDir, error) {
 	if err := os.MkdirAll(d.file("empty"), 0o555); err != nil {
 		return nil, fmt.Errorf("runtime directory: %w", err)
 	}
+	if err := os.MkdirAll(d.file(doors), 0o700); err != nil {
+		return nil, fmt.Errorf("runtime directory: %w", err)
+	}
 	return d, nil
 }
+
+const doors = "adopt"
 
 func (d *runDir) file(name string) string { return filepath.Join(d.path, name) }
 
@@ -82,7 +88,11 @@ func checkOwner(path string) error {
 
 // close removes what this broker made.
 func (d *runDir) close() {
-	for _, name := range []string{"registry", "control", "empty", "lock"} {
+	left, _ := filepath.Glob(d.file(doors + "/*"))
+	for _, path := range left {
+		privsep.RemoveSocket(path)
+	}
+	for _, name := range []string{"registry", "control", "empty", doors, "lock"} {
 		os.Remove(d.file(name))
 	}
 	if d.made {
@@ -91,15 +101,39 @@ func (d *runDir) close() {
 	d.lock.Close()
 }
 
-// writeRegistry shows the records of all processes that run.
+// door is where a component's process is found when it has no parent.
+func (d *runDir) door(id privsep.ID, generation uint64) string {
+	return filepath.Join(d.path, doors, fmt.Sprintf("%s.%d", strings.ReplaceAll(id.String(), "/", "-"), generation))
+}
+
+// longestDoor is a name that none is longer than.
+const longestDoor = doors + "/dispatcher.1000000"
+
+// writeRegistry shows the records of all components. It must be true whenever
+// this process may die: a new one is written before it gets anything to do.
 func (p *parent) writeRegistry() {
-	var rs []privsep.Record
-	for _, c := range p.children {
-		if c.proc != nil && !c.standsBy() && (c.state == starting || c.state == running || c.state == stopping) {
-			rs = append(rs, c.proc.Record)
-		}
+	if !p.settled {
+		return // that of the parent before is still good
 	}
-	if err := privsep.WriteRegistry(p.dir.file("registry"), rs); err != nil {
+	g := &privsep.Registry{ServerID: p.settings.ServerID, Settings: p.settingsDigest()}
+	if c := p.credential(); c != nil {
+		g.Certificate, g.Chain = c.number, c.digest()
+	}
+	for _, l := range p.listeners {
+		g.Listeners = append(g.Listeners, privsep.ListenerRecord{Network: l.network, FileID: l.id, Address: l.address})
+	}
+	for _, s := range p.segments {
+		g.Segments = append(g.Segments, privsep.SegmentRecord{Kind: s.kind, Index: s.index, Size: s.size, FileID: s.id})
+	}
+	for _, c := range p.children {
+		r := privsep.Record{ID: c.id}
+		if c.proc != nil && c.alive() && !c.standsBy() {
+			r = c.proc.Record
+		}
+		r.Generation, r.Restarts = c.generation, c.restarts
+		g.Components = append(g.Components, r)
+	}
+	if err := privsep.WriteRegistry(p.dir.file("registry"), g); err != nil {
 		p.log.Error().Err(err).Msg("registry")
 	}
 }

@@ -28,12 +28,15 @@ type parent struct {
 	root     bool
 	cms      int
 	started  time.Time
+	began    uint64 // the same, as Uptime has it
 	warnings []string
 	missing  []string // what the kernel does not give the roles
 	told     bool     // about missing
 
 	exe       *os.File
 	dir       *runDir
+	past      *past // nil: nothing to go on with
+	settled   bool  // it is known who is adopted: from now on everything is ours
 	poll      *privsep.Poller
 	children  []*child
 	segments  []*segment
@@ -83,7 +86,7 @@ func Serve(cfg *Config, source, version string) error {
 	if err != nil {
 		return err
 	}
-	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(),
+	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(), began: privsep.Uptime(),
 		offences: map[offenceKey]uint64{}}
 	p.log = newLog(cfg)
 	for _, m := range missing {
@@ -97,6 +100,8 @@ func Serve(cfg *Config, source, version string) error {
 	for _, w := range p.warnings {
 		p.log.Warn().Msg(w)
 	}
+	p.makePlaces()
+	p.adoptAll() // with capabilities that confine gives up
 	err = p.confine()
 	if err == nil {
 		p.digestExe()
@@ -138,6 +143,8 @@ func (p *parent) prepare(version string) error {
 	if err := p.watchSignals(); err != nil {
 		return err
 	}
+	p.cms = p.cfg.CM.Count
+	p.remember()
 	if err := p.openCredential(); err != nil {
 		return err
 	}
@@ -147,8 +154,11 @@ func (p *parent) prepare(version string) error {
 	if p.control, err = openControl(p.dir.file("control"), p.poll); err != nil {
 		return err
 	}
-	p.cms = p.cfg.CM.Count
 	p.settings = p.makeSettings(version)
+	p.settings.ServerID = newServerID()
+	if p.past != nil {
+		p.settings.ServerID = p.past.registry.ServerID
+	}
 	return p.makeSegments()
 }
 
@@ -159,12 +169,13 @@ func (p *parent) makeSettings(version string) privsep.Settings {
 		MaxPayload: int(c.Limits.MaxPayload), MaxControlLine: int(c.Limits.MaxControlLine),
 		MaxConnections: c.Limits.MaxConnections, MaxPending: int(c.Limits.MaxPending),
 		MaxSubscriptions: c.Limits.MaxSubscriptions, CMs: 2 * p.cms, Serving: p.cms,
-		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring),
+		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring), Journal: int(c.Store.Journal),
 		AuthTimeout: c.Limits.AuthTimeout, PingInterval: c.Limits.PingInterval, PingMax: c.Limits.PingMax,
 		WriteDeadline: c.Limits.WriteDeadline, StallTimeout: c.Limits.StallTimeout,
+		OrphanGrace: c.Limits.OrphanGrace, DrainTimeout: c.Limits.DrainTimeout,
 		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
 		LogLevel:    privsep.ParseLevel(c.Log.Level),
-		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version, ServerID: newServerID(),
+		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version,
 		Trap: c.Privsep.Seccomp == SeccompTrap,
 	}
 	if p.root {
@@ -209,19 +220,37 @@ func (p *parent) watchSignals() error {
 	return nil
 }
 
-// startAll starts every role and waits until all are ready. One that does not
+// makePlaces makes the places for all processes, of which none is there yet. Half
+// of them stay vacant.
+func (p *parent) makePlaces() {
+	add := func(id privsep.ID, s state, second bool) {
+		r := p.past.record(id)
+		p.children = append(p.children, &child{id: id, state: s, second: second, token: tokenChild + 2*uint64(len(p.children)),
+			generation: r.Generation, restarts: r.Restarts, everRan: r.Generation > 0})
+	}
+	add(privsep.ID{Role: privsep.RoleRouter}, gone, false)
+	add(privsep.ID{Role: privsep.RoleDispatcher}, gone, false)
+	for i := range p.cms {
+		add(privsep.ID{Role: privsep.RoleCM, Index: i}, gone, false)
+	}
+	for i := range p.cms {
+		add(privsep.ID{Role: privsep.RoleCM, Index: p.cms + i}, vacant, false)
+	}
+	add(privsep.ID{Role: privsep.RoleRouter}, vacant, true)
+	add(privsep.ID{Role: privsep.RoleDispatcher}, vacant, true)
+}
+
+// startAll starts every role that is not there and waits until all are ready. One that does not
 // get ready is the start's error.
 func (p *parent) startAll() error {
-	p.makePlaces()
 	for _, c := range p.children {
-		if c.state == vacant {
+		if c.state == running || c.state == vacant {
 			continue
 		}
 		if err := p.start(c); err != nil {
 			return fmt.Errorf("start %v: %w", c.id, err)
 		}
 	}
-	p.writeRegistry()
 	for _, what := range p.unknown {
 		p.warn("this kernel does not give the parent " + what + ": a sender is known by pid and uid")
 		p.log.Warn().Msg(p.warnings[len(p.warnings)-1])
@@ -240,23 +269,6 @@ func (p *parent) startAll() error {
 	p.tellMissing()
 	p.log.Info().Int("cms", p.cms).Strs("listen", p.addresses()).Msg("ready")
 	return nil
-}
-
-// makePlaces makes the places for all processes. Half of them are vacant at first.
-func (p *parent) makePlaces() {
-	add := func(id privsep.ID, s state, second bool) {
-		p.children = append(p.children, &child{id: id, state: s, second: second, token: tokenChild + 2*uint64(len(p.children))})
-	}
-	add(privsep.ID{Role: privsep.RoleRouter}, gone, false)
-	add(privsep.ID{Role: privsep.RoleDispatcher}, gone, false)
-	for i := range p.cms {
-		add(privsep.ID{Role: privsep.RoleCM, Index: i}, gone, false)
-	}
-	for i := range p.cms {
-		add(privsep.ID{Role: privsep.RoleCM, Index: p.cms + i}, vacant, false)
-	}
-	add(privsep.ID{Role: privsep.RoleRouter}, vacant, true)
-	add(privsep.ID{Role: privsep.RoleDispatcher}, vacant, true)
 }
 
 func (p *parent) allRunning() bool {
@@ -296,7 +308,11 @@ func (p *parent) cleanUp() {
 	if p.control != nil {
 		p.control.close()
 	}
-	if p.dir != nil {
+	switch {
+	case p.dir == nil:
+	case p.spares():
+		p.dir.lock.Close() // the next parent needs what is there
+	default:
 		p.dir.close()
 	}
 }
@@ -329,7 +345,7 @@ func (p *parent) hasDigest() {
 		return
 	}
 	for _, c := range p.children {
-		if c.proc != nil {
+		if c.proc != nil && !c.adopted {
 			c.proc.Record.SHA256 = d.sum
 		}
 	}

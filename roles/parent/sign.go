@@ -44,6 +44,19 @@ func (p *parent) expireDispatcherKey(c *child) {
 	p.dispatcherKeys = kept
 }
 
+// adoptDispatcherKey takes the word of a dispatcher whose tickets are under way.
+// What one before it, of which nothing is known, has handed over gets no
+// signature any more, and is no offence.
+func (p *parent) adoptDispatcherKey(key privsep.Key, c *child) {
+	p.dispatcherKeys = append(p.dispatcherKeys, dispatcherKey{key: tickets.HandoffKey(key), of: c})
+}
+
+// isForgotten tells that a ticket may be of a dispatcher that died before this
+// process began.
+func (p *parent) isForgotten(s *privsep.Sign) bool {
+	return p.past != nil && s.Issued < p.began
+}
+
 func (p *parent) ticketLife() time.Duration { return p.cfg.Limits.AuthTimeout + ticketGrace }
 
 // usedTickets remembers the connections for which the key has been used, for as
@@ -109,6 +122,8 @@ func (p *parent) maySign(c *child, s *privsep.Sign, now time.Time) string {
 		return "purpose"
 	case !p.hasScheme(s):
 		return "scheme"
+	case p.isForgotten(s) && !p.genuine(c, s):
+		return late
 	case !p.isTLS(s.Listener) || !p.genuine(c, s) || s.Issued > privsep.Uptime():
 		return "ticket"
 	case p.isLate(s):

@@ -2,6 +2,7 @@ package parent
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -107,10 +108,15 @@ func (p *parent) openCredential() error {
 	if err != nil {
 		return err
 	}
-	c.number = 1
+	c.number = p.past.number(c)
 	p.credentials = []*credential{c}
 	p.warnOf(c)
 	return nil
+}
+
+// digest tells one certificate from another.
+func (c *credential) digest() [32]byte {
+	return sha256.Sum256(slices.Concat(c.chain, c.authorities))
 }
 
 // warnOf says what is weak about a credential.
@@ -173,6 +179,7 @@ func (p *parent) reload() {
 	c.number = old.number + 1
 	old.until = time.Now().Add(p.cfg.Limits.AuthTimeout + ticketGrace)
 	p.credentials = append(p.credentials, c)
+	p.writeRegistry() // before anybody has it
 	p.log.Info().Uint32("number", c.number).Str("subject", c.leaf.Subject.String()).Time("not_after", c.leaf.NotAfter).
 		Msg("reloaded certificate and key; other settings need a restart")
 	before := len(p.warnings)

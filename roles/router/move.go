@@ -55,13 +55,16 @@ func (r *router) move(l *link, rec []byte) error {
 	if s.tls || to != nil && int(c.To) != to.index {
 		return store.ErrCorrupt
 	}
+	a := store.InsArriving{Conn: s.conn(), Flags: s.arriving(), UID: s.uid}
+	if n := store.Framed(a.Size()); to != nil && !to.out.Fits(n, r.size.most) {
+		r.await(to, n)
+	}
 	// A new router may not have been told yet. Whoever has the slot there has
 	// closed and not been heard yet.
 	if to == nil || !to.heard() || r.left(to) || to.session1(s.slot) != nil {
 		r.tell(s, &store.InsMoved{Conn: s.conn(), Flags: store.MovedNot})
 		return nil
 	}
-	a := store.InsArriving{Conn: s.conn(), Flags: s.arriving(), UID: s.uid}
 	to.out.Commit(a.Put(r.room(to, a.Size())))
 	r.tell(s, &store.InsMoved{Conn: s.conn()})
 	r.resettle(s, to)
@@ -76,16 +79,4 @@ func (s *session) arriving() (flags uint8) {
 		}
 	}
 	return flags
-}
-
-// resettle makes a session one of another cm's. What is kept of its subscriptions
-// by cm is void.
-func (r *router) resettle(s *session, to *link) {
-	s.cm.sessions[s.slot] = nil
-	s.cm.open--
-	s.cm, s.generation = to, to.process
-	to.keep(s)
-	for _, t := range s.subs {
-		r.index.changed(t.subject)
-	}
 }

@@ -14,7 +14,7 @@ func (g *rig) retires() {
 	m := privsep.CMRetire{CM: 0, Generation: g.r.links[0].process, To: 1}
 	g.check(g.r.handle(&privsep.Message{Kind: privsep.KindCMRetire, Payload: m.Append(nil)}))
 	g.check(g.r.between())
-	g.r.publishAll()
+	g.r.commit()
 }
 
 // answer is the one MOVED among instructions.
@@ -134,7 +134,7 @@ func TestMoveRefused(t *testing.T) {
 		"it is another":           {change: func(g *rig, _ store.Conn) { g.retires() }, to: 0, offence: true},
 		"it is none":              {change: func(g *rig, _ store.Conn) { g.retires() }, to: 77, offence: true},
 		"it is away":              {change: func(g *rig, _ store.Conn) { g.retires(); g.r.links[1].process = 0 }, to: 1},
-		"it has ended":            {change: func(g *rig, _ store.Conn) { g.retires(); g.r.gone = []privsep.CMGone{{CM: 1, Generation: 1}} }, to: 1},
+		"it has ended":            {change: func(g *rig, _ store.Conn) { g.retires(); g.r.ended = []privsep.CMGone{{CM: 1, Generation: 1}} }, to: 1},
 		"the slot is another's":   {change: func(g *rig, conn store.Conn) { g.retires(); g.open(1, conn.Slot, 500, "") }, to: 1},
 		"a session by TLS":        {change: func(g *rig, conn store.Conn) { g.retires(); g.r.links[0].session(conn).tls = true }, to: 1, offence: true},
 		"another process retires": {change: func(g *rig, _ store.Conn) { g.r.links[0].process = 9; g.retiresAs(1); g.r.links[0].process = 1 }, to: 1},

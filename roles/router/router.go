@@ -19,9 +19,19 @@ type router struct {
 	parent *privsep.Channel
 	log    *privsep.Logger
 	poll   *privsep.Poller
-	places []place
-	links  []*link // nil before begin
-	at     *link   // whose record is being routed
+	links  []*link
+	at     *link // whose record is being routed
+	turned bool  // it is this router's turn, see standBy
+
+	// What outlives the process, and what of it was committed last.
+	state  *store.State
+	redo   store.Entry
+	size   sizes
+	live   footprints
+	done   uint64 // of the plan that is in the rings
+	turnAt uint64 // length of the journal at which it is compacted
+	hoards bool   // memory could not be given back
+	entry  entry
 
 	index    *index
 	scratch  match
@@ -30,27 +40,31 @@ type router struct {
 	rnd      uint64
 
 	// Scratch space of the message path.
-	pub       store.RecPub
-	recSub    store.RecSub
-	recUnsub  store.RecUnsub
-	ins       store.InsDeliver
-	buf       []byte
-	nowhere   []byte // for instructions to a cm that has gone
-	spent     bool
-	spentSubs []*sub
+	pub      store.RecPub
+	recSub   store.RecSub
+	recUnsub store.RecUnsub
+	ins      store.InsDeliver
+	buf      []byte
+	nowhere  []byte // for instructions to a cm that has gone
+	planned  []byte
+	limited  []*sub // that the message at hand goes to
+	later    []notice
 
-	congested int
-	refused   map[wire.Code]uint64
+	congested  int
+	complained time.Time
+	refused    map[wire.Code]uint64
 
 	delivered, messages uint64
 
 	notes int // arenas with a note
 
 	// What the parent said, acted on between batches.
-	gone     []privsep.CMGone
+	ended    []privsep.CMGone
 	leaving  []*link // whose clients are to be told
 	stopping bool
 	told     bool // that the broker stops
+	walls    privsep.Sandbox
+	until    time.Time // when an orphan finishes, zero: there is a parent
 	msg      privsep.Message
 }
 
@@ -78,18 +92,21 @@ const (
 
 // run is the router's life: batches while there is work, sleep when there is none.
 func (r *router) run() error {
+	if err := r.standBy(); err != nil {
+		return err
+	}
 	for round := 0; ; round++ {
 		busy := false
 		for _, l := range r.links {
 			busy = r.drain(l) || busy
 		}
-		r.publishAll()
+		r.commit()
 		if busy && round%16 != 0 {
 			continue
 		}
 		timeout := time.Duration(0)
 		if !busy && !r.noted() && r.sleep() {
-			timeout = r.pause()
+			timeout = r.patience(r.pause())
 		}
 		ready, err := r.poll.Wait(timeout)
 		if err != nil {
@@ -104,16 +121,33 @@ func (r *router) run() error {
 		if err := r.between(); err != nil {
 			return err
 		}
+		if r.bereft() {
+			return nil
+		}
 		if r.notes > 0 {
 			r.look(time.Now())
 		}
 	}
 }
 
-// drain routes up to batchLimit records of one cm and tells whether there were any.
+// standBy waits for the parent's first word on a cm: until then the router before
+// this one may still be there, and nothing may be written.
+func (r *router) standBy() error {
+	for !r.turned {
+		ready, err := r.poll.Wait(-1)
+		if err != nil {
+			return err
+		}
+		if err := r.events(ready); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drain routes up to batchLimit records of one cm and tells whether there were
+// any. A record that is refused stays in the ring.
 func (r *router) drain(l *link) bool {
-	r.at = l
-	defer r.none()
 	for n := 0; n < batchLimit; n++ {
 		if !l.heard() {
 			return false
@@ -123,23 +157,36 @@ func (r *router) drain(l *link) bool {
 			return n > 0
 		}
 		if err == nil {
-			err = r.record(l, rec)
+			if err = r.record(l, rec); err != nil {
+				l.in.Back()
+			}
 		}
 		if err != nil {
 			r.refuse(l, "record refused", err)
+		}
+		if len(r.later) > 0 || r.state.Journal.Tail() > r.turnAt {
+			r.after()
 		}
 	}
 	return true
 }
 
-func (r *router) none() { r.at = nil }
-
+// record routes one record, when there is room for the answers to it.
 func (r *router) record(l *link, rec []byte) error {
 	kind := store.Kind(rec)
 	if int(kind) >= len(handlers) || handlers[kind] == nil {
 		return store.ErrCorrupt
 	}
-	return handlers[kind](r, l, rec)
+	r.at = l
+	if !l.out.Fits(r.size.answers, r.size.most) {
+		r.await(l, r.size.answers)
+	}
+	err := handlers[kind](r, l, rec)
+	r.at = nil
+	if r.state.Journal.Planned() > 0 {
+		r.carryOut()
+	}
+	return err
 }
 
 // sleep announces to all cms that they must ring; false: one of them has work.
@@ -171,6 +218,13 @@ func (r *router) events(ready []privsep.Ready) error {
 				l.wakes = 0
 				privsep.DrainBell(l.bell)
 			}
+			if e.Hup && r.parent.Orphaned() {
+				r.hungUp(l)
+			}
+			continue
+		}
+		if r.parent.Orphaned() {
+			r.heardNew()
 			continue
 		}
 		if err := r.fromParent(); err != nil {
@@ -186,8 +240,10 @@ func (r *router) fromParent() error {
 		switch {
 		case err == privsep.ErrAgain:
 			return nil
+		case err == io.EOF && !r.turned:
+			return privsep.ErrOrphan // and never was the router
 		case err == io.EOF:
-			return privsep.ErrOrphan
+			return r.lost()
 		case err != nil:
 			return err
 		}
@@ -198,10 +254,9 @@ func (r *router) fromParent() error {
 }
 
 func (r *router) handle(m *privsep.Message) error {
-	if r.links == nil && m.Kind != privsep.KindStatsGet {
-		if err := r.begin(); err != nil {
-			return err
-		}
+	if !r.turned && m.Kind != privsep.KindStatsGet {
+		r.turned = true
+		r.takeOver()
 	}
 	switch m.Kind {
 	case privsep.KindCMRetire:
@@ -214,7 +269,7 @@ func (r *router) handle(m *privsep.Message) error {
 			return err
 		}
 		if g.CM < len(r.links) {
-			r.gone = append(r.gone, g)
+			r.ended = append(r.ended, g)
 		}
 	case privsep.KindStatsGet:
 		return r.stats(m)
@@ -233,14 +288,14 @@ var errDone = errors.New("router: nothing left to do")
 
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
-func (r *router) noted() bool { return r.stopping || len(r.gone)+len(r.leaving) > 0 }
+func (r *router) noted() bool { return r.stopping || len(r.ended)+len(r.leaving) > 0 }
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
-	for _, g := range r.gone {
-		r.over(g)
+	for i := 0; i < len(r.ended); i++ { // more may come meanwhile
+		r.over(r.ended[i])
 	}
-	r.gone = r.gone[:0]
+	r.ended = r.ended[:0]
 	for _, l := range r.leaving {
 		r.warnStaying(l)
 	}
@@ -250,21 +305,17 @@ func (r *router) between() error {
 	}
 	r.stopping = false
 	r.lameDuck()
-	r.publishAll()
+	r.commit()
+	if r.parent.Orphaned() {
+		return nil
+	}
 	return r.parent.Send(privsep.KindDrained, nil)
 }
 
 // endOf ends the sessions of a cm's processes up to a generation.
 func (r *router) endOf(l *link, generation uint64) {
-	n := int64(0)
-	for _, s := range l.sessions {
-		if s != nil && s.generation <= generation {
-			r.end(s)
-			n++
-		}
-	}
-	if n > 0 {
-		r.log.Info("sessions ended with their cm", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Int(privsep.KeyN, n))
+	if n := r.gone(l, generation); n > 0 {
+		r.log.Info("sessions ended with their cm", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Int(privsep.KeyN, int64(n)))
 	}
 }
 
@@ -277,7 +328,7 @@ func (r *router) reset(l *link, rec []byte) error {
 	if c.Generation > 0 {
 		r.endOf(l, c.Generation-1)
 	}
-	l.generation = c.Generation
+	r.begun(l, c.Generation)
 	return nil
 }
 

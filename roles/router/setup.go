@@ -12,7 +12,7 @@ import (
 )
 
 // Main is the router's life, step by step. It returns only with an error or
-// when the parent has gone.
+// when it was told to stop, or no new parent has come.
 func Main() error {
 	runtime.LockOSThread()
 
@@ -47,6 +47,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+	r.walls = walls
 	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
@@ -69,6 +70,8 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 	return r.run()
 }
 
+// newRouter gets a router ready, which writes nothing into shared memory yet but
+// the headers of new segments: see takeOver.
 func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	r := &router{
 		cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent),
@@ -87,59 +90,46 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 		return nil, err
 	}
 	for i := range set.Settings.CMs {
-		p, err := mapPlace(set, i)
+		l, err := newLink(set, i)
 		if err != nil {
 			return nil, err
 		}
-		r.places = append(r.places, p)
+		r.links = append(r.links, l)
 	}
+	seg, err := privsep.TakeSegment(set, privsep.SegState, 0, store.Map)
+	if err != nil {
+		return nil, err
+	}
+	if r.state, err = store.NewState(seg, r.cfg.Journal, r.cfg.CMs); err != nil {
+		return nil, err
+	}
+	r.size = newSizes(r.cfg, &r.state.Journal)
+	r.redo.Links = make([]store.Mark, len(r.links))
 	return r, nil
 }
 
-// place is the shared memory with one cm.
-type place struct{ upData, upHead, downData, downHead, named, returns *store.Segment }
-
-func mapPlace(set *privsep.Setup, i int) (p place, err error) {
-	for kind, seg := range map[privsep.SegmentKind]**store.Segment{
-		privsep.SegRingUpData: &p.upData, privsep.SegRingUpHead: &p.upHead, privsep.SegRingDownData: &p.downData,
-		privsep.SegRingDownHead: &p.downHead, privsep.SegNamed: &p.named, privsep.SegReturns: &p.returns} {
-		if *seg, err = privsep.TakeSegment(set, kind, i, store.Map); err != nil {
-			return place{}, err
-		}
-	}
-	return p, nil
-}
-
-// begin takes up the words of the router as the process before has left them. It
-// follows the parent's first word on a cm: until then that process may still be
-// there, and this one has written nothing.
-func (r *router) begin() error {
-	for i, p := range r.places {
-		l, err := newLink(r.cfg, i, &p)
-		if err != nil {
-			return err
-		}
-		r.links = append(r.links, l)
-	}
-	return nil
-}
-
-func newLink(cfg *privsep.Settings, i int, p *place) (*link, error) {
-	l := &link{index: i, bell: -1, slots: cfg.MaxConnections}
+func newLink(set *privsep.Setup, i int) (*link, error) {
+	l := &link{index: i, bell: -1, slots: set.Settings.MaxConnections}
+	var segs [6]*store.Segment
 	var err error
-	if l.in, err = store.NewConsumer(p.upData, p.upHead); err != nil {
+	for k, kind := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead, privsep.SegRingDownData,
+		privsep.SegRingDownHead, privsep.SegNamed, privsep.SegReturns} {
+		if segs[k], err = privsep.TakeSegment(set, kind, i, store.Map); err != nil {
+			return nil, err
+		}
+	}
+	if l.in, err = store.NewConsumer(segs[0], segs[1]); err != nil {
 		return nil, err
 	}
-	if l.out, err = store.NewProducer(p.downData, p.downHead); err != nil {
+	if l.out, err = store.NewProducer(segs[2], segs[3]); err != nil {
 		return nil, err
 	}
-	slots := store.Slots(cfg.Arena)
-	if l.named, err = store.NewNamed(p.named, slots); err != nil {
+	slots := store.Slots(set.Settings.Arena)
+	if l.named, err = store.NewNamed(segs[4], slots); err != nil {
 		return nil, err
 	}
-	if l.returns, err = store.NewReturns(p.returns, cfg.CMs, slots); err != nil {
+	if l.returns, err = store.NewReturns(segs[5], set.Settings.CMs, slots); err != nil {
 		return nil, err
 	}
-	l.seq, l.before = l.named.Last(), l.in.Published()
 	return l, nil
 }
