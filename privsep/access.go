@@ -36,6 +36,8 @@ var grants = map[Role][]grant{
 		{SegReturns, all, none, none},
 		{SegState, all, all, none},
 		{SegConnTable, none, none, all},
+		{SegConnColumns, none, none, all},
+		{SegArena, none, none, all},
 	},
 	RoleCM: {
 		{SegRingUpData, own, own, none},

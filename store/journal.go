@@ -41,7 +41,8 @@ func (j *Journal) Half() int { return len(j.halves[0]) }
 // Entry returns the bytes that an entry of n takes.
 func (*Journal) Entry(n int) int { return int(frame(n)) }
 
-// Begin begins a turn in the idle half: empty, until its tail is committed.
+// Begin begins a turn in the idle half: empty, until its tail is committed. There is
+// no plan in it any more by the last redo entry.
 func (j *Journal) Begin() { j.turn, j.tail, j.planned = j.turn+1, 0, 0 }
 
 // Append adds an entry and tells whether there was room.

@@ -81,7 +81,7 @@ func (p *parent) recover(w *past, r *privsep.Record) {
 // does.
 func (p *parent) unusable(w *past) string {
 	if w.registry.Settings != p.settingsDigest() {
-		return "the settings have changed"
+		return settingsChanged
 	}
 	wanted := map[privsep.FileID]bool{}
 	for _, s := range w.registry.Segments {
@@ -99,10 +99,15 @@ func (p *parent) unusable(w *past) string {
 			return err.Error()
 		}
 	}
-	cms := slices.ContainsFunc(w.alive, func(c *privsep.Child) bool { return c.Role == privsep.RoleCM })
+	return w.missing()
+}
+
+const settingsChanged = "the settings have changed"
+
+// missing names a segment that cannot be had any more, "" if there is none.
+func (w *past) missing() string {
 	for _, s := range w.registry.Segments {
-		// With no cm left nobody reads an arena any more: a new one will do.
-		if _, ok := w.files[s.FileID]; !ok && (cms || s.Kind != privsep.SegArena) {
+		if _, ok := w.files[s.FileID]; !ok {
 			return fmt.Sprintf("nobody has segment %v of cm/%d any more", s.Kind, s.Index)
 		}
 	}
@@ -148,8 +153,6 @@ func (w *past) segment(kind privsep.SegmentKind, index, size int) (*os.File, err
 	}
 	for _, s := range w.registry.Segments {
 		if fd, ok := w.files[s.FileID]; ok && s.Kind == kind && s.Index == index {
-			delete(w.files, s.FileID)
-			defer privsep.CloseFD(fd)
 			return store.Reopen(fd, "gatehouse-"+kind.String(), size)
 		}
 	}

@@ -58,6 +58,7 @@ type child struct {
 	adopted     bool   // an earlier parent started it
 	certificate uint32 // that an adopted cm has
 	leaving     bool   // was told to go, now that it is not needed any more
+	replaced    bool   // was ended to be replaced
 	killed      bool   // at the end of the broker
 	condemned   bool   // by us, for what it did or did not do
 	signPace    privsep.Pace
@@ -70,9 +71,6 @@ type child struct {
 
 const (
 	setupTimeout = 10 * time.Second
-	// A child that lived shorter died quickly; each such death in a row doubles
-	// the delay before the next start.
-	quickLife    = 10 * time.Second
 	firstDelay   = 50 * time.Millisecond
 	longestDelay = 10 * time.Second
 	loopDeaths   = 5
@@ -105,7 +103,8 @@ func (p *parent) start(c *child) error {
 	}
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
-	c.drained, c.leaving, c.killed, c.condemned, c.adopted, c.muteBy = false, false, false, false, false, time.Time{}
+	c.drained, c.leaving, c.killed, c.condemned, c.muteBy = false, false, false, false, time.Time{}
+	c.adopted = false
 	c.walls = privsep.Sandbox{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()

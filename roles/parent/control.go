@@ -10,13 +10,15 @@ import (
 )
 
 // A request on the control socket is one frame of controlFrame bytes: the magic,
-// a verb and what it is about (u32, little endian). The answer is JSON up to the
-// end: one object, or one on each line as things go on.
+// a verb, and what it is about (both u32, little endian): of a restart the role, of
+// an upgrade the length of the path that follows. The answer is JSON up to the end:
+// one object, or one on each line as things go on.
 const (
 	controlMagic = "GHCTL1\x00\x00"
 	controlFrame = 16
 	verbStatus   = 1
 	verbRestart  = 2 // role in the low byte, which of several in the upper half
+	verbUpgrade  = 3
 
 	controlConns = 16
 	answerTime   = 500 * time.Millisecond // for the roles to give their counters
@@ -96,13 +98,21 @@ func (s *controlSocket) event(p *parent, e privsep.Ready) {
 	if len(c.buf) < controlFrame {
 		return
 	}
-	verb := binary.LittleEndian.Uint32(c.buf[8:])
+	verb, about := binary.LittleEndian.Uint32(c.buf[8:]), binary.LittleEndian.Uint32(c.buf[12:])
+	if verb == verbUpgrade && string(c.buf[:8]) == controlMagic && about <= maxPath && len(c.buf) <= controlFrame+int(about) {
+		if len(c.buf) == controlFrame+int(about) {
+			s.conns[i] = nil
+			p.poll.Del(c.fd)
+			p.beginUpgrade(c.fd, string(c.buf[controlFrame:]))
+		}
+		return
+	}
 	if len(c.buf) != controlFrame || string(c.buf[:8]) != controlMagic || verb != verbStatus && verb != verbRestart {
 		s.drop(i)
 		return
 	}
 	if verb == verbRestart {
-		s.restart(p, i, binary.LittleEndian.Uint32(c.buf[12:]))
+		s.restart(p, i, about)
 		return
 	}
 	p.lastAsk++

@@ -22,10 +22,16 @@
 // the control socket are events of one poller. A child is started by it alone,
 // since a child started from a thread that ends could be killed with it.
 //
+// A parent that is killed leaves its children to the next one, which finds them in
+// the registry and adopts them; what died with it is started. A parent that is
+// upgraded leaves them to another binary in its own process, which does the same and
+// then replaces them one by one. The registry is true whenever this process may die.
+//
 // Files: serve.go (start and stop), loop.go (events), child.go (life of one
 // child), wiring.go (who gets which segment, channel and doorbell), rundir.go
-// (runtime directory, lock, registry), listen.go, tls.go (certificate and key,
-// their reload), sign.go (who gets a signature), offence.go (what is held against
+// (runtime directory, lock, registry), adopt.go (what an earlier parent left),
+// upgrade.go and handover.go (another binary), listen.go, tls.go (certificate and
+// key, their reload), sign.go (who gets a signature), offence.go (what is held against
 // a child), sandbox.go (the walls around parent and children), control.go and
 // status.go (the operator's view), config.go (the configuration).
 package parent

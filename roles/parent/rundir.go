@@ -25,8 +25,9 @@ type runDir struct {
 	made bool // by this process: then also removed by it
 }
 
-// openRunDir makes the directory if need be and locks it.
-func openRunDir(path string) (*runDir, error) {
+// openRunDir makes the directory if need be and locks it, unless the lock was
+// handed over.
+func openRunDir(path string, lock *os.File) (*runDir, error) {
 	d := &runDir{path: path}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(path, 0o755); err != nil {
@@ -37,22 +38,8 @@ func openRunDir(path string) (*runDir, error) {
 	if err := checkOwner(path); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(d.file("lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("runtime directory: %w", err)
-	}
-	if err := privsep.Lock(f); err != nil {
-		b := make([]byte, 16)
-		n, _ := f.ReadAt(b, 0)
-		f.Close()
-		return nil, fmt.Errorf("runtime directory %s: another broker runs there (pid %s)", path, strings.TrimSpace(string(b[:n])))
-	}
-	d.lock = f
-	if err := f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-		if err != nil {
-			return nil, fmt.Errorf("runtime directory: %w", err)
-		}
+	if err := d.takeLock(lock); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(d.file("empty"), 0o555); err != nil {
 		return nil, fmt.Errorf("runtime directory: %w", err)
@@ -61,6 +48,39 @@ func openRunDir(path string) (*runDir, error) {
 		return nil, fmt.Errorf("runtime directory: %w", err)
 	}
 	return d, nil
+}
+
+// takeLock makes this process the one broker here. A lock that was handed over is
+// held already, in the name of this pid.
+func (d *runDir) takeLock(handed *os.File) error {
+	f, err := os.OpenFile(d.file("lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("runtime directory: %w", err)
+	}
+	if handed != nil {
+		defer f.Close()
+		d.lock = handed
+		here, err1 := f.Stat()
+		held, err2 := handed.Stat()
+		if err1 != nil || err2 != nil || !os.SameFile(here, held) {
+			return fmt.Errorf("runtime directory %s: not that of the broker", d.path)
+		}
+		return nil
+	}
+	if err := privsep.Lock(f); err != nil {
+		b := make([]byte, 16)
+		n, _ := f.ReadAt(b, 0)
+		f.Close()
+		return fmt.Errorf("runtime directory %s: another broker runs there (pid %s)", d.path, strings.TrimSpace(string(b[:n])))
+	}
+	d.lock = f
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		if err != nil {
+			return fmt.Errorf("runtime directory: %w", err)
+		}
+	}
+	return nil
 }
 
 const doors = "adopt"

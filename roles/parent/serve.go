@@ -35,8 +35,10 @@ type parent struct {
 
 	exe       *os.File
 	dir       *runDir
-	past      *past // nil: nothing to go on with
-	settled   bool  // it is known who is adopted: from now on everything is ours
+	source    string   // of the configuration
+	upgrade   *upgrade // nil: none is under way
+	past      *past    // nil: nothing to go on with
+	settled   bool     // it is known who is adopted: from now on everything is ours
 	poll      *privsep.Poller
 	children  []*child
 	segments  []*segment
@@ -44,6 +46,7 @@ type parent struct {
 	control   *controlSocket
 	signals   int // fd that becomes readable with a signal
 	knock     int // its other end
+	caught    chan os.Signal
 	digests   chan digest
 	digested  bool
 	fatal     error // ends the broker: nothing may go on after it
@@ -82,17 +85,22 @@ func Serve(cfg *Config, source, version string) error {
 	// What signatures leave is erased when it is collected, and the more of it
 	// there is the slower each gets.
 	debug.SetGCPercent(50)
-	missing, err := custody.Harden()
+	h, err := takeHandover()
 	if err != nil {
 		return err
 	}
-	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(), began: privsep.Uptime(),
+	missing, err := custody.Harden()
+	if err != nil {
+		return goBack(h, err)
+	}
+	p := &parent{source: source, cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(), began: privsep.Uptime(),
 		offences: map[offenceKey]uint64{}}
 	p.log = newLog(cfg)
 	for _, m := range missing {
 		p.warn("this machine keeps the parent's memory less well: " + m)
 	}
-	if err := p.prepare(version); err != nil {
+	if err := p.prepare(version, h); err != nil {
+		err = goBack(h, err)
 		p.cleanUp()
 		return err
 	}
@@ -107,6 +115,12 @@ func Serve(cfg *Config, source, version string) error {
 		p.digestExe()
 		err = p.startAll()
 	}
+	if h != nil && err == nil {
+		p.continueUpgrade(h)
+	} else if h != nil {
+		p.upgrade = &upgrade{client: h.Client, old: os.NewFile(uintptr(h.Old), "the binary before")}
+		p.turnBack(err.Error())
+	}
 	if err == nil {
 		err = p.run()
 	}
@@ -116,7 +130,7 @@ func Serve(cfg *Config, source, version string) error {
 }
 
 // prepare makes everything that can fail before the first child is started.
-func (p *parent) prepare(version string) error {
+func (p *parent) prepare(version string, h *handover) error {
 	if err := privsep.CheckBuild(); err != nil {
 		return err
 	}
@@ -131,7 +145,7 @@ func (p *parent) prepare(version string) error {
 		p.warnings = append(p.warnings, err.Error())
 	}
 	var err error
-	if p.dir, err = openRunDir(p.cfg.Privsep.RuntimeDir); err != nil {
+	if p.dir, err = openRunDir(p.cfg.Privsep.RuntimeDir, h.lock()); err != nil {
 		return err
 	}
 	if p.exe, err = os.Open("/proc/self/exe"); err != nil {
@@ -144,7 +158,9 @@ func (p *parent) prepare(version string) error {
 		return err
 	}
 	p.cms = p.cfg.CM.Count
-	p.remember()
+	if err := p.recall(h); err != nil {
+		return err
+	}
 	if err := p.openCredential(); err != nil {
 		return err
 	}
@@ -210,14 +226,28 @@ func (p *parent) watchSignals() error {
 	if err := p.poll.Add(a, tokenSignal, privsep.In); err != nil {
 		return err
 	}
-	ch := make(chan os.Signal, 8)
-	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	p.caught = make(chan os.Signal, 8)
+	p.notifySignals()
 	go func() {
-		for s := range ch {
+		for s := range p.caught {
 			privsep.RawWrite(b, []byte{byte(s.(syscall.Signal))})
 		}
 	}()
 	return nil
+}
+
+func (p *parent) notifySignals() { signal.Notify(p.caught, ourSignals...) }
+
+// recall finds what there is to go on with.
+func (p *parent) recall(h *handover) error {
+	if h == nil {
+		p.remember()
+		return nil
+	}
+	if err := p.receive(h); err != nil {
+		return err
+	}
+	return p.rememberHanded(h)
 }
 
 // makePlaces makes the places for all processes, of which none is there yet. Half

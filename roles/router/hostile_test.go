@@ -16,11 +16,16 @@ type segment []byte
 
 func (g *rig) segment(cm int, kind privsep.SegmentKind) segment {
 	g.t.Helper()
-	child, parent, err := g.mem.Child(privsep.ID{Role: privsep.RoleCM, Index: cm})
+	return g.segmentOf(privsep.ID{Role: privsep.RoleCM, Index: cm}, kind, cm)
+}
+
+func (g *rig) segmentOf(id privsep.ID, kind privsep.SegmentKind, index int) segment {
+	g.t.Helper()
+	child, parent, err := g.mem.Child(id)
 	g.check(err)
 	defer parent.Close()
 	defer child.Parent.Close()
-	b, err := privsep.TakeSegment(child.Setup, kind, cm, func(fd, size int, writable bool) ([]byte, error) {
+	b, err := privsep.TakeSegment(child.Setup, kind, index, func(fd, size int, writable bool) ([]byte, error) {
 		return syscall.Mmap(fd, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	})
 	g.check(err)
@@ -32,7 +37,13 @@ func (g *rig) segment(cm int, kind privsep.SegmentKind) segment {
 	return b
 }
 
-// set writes the word of an index: a tail or a head.
+// routerSegment is one of the router's, mapped as it has it.
+func (g *rig) routerSegment(kind privsep.SegmentKind, index int) segment {
+	g.t.Helper()
+	return g.segmentOf(privsep.ID{Role: privsep.RoleRouter}, kind, index)
+}
+
+// set writes the word of an index: a tail or a head, or of the redo entries' number.
 func (w segment) set(v uint64) { binary.LittleEndian.PutUint64(w[128:], v) }
 
 // wantFault reads the parent's end up to a CM_FAULT.

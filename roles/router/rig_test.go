@@ -20,6 +20,7 @@ type rig struct {
 	parent *privsep.Channel // the parent's end
 
 	routers []store.InsNewRouter // that have announced themselves
+	taken   bool                 // the router has taken over
 }
 
 type fataler interface {
@@ -93,6 +94,7 @@ func (g *rig) first() {
 	g.check(err)
 	g.r.turned = true
 	g.r.takeOver()
+	g.taken = true
 }
 
 // put commits a record of a cm.

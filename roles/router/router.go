@@ -30,6 +30,7 @@ type router struct {
 	live   footprints
 	done   uint64 // of the plan that is in the rings
 	turnAt uint64 // length of the journal at which it is compacted
+	due    bool   // there is something for after
 	hoards bool   // memory could not be given back
 	entry  entry
 
@@ -164,7 +165,7 @@ func (r *router) drain(l *link) bool {
 		if err != nil {
 			r.refuse(l, "record refused", err)
 		}
-		if len(r.later) > 0 || r.state.Journal.Tail() > r.turnAt {
+		if r.due {
 			r.after()
 		}
 	}
@@ -177,15 +178,13 @@ func (r *router) record(l *link, rec []byte) error {
 	if int(kind) >= len(handlers) || handlers[kind] == nil {
 		return store.ErrCorrupt
 	}
+	hearing()
 	r.at = l
 	if !l.out.Fits(r.size.answers, r.size.most) {
 		r.await(l, r.size.answers)
 	}
 	err := handlers[kind](r, l, rec)
 	r.at = nil
-	if r.state.Journal.Planned() > 0 {
-		r.carryOut()
-	}
 	return err
 }
 

@@ -30,6 +30,8 @@ func Main() error {
 		return err
 	}
 
+	mortal(boot.Generation)
+
 	// Empty root, own uid, no capability, no new privileges; proved.
 	if boot.UID != 0 {
 		if err := privsep.EmptyRoot(set.Settings.Root); err != nil {

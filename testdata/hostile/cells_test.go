@@ -70,6 +70,9 @@ func payload(role string, k privsep.Kind) []byte {
 		return m.Append(nil)
 	case privsep.KindRetiring:
 		return new(privsep.Retiring).Append(nil)
+	case privsep.KindAdopted:
+		m := privsep.Adopted{Version: privsep.Version, Generation: 1}
+		return m.Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}
 		return m.Append(nil)
@@ -118,7 +121,7 @@ func cellJob(role, stage string, k privsep.Kind) job {
 		j.reason = "unasked"
 	case !known(k):
 		j.reason = "kind"
-	case !answers(role, k) && !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
+	case !answers(role, k) && k != privsep.KindAdopted && !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
 		j.reason = "direction"
 	default:
 		j.reason = "phase"

@@ -3,7 +3,6 @@ package process
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse.test/interop/certs"
+	"gatehouse.test/interop/tree"
 )
 
 const (
@@ -35,8 +35,9 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	dir, err := os.MkdirTemp("", "gh")
+	gatehouse = filepath.Join(dir, "gatehouse")
 	if err == nil {
-		err = errorsOf(os.Chmod(dir, 0o755), raiseFileLimit(), install(filepath.Join(dir, "gatehouse")))
+		err = errorsOf(os.Chmod(dir, 0o755), tree.RaiseFileLimit(), tree.Install(gatehouse))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -56,41 +57,6 @@ func errorsOf(errs ...error) error {
 	return nil
 }
 
-func raiseFileLimit() error {
-	var l syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
-		return err
-	}
-	l.Cur = l.Max
-	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
-}
-
-// install puts the binary at path.
-func install(path string) error {
-	gatehouse = path
-	given := os.Getenv("GATEHOUSE")
-	if given == "" {
-		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, ".")
-		cmd.Dir = filepath.Join("..", "..", "..")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=runtimesecret")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build gatehouse: %w\n%s", err, text)
-		}
-		return nil
-	}
-	from, err := os.Open(given)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(to, from)
-	return errorsOf(err, to.Close())
-}
-
 // settings is the configuration that a test asks for; zero is the default.
 type settings struct {
 	cms    int    // default 1
@@ -98,6 +64,8 @@ type settings struct {
 	store  string // lines of [store]
 	uid    uint32 // who runs the broker
 	tls    string // key_use of a listener with TLS; "": there is none
+
+	binary string // default: gatehouse
 
 	seccomp string // privsep.seccomp; default: what GATEHOUSE_SECCOMP says, or kill
 }
@@ -109,6 +77,7 @@ type broker struct {
 	run    string // runtime directory
 	unix   string // Unix socket
 	config string
+	binary string
 	addr   string // TCP address, as bound
 	tls    string // that of the listener with TLS
 	ca     *certs.Authority
@@ -117,7 +86,7 @@ type broker struct {
 	uid      uint32
 
 	cmd      *exec.Cmd
-	log      *logBook
+	log      *tree.Log
 	exited   chan struct{} // closed once code is set
 	code     int
 	pid      int
@@ -127,6 +96,7 @@ type broker struct {
 	attacked bool // security events are the test's doing
 	ownRun   bool // the runtime directory is the test's
 	traces   bool // the test made roles die with one
+	mortal   bool // roles die by themselves
 }
 
 var brokers atomic.Int64 // started so far: each has a range of uids
@@ -141,7 +111,7 @@ func newBroker(t testing.TB, s settings) *broker {
 	must(t, os.Chown(dir, int(s.uid), int(s.uid)))
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &broker{t: t, dir: dir, uid: s.uid, run: filepath.Join(dir, "run"), unix: filepath.Join(dir, "client"),
-		config: filepath.Join(dir, "broker.toml"), seen: map[int]bool{}}
+		config: filepath.Join(dir, "broker.toml"), binary: cmp.Or(s.binary, gatehouse), seen: map[int]bool{}}
 	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\nseccomp = %q\n"+
 		"[cm]\ncount = %d\n[log]\nformat = \"json\"\n[limits]\n%s\n[store]\n%s\n",
 		b.unix, b.secure(s.tls), b.run, 61100+100*(brokers.Add(1)%40), cmp.Or(s.seccomp, os.Getenv("GATEHOUSE_SECCOMP"), "kill"), max(s.cms, 1), s.limits, s.store))
@@ -165,8 +135,8 @@ func startBroker(t testing.TB, s settings) *broker {
 func (b *broker) start() {
 	b.t.Helper()
 	b.launch()
-	if b.log.find(0, "ready", soon) == nil {
-		b.t.Fatalf("not ready after %v:\n%s", soon, b.log.text())
+	if b.log.Find(0, "ready", soon) == nil {
+		b.t.Fatalf("not ready after %v:\n%s", soon, b.log.Text())
 	}
 	st := b.status()
 	b.addr, b.pid = st.Listeners[0], st.PID
@@ -179,7 +149,7 @@ func (b *broker) start() {
 // launch starts the process.
 func (b *broker) launch() {
 	b.t.Helper()
-	b.cmd = exec.Command(gatehouse, "serve", "-c", b.config)
+	b.cmd = exec.Command(b.binary, "serve", "-c", b.config)
 	b.cmd.Dir = b.dir
 	b.cmd.Env = append(os.Environ(), "GATEHOUSE_TEST_SECRET=for nobody's eyes")
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -189,7 +159,7 @@ func (b *broker) launch() {
 	r, w, err := os.Pipe()
 	must(b.t, err)
 	b.cmd.Stderr = w
-	b.log = follow(r)
+	b.log = tree.Follow(r)
 	err = b.cmd.Start()
 	w.Close()
 	must(b.t, err)
@@ -211,7 +181,7 @@ func (b *broker) finish() {
 		b.stop(soon)
 	}
 	if b.t.Failed() {
-		b.t.Logf("broker's log:\n%s", b.log.text())
+		b.t.Logf("broker's log:\n%s", b.log.Text())
 	}
 }
 
@@ -243,7 +213,7 @@ func (b *broker) checkEnd(code int, in time.Duration) {
 	if b.code != code {
 		b.t.Errorf("exit code %d, want %d", b.code, code)
 	}
-	if !b.log.ended(in) {
+	if !b.log.Ended(in) {
 		b.t.Errorf("a process has outlived the broker: standard error is still open")
 	}
 	for _, path := range []string{b.run, b.unix} {
@@ -256,7 +226,7 @@ func (b *broker) checkEnd(code int, in time.Duration) {
 // killAll makes sure of the next test: what is left of this tree must not stay.
 func (b *broker) killAll() {
 	for pid := range b.seen {
-		if title(pid) != "" {
+		if tree.Title(pid) != "" {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
@@ -266,20 +236,20 @@ func (b *broker) killAll() {
 // checkLog holds the log against what the test did to the broker.
 func (b *broker) checkLog() {
 	b.t.Helper()
-	if n := len(b.log.all("role died")); n != b.deaths {
+	if n := len(b.log.All("role died")); n != b.deaths && !b.mortal {
 		b.t.Errorf("%d roles died, the test killed %d", n, b.deaths)
 	}
 	if !b.traces {
 		b.checkTraps()
 	}
-	for _, l := range b.log.lines(0) {
-		if l.fields == nil && b.traces {
+	for _, l := range b.log.Lines(0) {
+		if l.Fields == nil && b.traces {
 			continue
 		}
-		if l.fields == nil {
-			b.t.Errorf("not a log line: %s", l.text)
-		} else if l.fields["security"] != nil && !b.attacked && !(b.released && l.is("private key released", nil)) {
-			b.t.Errorf("security event: %s", l.text)
+		if l.Fields == nil {
+			b.t.Errorf("not a log line: %s", l.Text)
+		} else if l.Fields["security"] != nil && !b.attacked && !(b.released && l.Is("private key released", nil)) {
+			b.t.Errorf("security event: %s", l.Text)
 		}
 	}
 }
@@ -294,6 +264,18 @@ func (b *broker) kill(role string) int {
 	must(b.t, syscall.Kill(pid, syscall.SIGKILL))
 	b.deaths++
 	return pid
+}
+
+// crash ends a role as a fault of its own would, with a trace.
+func (b *broker) crash(role string) {
+	b.t.Helper()
+	pid := b.processes()[role]
+	if pid == 0 {
+		b.t.Fatalf("%s is not there to crash", role)
+	}
+	must(b.t, syscall.Kill(pid, syscall.SIGABRT))
+	b.deaths++
+	b.traces = true
 }
 
 // signal sends sig to a role.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gatehouse.test/interop/tree"
 )
 
 // restart replaces a role as the operator does, and returns what was printed.
@@ -90,7 +92,7 @@ func TestMoveAnywhere(t *testing.T) {
 			}
 			await(t, "the first parts to be read", patience, func() bool {
 				st := b.status()
-				return st.role("cm/0").InBytes == sent
+				return st.Role("cm/0").InBytes == sent
 			})
 			b.restart("cm/0")
 			for i, c := range all {
@@ -110,7 +112,7 @@ func TestMoveAnywhere(t *testing.T) {
 // checkMoved wants all connections in one place, and the old process gone.
 func (b *broker) checkMoved(n int, role string) {
 	b.t.Helper()
-	var st status
+	var st *tree.Status
 	defer func() {
 		if b.t.Failed() {
 			b.t.Logf("%+v", st.Processes)
@@ -118,8 +120,8 @@ func (b *broker) checkMoved(n int, role string) {
 	}()
 	await(b.t, "the old process to end", patience, func() bool {
 		st = b.status()
-		return len(st.Processes) == 4 && st.role(role).Connections == uint64(n) && st.role("router").Connections == uint64(n) &&
-			st.role("dispatcher").Connections == uint64(n)
+		return len(st.Processes) == 4 && st.Role(role).Connections == uint64(n) && st.Role("router").Connections == uint64(n) &&
+			st.Role("dispatcher").Connections == uint64(n)
 	})
 }
 
@@ -192,10 +194,10 @@ func TestMoveTLSStays(t *testing.T) {
 		t.Errorf("told %q", out)
 	}
 	st := b.status()
-	if p := st.role("cm/0"); p.State != "retiring" || p.Successor != "cm/1" || p.Stay != 1 || p.Connections != 1 {
+	if p := st.Role("cm/0"); p.State != "retiring" || p.Successor != "cm/1" || p.Stay != 1 || p.Connections != 1 {
 		t.Errorf("%+v", p)
 	}
-	if p := st.role("cm/1"); p.Connections != 1 {
+	if p := st.Role("cm/1"); p.Connections != 1 {
 		t.Errorf("%+v", p)
 	}
 	for i := range 50 {
@@ -249,7 +251,7 @@ func TestMoveAndKill(t *testing.T) {
 		cmd.Wait()
 		await(t, fmt.Sprintf("a whole broker after %d", i), patience, func() bool {
 			st := b.status()
-			return len(st.Processes) == 5 && !slices.ContainsFunc(st.Processes, func(p process) bool { return p.State != "running" })
+			return len(st.Processes) == 5 && !slices.ContainsFunc(st.Processes, func(p tree.Process) bool { return p.State != "running" })
 		})
 		must(t, b.serves())
 	}
@@ -259,7 +261,7 @@ func TestMoveAndKill(t *testing.T) {
 	}
 	await(t, "no connection but the calm ones'", patience, func() bool {
 		st := b.status()
-		return st.role("router").Connections == st.role("dispatcher").Connections && st.role("dispatcher").Connections <= 8
+		return st.Role("router").Connections == st.Role("dispatcher").Connections && st.Role("dispatcher").Connections <= 8
 	})
 }
 

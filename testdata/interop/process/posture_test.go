@@ -8,26 +8,28 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gatehouse.test/interop/tree"
 )
 
 // What each role has open beside what every child has, on a broker with two
 // cms, one TCP and one Unix listener, and one TCP connection on each cm.
 var open = map[string]map[string]int{
-	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 13},
-	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 3},
+	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 18},
+	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 4},
 	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 10},
 	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 10},
 }
 
 // everyChild: null device, log, the role's poller, the Go runtime's poller with
 // its wake-up, and the socket at which a new parent would ask for it. The segments
-// are those that it maps, and of the router one that it only holds.
+// are those that it maps, and of the router more that it only holds.
 var everyChild = map[string]int{"unix seqpacket listener": 1, "/dev/null": 2, "pipe": 1, "anon_inode:[eventpoll]": 2, "anon_inode:[eventfd]": 1}
 
 // mapped is who maps which shared memory how: the single-writer rule.
 var mapped = map[string]map[string]int{
 	"router": {"ring_up_head rw-s": 2, "ring_down_data rw-s": 2, "ring_up_data r--s": 2, "ring_down_head r--s": 2,
-		"named rw-s": 2, "returns r--s": 2},
+		"named rw-s": 2, "returns r--s": 2, "router_state rw-s": 1},
 	"dispatcher": {"conn_table rw-s": 1, "conn_columns r--s": 2},
 	"cm/0":       cmMaps,
 	"cm/1":       cmMaps,
@@ -47,7 +49,7 @@ func TestPosture(t *testing.T) {
 	if want := []string{"cm/0", "cm/1", "dispatcher", "parent", "router"}; !slices.Equal(roles(now), want) {
 		t.Fatalf("ps shows %v, want %v", roles(now), want)
 	}
-	if n := len(childrenOf(b.pid)); n != 4 {
+	if n := len(tree.ChildrenOf(b.pid)); n != 4 {
 		t.Errorf("the parent has %d children", n)
 	}
 	uids := map[string]string{}
@@ -73,7 +75,7 @@ func TestPosture(t *testing.T) {
 // checkTasks looks at every thread and returns the uid of them all.
 func checkTasks(t testing.TB, pid int) (uid string) {
 	t.Helper()
-	all := tasks(pid)
+	all := tree.Tasks(pid)
 	if len(all) == 0 {
 		t.Fatal("no thread")
 	}
@@ -97,14 +99,14 @@ func checkTasks(t testing.TB, pid int) (uid string) {
 }
 
 func checkOpen(t *testing.T, role string, pid int) {
-	got, err := descriptors(pid, sockets())
+	got, err := tree.Descriptors(pid, tree.Sockets())
 	must(t, err)
 	want := maps.Clone(everyChild)
 	maps.Copy(want, open[role])
 	if !maps.Equal(got, want) {
 		t.Errorf("has open %v\nwant     %v", got, want)
 	}
-	shared, err := mappings(pid)
+	shared, err := tree.Mappings(pid)
 	must(t, err)
 	if !maps.Equal(shared, mapped[role]) {
 		t.Errorf("maps %v\nwant %v", shared, mapped[role])

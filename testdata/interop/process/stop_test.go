@@ -105,10 +105,10 @@ func TestStopWithBacklog(t *testing.T) {
 	must(t, p.publishNumbered("late", late, 16))
 	await(t, "messages on their way", patience, func() bool {
 		st := b.status()
-		return st.role("cm/0").InMsgs == long+late
+		return st.Role("cm/0").InMsgs == long+late
 	})
 	b.cmd.Process.Signal(syscall.SIGTERM)
-	if b.log.find(0, "stopping", patience) == nil {
+	if b.log.Find(0, "stopping", patience) == nil {
 		t.Fatal("no reaction to SIGTERM")
 	}
 	b.signal("router", syscall.SIGCONT)
@@ -158,7 +158,7 @@ func TestStopWithSlowReader(t *testing.T) {
 	defer tick.Stop()
 	c.in.Reset(&paced{from: c.conn, rate: 20 << 20, fast: make(chan struct{}), tick: tick})
 	b.cmd.Process.Signal(syscall.SIGTERM)
-	if b.log.find(0, "stopping", patience) == nil {
+	if b.log.Find(0, "stopping", patience) == nil {
 		t.Fatal("no reaction to SIGTERM")
 	}
 	done := make(chan struct{})
@@ -196,7 +196,7 @@ func TestStopWithStoppedReader(t *testing.T) {
 			must(t, p.publishNumbered("flood", 2000, 8<<10))
 			must(t, p.sync())
 			b.cmd.Process.Signal(syscall.SIGTERM)
-			if b.log.find(0, "stopping", patience) == nil {
+			if b.log.Find(0, "stopping", patience) == nil {
 				t.Fatal("no reaction to SIGTERM")
 			}
 			if signals == 2 {
@@ -241,9 +241,9 @@ func TestHangup(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, settings{})
 	calm, before := startCalm(t, b.client(""), b.client(""), 0), b.processes()
-	mark := b.log.mark()
+	mark := b.log.Mark()
 	b.cmd.Process.Signal(syscall.SIGHUP)
-	await(t, "a word about it in the log", patience, func() bool { return b.log.mark() > mark })
+	await(t, "a word about it in the log", patience, func() bool { return b.log.Mark() > mark })
 	must(t, b.serves())
 	calm.end(t)
 	b.unchanged(before)
