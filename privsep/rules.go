@@ -9,13 +9,14 @@ import (
 
 // Version of the role protocol: the first thing SETUP_DONE says. Raised
 // whenever testdata/kinds.ok changes.
-const Version = 2
+const Version = 3
 
 // Kind is a kind of message between roles. Values are frozen by
 // testdata/kinds.ok and only ever appended.
 type Kind uint16
 
-// The kinds. The payload of each is the struct of codec.go with its name.
+// The kinds. The payload of each is the struct of codec.go with its name, of
+// SETTINGS it is Live.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -38,6 +39,8 @@ const (
 	KindKey
 	KindSign
 	KindSigned
+	KindSettings
+	KindListenerGone
 	numKinds
 )
 
@@ -113,7 +116,7 @@ var rules = [...]rule{
 	{KindBoot, "BOOT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
 	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 2048, true, 0},
 	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false, 0},
-	{KindListener, "LISTENER", parent, dispatcher, PhaseSetup, 1, 320, false, 0},
+	{KindListener, "LISTENER", parent, dispatcher, PhaseSetup | PhaseRun, 1, 320, false, 0},
 	{KindPeer, "PEER", parent, dispatcher | cm, PhaseSetup | PhaseRun, 1, 48, false, 0},
 	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true, 0},
@@ -129,6 +132,8 @@ var rules = [...]rule{
 	{KindKey, "KEY", parent, cm, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSign, "SIGN", cm, parent, PhaseRun | PhaseDrain, 0, 256, false, 20000},
 	{KindSigned, "SIGNED", parent, cm, PhaseRun | PhaseDrain, 0, 1056, false, 0},
+	{KindSettings, "SETTINGS", parent, anyChild, PhaseRun, 0, 512, false, 0},
+	{KindListenerGone, "LISTENER_GONE", parent, dispatcher, PhaseRun, 0, 8, false, 0},
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
 }
 

@@ -299,6 +299,8 @@ func (m *cm) handle(msg *privsep.Message) error {
 		return m.takeKey(msg)
 	case privsep.KindSigned:
 		return m.takeSigned(msg)
+	case privsep.KindSettings:
+		return m.settings(msg)
 	case privsep.KindShutdown:
 		var s privsep.Shutdown
 		if err := s.Parse(msg.Payload); err != nil {

@@ -64,5 +64,6 @@
 // timers.go (keepalive and deadlines), stuck.go (bodies held up), tls.go (states of TLS), handshake.go
 // (goroutines), sign.go (signatures), credential.go and adopt.go (certificates
 // and keys), transport.go (under crypto/tls), records.go (sealed bytes to
-// sockets and back), setup.go (the role's start).
+// sockets and back), reload.go (what changes
+// while it runs), setup.go (the role's start).
 package cm

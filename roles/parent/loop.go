@@ -74,6 +74,8 @@ func (p *parent) step() error {
 	p.control.byTime(p, now)
 	p.retire(now)
 	p.tidy(now)
+	p.reloadByTime(now)
+	p.notifyByTime(now)
 	p.stopByTime(now)
 	return nil
 }
@@ -83,8 +85,8 @@ func (p *parent) timeout() time.Duration {
 	if p.stopping && (next.IsZero() || p.stopBy.Before(next)) {
 		next = p.stopBy
 	}
-	for _, t := range p.keyTimes() {
-		if next.IsZero() || t.Before(next) {
+	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next()) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
 	}
@@ -180,6 +182,8 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	c.state, c.everRan = running, true
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).
 		Dur("took", time.Since(c.started)).Msg("role ready")
+	c.statsID, c.stats = p.lastAsk, privsep.RoleStats{} // it was asked for nothing yet
+	p.resettle(c)
 	p.sendCredential(c)
 	p.connect(c)
 	if p.stopping {
@@ -233,7 +237,9 @@ func (p *parent) signal() {
 func (p *parent) beginStop() {
 	drain := p.cfg.Limits.DrainTimeout
 	p.log.Info().Dur("drain", drain).Msg("stopping")
+	p.endReload()
 	p.stopping, p.stopBy = true, time.Now().Add(drain+time.Second)
+	p.notify.stopping(p.stopBy)
 	p.closeListeners()
 	for _, c := range p.children {
 		if c.state == backoff {

@@ -22,7 +22,8 @@ const sigKill = syscall.SIGKILL
 
 // parent is all that the root process knows.
 type parent struct {
-	cfg      *Config
+	cfg      *Config // that which runs: Effective, and what reloads changed of it
+	source   string  // where it came from
 	settings privsep.Settings
 	log      zerolog.Logger
 	root     bool
@@ -45,8 +46,18 @@ type parent struct {
 	digested  bool
 	fatal     error // ends the broker: nothing may go on after it
 
-	networks       []privsep.Network // of the listeners, by number
+	notify notifier
+	up     bool // the start is over
+
+	reloads                      uint64 // that have changed something
+	reloading                    reloading
+	held                         []Held // what the file says otherwise, for the next start
+	mostPayload, mostControlLine Size   // that were in force since the start
+	lives                        []life // of tickets, before auth_timeout changed
+
+	networks       []privsep.Network // of all listeners there have been, by number
 	credentials    []*credential     // the present one last
+	credNumber     uint32            // of the last one
 	dispatcherKeys []dispatcherKey
 	used           usedTickets
 	signatures     uint64
@@ -83,7 +94,7 @@ func Serve(cfg *Config, source, version string) error {
 	if err != nil {
 		return err
 	}
-	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(),
+	p := &parent{cfg: cfg.Effective(), source: source, root: os.Geteuid() == 0, started: time.Now(),
 		offences: map[offenceKey]uint64{}}
 	p.log = newLog(cfg)
 	for _, m := range missing {
@@ -126,6 +137,9 @@ func (p *parent) prepare(version string) error {
 		p.warnings = append(p.warnings, err.Error())
 	}
 	var err error
+	if p.notify, err = openNotify(); err != nil {
+		p.warn("the service manager is told nothing: " + err.Error())
+	}
 	if p.dir, err = openRunDir(p.cfg.Privsep.RuntimeDir); err != nil {
 		return err
 	}
@@ -156,26 +170,13 @@ func (p *parent) prepare(version string) error {
 func (p *parent) makeSettings(version string) privsep.Settings {
 	c := p.cfg
 	s := privsep.Settings{
-		MaxPayload: int(c.Limits.MaxPayload), MaxControlLine: int(c.Limits.MaxControlLine),
-		MaxConnections: c.Limits.MaxConnections, MaxPending: int(c.Limits.MaxPending),
-		MaxSubscriptions: c.Limits.MaxSubscriptions, CMs: p.cms,
+		Live: p.liveSettings(c), MaxConnections: c.Limits.MaxConnections, CMs: p.cms,
 		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring),
-		AuthTimeout: c.Limits.AuthTimeout, PingInterval: c.Limits.PingInterval, PingMax: c.Limits.PingMax,
-		WriteDeadline: c.Limits.WriteDeadline, StallTimeout: c.Limits.StallTimeout,
-		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
-		LogLevel:    privsep.ParseLevel(c.Log.Level),
 		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version, ServerID: newServerID(),
-		Trap: c.Privsep.Seccomp == SeccompTrap,
+		Release: c.TLS.KeyUse == KeyUseRelease, Trap: c.Privsep.Seccomp == SeccompTrap,
 	}
 	if p.root {
 		s.Root = p.dir.file("empty")
-	}
-	s.TLS = p.tlsSettings()
-	for _, l := range p.listeners {
-		if l.host != "" {
-			s.Host, s.Port = l.host, l.port
-			break
-		}
 	}
 	return s
 }
@@ -240,6 +241,8 @@ func (p *parent) startAll() error {
 		}
 	}
 	p.tellMissing()
+	p.up = true
+	p.notify.ready(p.up, p.stateText())
 	p.log.Info().Int("cms", p.cms).Strs("listen", p.addresses()).Msg("ready")
 	return nil
 }

@@ -27,7 +27,7 @@ func (p *parent) newDispatcherKey(channel privsep.Key) {
 	kept := p.dispatcherKeys[:0]
 	for _, k := range p.dispatcherKeys {
 		if k.until.IsZero() {
-			k.until = now.Add(p.ticketLife())
+			k.until = now.Add(p.longestLife())
 		}
 		if now.Before(k.until) {
 			kept = append(kept, k)
@@ -35,8 +35,6 @@ func (p *parent) newDispatcherKey(channel privsep.Key) {
 	}
 	p.dispatcherKeys = append(kept, dispatcherKey{key: tickets.HandoffKey(channel.Derive(tickets.HandoffPurpose))})
 }
-
-func (p *parent) ticketLife() time.Duration { return p.cfg.Limits.AuthTimeout + ticketGrace }
 
 // usedTickets remembers the connections for which the key has been used, for as
 // long as their tickets would be good: two halves, of which the older is
@@ -105,7 +103,7 @@ func (p *parent) maySign(c *child, s *privsep.Sign, now time.Time) string {
 		return "ticket"
 	case p.isLate(s):
 		return late
-	case !p.used.use(s.UID, now, p.ticketLife()):
+	case !p.used.use(s.UID, now, p.longestLife()):
 		return "replayed"
 	}
 	return ""
@@ -136,7 +134,7 @@ func (p *parent) genuine(c *child, s *privsep.Sign) bool {
 
 // isLate tells that a handshake can no longer be in time: its ticket is past.
 func (p *parent) isLate(s *privsep.Sign) bool {
-	return privsep.Uptime()-s.Issued > uint64(p.ticketLife()/time.Millisecond)
+	return privsep.Uptime()-s.Issued > uint64(p.lifeOf(s.Issued)/time.Millisecond)
 }
 
 // signature signs, or gives nil for what is no offence but cannot be done.

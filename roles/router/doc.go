@@ -40,5 +40,6 @@
 //
 // Files: router.go (the loop), link.go (rings of one cm), session.go (client
 // operations), index.go and match.go (who wants a subject), publish.go (the
-// message path), stuck.go (who holds up whose bodies), setup.go (the role's start).
+// message path), stuck.go (who holds up whose bodies), settings.go
+// (what changes while it runs), setup.go (the role's start).
 package router

@@ -17,7 +17,7 @@ func (r *router) publish(l *link, rec []byte) error {
 	if err := p.Parse(rec); err != nil {
 		return err
 	}
-	if len(p.Subject)+len(p.Reply) > r.cfg.MaxControlLine {
+	if r.tooLong(len(p.Subject) + len(p.Reply)) {
 		return errLong
 	}
 	if routed, err := r.number(l, p); routed || err != nil {
@@ -77,7 +77,7 @@ var (
 // instructions may or may not have got into the rings, so those it was named to
 // are told again to finish with it, and nothing else.
 func (r *router) number(l *link, p *store.RecPub) (routed bool, err error) {
-	if uint64(p.Off)+uint64(p.Len) > uint64(r.cfg.Arena) || int64(p.Len) > int64(r.cfg.MaxPayload) {
+	if uint64(p.Off)+uint64(p.Len) > uint64(r.cfg.Arena) || r.tooBig(p.Len) {
 		return false, errBody
 	}
 	if p.Seq == l.seq+1 {

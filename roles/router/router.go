@@ -49,6 +49,7 @@ type router struct {
 	gone     []privsep.CMGone
 	stopping bool
 	told     bool // that the broker stops
+	news     bool // INFO has changed, which some clients are told
 	msg      privsep.Message
 }
 
@@ -208,6 +209,8 @@ func (r *router) handle(m *privsep.Message) error {
 		}
 	case privsep.KindStatsGet:
 		return r.stats(m)
+	case privsep.KindSettings:
+		return r.settings(m)
 	case privsep.KindShutdown:
 		if r.told {
 			return errDone
@@ -223,7 +226,7 @@ var errDone = errors.New("router: nothing left to do")
 
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
-func (r *router) noted() bool { return r.stopping || len(r.gone) > 0 }
+func (r *router) noted() bool { return r.stopping || r.news || len(r.gone) > 0 }
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
@@ -231,6 +234,10 @@ func (r *router) between() error {
 		r.over(g)
 	}
 	r.gone = r.gone[:0]
+	if r.news {
+		r.news = false
+		r.tellNews()
+	}
 	if !r.stopping {
 		return nil
 	}

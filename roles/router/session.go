@@ -189,7 +189,7 @@ func (r *router) subscribe(l *link, rec []byte) error {
 	if err := c.Parse(rec); err != nil {
 		return err
 	}
-	if len(c.Subject)+len(c.Queue)+len(c.SID) > r.cfg.MaxControlLine {
+	if r.tooLong(len(c.Subject) + len(c.Queue) + len(c.SID)) {
 		return errLong
 	}
 	s := l.session(c.Conn)

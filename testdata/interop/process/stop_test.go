@@ -235,16 +235,3 @@ func TestStopLameDuck(t *testing.T) {
 		t.Error("the port is still open")
 	}
 }
-
-// SIGHUP changes nothing in this version, and says so.
-func TestHangup(t *testing.T) {
-	t.Parallel()
-	b := startBroker(t, settings{})
-	calm, before := startCalm(t, b.client(""), b.client(""), 0), b.processes()
-	mark := b.log.mark()
-	b.cmd.Process.Signal(syscall.SIGHUP)
-	await(t, "a word about it in the log", patience, func() bool { return b.log.mark() > mark })
-	must(t, b.serves())
-	calm.end(t)
-	b.unchanged(before)
-}
