@@ -127,7 +127,7 @@ var rules = [...]rule{
 	{KindCMGone, "CM_GONE", parent, dispatcher | router, PhaseRun, 0, 16, false, 0},
 	{KindCMFault, "CM_FAULT", dispatcher | router, parent, PhaseRun, 0, 16, false, 100},
 	{KindConnHandoff, "CONN_HANDOFF", dispatcher, cm, PhaseRun, 1, 128, false, 0},
-	{KindShutdown, "SHUTDOWN", parent, anyChild, PhaseRun, 0, 8, false, 0},
+	{KindShutdown, "SHUTDOWN", parent, anyChild, PhaseRun | PhaseDrain, 0, 8, false, 0},
 	{KindCertificate, "CERTIFICATE", parent, cm, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindKey, "KEY", parent, cm, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSign, "SIGN", cm, parent, PhaseRun | PhaseDrain, 0, 256, false, 20000},

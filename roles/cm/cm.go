@@ -312,24 +312,6 @@ func (m *cm) handle(msg *privsep.Message) error {
 	return nil
 }
 
-// finish ends the connections once all is delivered that they, or those of other
-// cms, had sent; or when time is up.
-func (m *cm) finish() bool {
-	if !m.drained && m.routed() {
-		m.drained = m.parent.Send(privsep.KindDrained, nil) == nil
-	}
-	if m.now < m.stopBy && !(m.leaving && m.delivered()) {
-		return false
-	}
-	for _, c := range m.conns {
-		if c != nil {
-			m.close(c, reasonShutdown)
-		}
-	}
-	m.publish()
-	return true
-}
-
 // shown is the least time between two looks at the counters in shared memory.
 const shown = 100 * time.Millisecond
 

@@ -61,7 +61,8 @@
 //
 // Files: cm.go (the loop), conn.go (a connection's life), input.go (bytes to
 // records), deliver.go (instructions to bytes), output.go (bytes to sockets),
-// timers.go (keepalive and deadlines), stuck.go (bodies held up), tls.go (states of TLS), handshake.go
+// timers.go (keepalive and deadlines), stuck.go (bodies held up), stop.go (the
+// end of the broker), tls.go (states of TLS), handshake.go
 // (goroutines), sign.go (signatures), credential.go and adopt.go (certificates
 // and keys), transport.go (under crypto/tls), records.go (sealed bytes to
 // sockets and back), reload.go (what changes

@@ -82,8 +82,13 @@ func (p *parent) step() error {
 
 func (p *parent) timeout() time.Duration {
 	next := p.control.next()
-	if p.stopping && (next.IsZero() || p.stopBy.Before(next)) {
-		next = p.stopBy
+	if by := p.stopBy; p.stopping {
+		if !p.hurried {
+			by = by.Add(-lastWord / 2)
+		}
+		if next.IsZero() || by.Before(next) {
+			next = by
+		}
 	}
 	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next()) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
@@ -223,8 +228,7 @@ func (p *parent) signal() {
 			continue
 		}
 		if p.stopping {
-			p.log.Warn().Msg("second signal: not waiting any longer")
-			p.stopBy = time.Now()
+			p.hurry()
 			continue
 		}
 		p.beginStop()
@@ -238,7 +242,7 @@ func (p *parent) beginStop() {
 	drain := p.cfg.Limits.DrainTimeout
 	p.log.Info().Dur("drain", drain).Msg("stopping")
 	p.endReload()
-	p.stopping, p.stopBy = true, time.Now().Add(drain+time.Second)
+	p.stopping, p.stopBy = true, time.Now().Add(drain+lastWord)
 	p.notify.stopping(p.stopBy)
 	p.closeListeners()
 	for _, c := range p.children {
@@ -250,6 +254,32 @@ func (p *parent) beginStop() {
 		}
 	}
 	p.stopCMs()
+}
+
+// lastWord is how long the cms have, when messages have had their time, to
+// report what is not delivered and to close what is open.
+const lastWord = time.Second
+
+// hurry is for signals after the first: one ends the wait for messages, another
+// one any wait.
+func (p *parent) hurry() {
+	p.log.Warn().Msg("another signal: not waiting any longer")
+	if p.hurried {
+		p.stopBy = time.Now()
+		return
+	}
+	p.hurried, p.stopBy = true, time.Now().Add(lastWord)
+	p.tellCMs()
+}
+
+// tellCMs tells every cm that time is up, also those that have not been told of
+// the end yet: the router has to say its word first, and may be what hangs.
+func (p *parent) tellCMs() {
+	for _, c := range p.children {
+		if c.id.Role == privsep.RoleCM && c.alive() {
+			p.stop(c)
+		}
+	}
 }
 
 // giveUp lets a component that is away stay away; but the cms need a router to
@@ -266,7 +296,7 @@ func (p *parent) giveUp(c *child) {
 // only: it serves until the last cm has ended. A cm is asked twice: to read no
 // more, and to go.
 func (p *parent) stop(c *child) {
-	m := privsep.Shutdown{Drain: max(time.Until(p.stopBy)-time.Second, 0)}
+	m := privsep.Shutdown{Drain: max(time.Until(p.stopBy)-lastWord, 0)}
 	p.send(c, privsep.KindShutdown, m.Append(nil))
 	if c.state == running {
 		c.state, c.wake = stopping, p.stopBy.Add(time.Second)
@@ -319,6 +349,10 @@ func (p *parent) stopByTime(now time.Time) {
 		return
 	}
 	p.letCMsGo()
+	if now.After(p.stopBy.Add(-lastWord/2)) && !p.hurried {
+		p.hurried = true
+		p.tellCMs()
+	}
 	cms := false
 	for _, c := range p.children {
 		cms = cms || c.id.Role == privsep.RoleCM && c.alive()

@@ -71,6 +71,7 @@ type parent struct {
 	failed   []privsep.ID // never got ready
 	stopping bool
 	stopBy   time.Time
+	hurried  bool // the cms have been told that time is up
 	lastAsk  uint64
 	msg      privsep.Message
 }

@@ -32,6 +32,7 @@ type process struct {
 	Connections   uint64 `json:"connections"`
 	Subscriptions uint64 `json:"subscriptions"`
 	InMsgs        uint64 `json:"in_msgs"`
+	InBytes       uint64 `json:"in_bytes"`
 	SlowConsumers uint64 `json:"slow_consumers"`
 	Memory        uint64 `json:"memory"`
 	NoNewPrivs    bool   `json:"no_new_privs"`
