@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"gatehouse/privsep"
@@ -20,8 +21,20 @@ func main() {
 		if len(os.Args) > 2 {
 			name = os.Args[2]
 		}
+		if name == parent.CheckName && len(os.Args) > 3 {
+			os.Exit(upgradeCheck(os.Args[3]))
+		}
 		os.Exit(roles.Main(name))
 	}
 	serve := func(cfg *parent.Config, source string) error { return parent.Serve(cfg, source, version) }
 	os.Exit(cli.Main(os.Args, cli.Env{Version: version, Serve: serve, Debug: roles.Debug}))
+}
+
+// upgradeCheck is this binary's trial by a running broker.
+func upgradeCheck(source string) int {
+	if err := parent.UpgradeCheck(source); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }

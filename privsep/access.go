@@ -4,6 +4,7 @@ package privsep
 type grant struct {
 	kind          SegmentKind
 	reads, writes scope
+	keeps         scope // holds, unread and unmapped, lest it die with its only user and the parent
 }
 
 // scope says of which segments of a kind: none, the one with the component's
@@ -22,26 +23,31 @@ func (s scope) has(id ID, index int) bool { return s == all || s == own && index
 // to it, and every segment has one component that may write it.
 var grants = map[Role][]grant{
 	RoleDispatcher: {
-		{SegConnTable, all, all},
-		{SegConnColumns, all, none},
+		{SegConnTable, all, all, none},
+		{SegConnColumns, all, none, none},
+		{SegState, none, none, all},
 	},
 	RoleRouter: {
-		{SegRingUpData, all, none},
-		{SegRingUpHead, all, all},
-		{SegRingDownData, all, all},
-		{SegRingDownHead, all, none},
-		{SegNamed, all, all},
-		{SegReturns, all, none},
+		{SegRingUpData, all, none, none},
+		{SegRingUpHead, all, all, none},
+		{SegRingDownData, all, all, none},
+		{SegRingDownHead, all, none, none},
+		{SegNamed, all, all, none},
+		{SegReturns, all, none, none},
+		{SegState, all, all, none},
+		{SegConnTable, none, none, all},
+		{SegConnColumns, none, none, all},
+		{SegArena, none, none, all},
 	},
 	RoleCM: {
-		{SegRingUpData, own, own},
-		{SegRingUpHead, own, none},
-		{SegRingDownData, own, none},
-		{SegRingDownHead, own, own},
-		{SegConnColumns, own, own},
-		{SegArena, all, own},
-		{SegReturns, all, own},
-		{SegNamed, own, none},
+		{SegRingUpData, own, own, none},
+		{SegRingUpHead, own, none, none},
+		{SegRingDownData, own, none, none},
+		{SegRingDownHead, own, own, none},
+		{SegConnColumns, own, own, none},
+		{SegArena, all, own, none},
+		{SegReturns, all, own, none},
+		{SegNamed, own, none, none},
 	},
 }
 
@@ -54,4 +60,17 @@ func Access(id ID, k SegmentKind, index int) (reads, writes bool) {
 		}
 	}
 	return false, false
+}
+
+// Keeps tells whether component id holds that segment for a new parent without
+// having a use for it: a segment that one role alone maps would otherwise be
+// gone when that role dies while there is no parent. What is kept can be neither
+// read nor mapped.
+func Keeps(id ID, k SegmentKind, index int) bool {
+	for _, g := range grants[id.Role] {
+		if g.kind == k {
+			return g.keeps.has(id, index)
+		}
+	}
+	return false
 }

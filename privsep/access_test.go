@@ -3,7 +3,7 @@ package privsep
 import "testing"
 
 // The laws: every segment has exactly one component that writes it, and whoever
-// writes also reads.
+// writes also reads. Two components at least hold it.
 func TestOneWriter(t *testing.T) {
 	var ids []ID
 	const cms = 3
@@ -29,9 +29,21 @@ func TestOneWriter(t *testing.T) {
 					t.Errorf("%v of cm/%d: %v writes what it does not read", k, index, id)
 				}
 			}
+			if holders := holders(ids, k, index); len(holders) < 2 {
+				t.Errorf("%v of cm/%d dies with %v and the parent", k, index, holders)
+			}
 			if len(writers) != 1 {
 				t.Errorf("%v of cm/%d is written by %v", k, index, writers)
 			}
 		}
 	}
+}
+
+func holders(ids []ID, k SegmentKind, index int) (all []ID) {
+	for _, id := range ids {
+		if reads, _ := Access(id, k, index); reads || Keeps(id, k, index) {
+			all = append(all, id)
+		}
+	}
+	return all
 }

@@ -29,6 +29,14 @@ func DrainBell(fd int) {
 	}
 }
 
+// Deserted reads a doorbell empty and tells whether its other end is closed.
+func Deserted(fd int) bool {
+	DrainBell(fd)
+	var b [1]byte
+	n, errno := RawRead(fd, b[:])
+	return n == 0 && errno == 0 || errno == syscall.ECONNRESET
+}
+
 // Ear is an end of a doorbell for a goroutine that has nothing else to wait for:
 // it waits in the Go runtime's poller.
 type Ear struct {

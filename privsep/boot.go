@@ -53,3 +53,24 @@ func bootstrap(b []byte, nfds int, self ID) (*Boot, direction, error) {
 	}
 	return boot, in, nil
 }
+
+// adoption takes the first packet of a new parent, as bootstrap does that of the
+// first one. It must mean this very process.
+func adoption(b []byte, nfds int, self ID, generation uint64) (*Adopt, direction, error) {
+	var f frame
+	if err := f.parse(b); err != nil {
+		return nil, direction{}, err
+	}
+	if err := Permit(f.kind, RoleParent, self.Role, PhaseBoot, len(f.payload), nfds); err != nil {
+		return nil, direction{}, err
+	}
+	a := new(Adopt)
+	if f.kind != KindAdopt || a.Parse(f.payload) != nil || a.ID != self || a.Generation != generation {
+		return nil, direction{}, ErrShape
+	}
+	in := newDirection(a.Key, RoleParent, self.Role)
+	if _, _, err := in.open(b, PhaseBoot, nfds); err != nil {
+		return nil, direction{}, err
+	}
+	return a, in, nil
+}

@@ -7,22 +7,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// childFD is where a child finds its channel to the parent.
-const childFD = 3
+// Where a child finds its channel to the parent, and the socket at which a new
+// parent may ask for it.
+const (
+	childFD = 3
+	AdoptFD = 4
+)
 
-// Inherit is a child's first act: it takes the channel at fd 3 and waits for
-// BOOT. The channel it returns is in PhaseSetup. ErrNotChild: started by hand.
+// Inherit is a child's first act: it takes the channel at fd 3 and what
+// listens at fd 4, and waits for BOOT. The channel it returns is in PhaseSetup. ErrNotChild: started by hand.
 func Inherit() (*Boot, *Channel, error) {
 	id, err := childID(os.Args)
 	if err != nil {
 		return nil, nil, err
 	}
-	if !isChannel(childFD) {
-		return nil, nil, ErrNotChild
-	}
-	unix.CloseOnExec(childFD)
-	if err := unix.SetNonblock(childFD, true); err != nil {
-		return nil, nil, fmt.Errorf("channel: %w", err)
+	for _, fd := range []int{childFD, AdoptFD} {
+		if !isChannel(fd) {
+			return nil, nil, ErrNotChild
+		}
+		unix.CloseOnExec(fd)
+		if err := unix.SetNonblock(fd, true); err != nil {
+			return nil, nil, fmt.Errorf("channel: %w", err)
+		}
 	}
 	nameThreads()
 	// The key is not known yet: a channel under no key waits, and bootstrap
@@ -33,6 +39,7 @@ func Inherit() (*Boot, *Channel, error) {
 		c.Close()
 		return nil, nil, fmt.Errorf("boot: %w", err)
 	}
+	c.heir = newHeir(boot, AdoptFD)
 	return boot, c, nil
 }
 

@@ -30,6 +30,7 @@ type Channel struct {
 	phase   Phase
 	in, out direction
 	sender  *Sender // nil: whoever has the key
+	heir    *heir   // nil: whose end is the end
 	rbuf    []byte
 	wbuf    []byte
 }

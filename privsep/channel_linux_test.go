@@ -240,7 +240,7 @@ func TestChannelEveryCell(t *testing.T) {
 	for k := range numKinds + 1 {
 		for from := range numRoles {
 			for to := range numRoles {
-				for _, p := range []Phase{PhaseBoot, PhaseSetup, PhaseRun, PhaseDrain} {
+				for _, p := range []Phase{PhaseBoot, PhaseAdopt, PhaseSetup, PhaseRun, PhaseDrain} {
 					l, allowed := cells[cell{k, from, to, p}]
 					if oneCell(t, k, from, to, p, l.fds, fd) != allowed {
 						t.Fatalf("%v from %v to %v in %v: golden says %v", k, from, to, p, allowed)

@@ -24,12 +24,12 @@ func CloseRange() error {
 }
 
 // Start runs executable exe as component id: a fresh exec in a session of its
-// own, working directory /, with nothing open but fd as 3, /dev/null as 0 and
-// 1, and our stderr. fd stays the caller's, who closes it: while it is open
-// here, the end of the child is not seen on the channel. exe is what runs even
+// own, working directory /, with nothing open but fd as 3, adopt as 4,
+// /dev/null as 0 and 1, and our stderr. Both fds stay the caller's, who closes
+// them: while fd is open here, the end of the child is not seen on the channel. exe is what runs even
 // if its file has been replaced since it was opened.
-func Start(exe *os.File, id ID, fd int) (*Child, error) {
-	if !id.valid() || !id.Role.child() || fd < childFD {
+func Start(exe *os.File, id ID, fd, adopt int) (*Child, error) {
+	if !id.valid() || !id.Role.child() || min(fd, adopt) < childFD {
 		return nil, fmt.Errorf("start %v: %w", id, syscall.EINVAL)
 	}
 	rec := Record{ID: id, UID: os.Getuid()}
@@ -38,7 +38,7 @@ func Start(exe *os.File, id ID, fd int) (*Child, error) {
 		return nil, fmt.Errorf("start %v: %w", id, err)
 	}
 	c := &Child{ID: id, PidFD: -1, Record: rec}
-	if c.PID, err = forkIsolated(exe, id, fd, &c.PidFD); err != nil {
+	if c.PID, err = forkIsolated(exe, id, [2]int{fd, adopt}, &c.PidFD); err != nil {
 		return nil, fmt.Errorf("start %v: %w", id, err)
 	}
 	if err = c.record(); err == nil {
@@ -51,15 +51,15 @@ func Start(exe *os.File, id ID, fd int) (*Child, error) {
 	return c, nil
 }
 
-func forkExec(exe *os.File, id ID, fd int, pidfd *int, namespaces uintptr) (int, error) {
+func forkExec(exe *os.File, id ID, fds [2]int, pidfd *int, namespaces uintptr) (int, error) {
 	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("open %s: %w", os.DevNull, err)
 	}
 	defer closeFD(null)
-	// The child moves its fds to 0..3 before the exec, and itself uses a few
+	// The child moves its fds to 0..4 before the exec, and itself uses a few
 	// numbers behind the highest: the executable's must be clear of both.
-	least := max(null, fd) + 32
+	least := max(null, fds[0], fds[1]) + 32
 	exeFD, err := dupAbove(exe, least)
 	if err != nil {
 		return 0, err
@@ -68,7 +68,7 @@ func forkExec(exe *os.File, id ID, fd int, pidfd *int, namespaces uintptr) (int,
 	return syscall.ForkExec(fmt.Sprintf("/proc/self/fd/%d", exeFD), childArgs(id), &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   cleanEnv(),
-		Files: []uintptr{uintptr(null), uintptr(null), 2, uintptr(fd)},
+		Files: []uintptr{uintptr(null), uintptr(null), 2, uintptr(fds[0]), uintptr(fds[1])},
 		// A session of its own: what is typed at the parent's terminal is not
 		// for the child. No Pdeathsig: children outlive their parent.
 		Sys: &syscall.SysProcAttr{Setsid: true, PidFD: pidfd, Cloneflags: namespaces},
@@ -119,6 +119,7 @@ type Child struct {
 	Record Record // UID is ours until the caller, who assigns one, sets it
 
 	OwnNetwork bool     // has a network namespace that is not ours
+	adopted    bool     // another process started it
 	memory     *os.File // its smaps_rollup, nil if there is none to read
 }
 
@@ -162,10 +163,14 @@ func (c *Child) Signal(sig syscall.Signal) error {
 // says how the child ended: "exit 2", "signal killed". ErrAgain: it has not.
 func (c *Child) Wait() (string, error) {
 	var ws syscall.WaitStatus
+	stranger := false
 	for {
 		pid, err := syscall.Wait4(c.PID, &ws, syscall.WNOHANG, nil)
 		if err == syscall.EINTR {
 			continue
+		}
+		if stranger = err == syscall.ECHILD && c.adopted; stranger {
+			break // whoever waits for it knows how it ended
 		}
 		if err != nil {
 			return "", fmt.Errorf("wait for %v: %w", c.ID, err)
@@ -178,6 +183,9 @@ func (c *Child) Wait() (string, error) {
 	closeFD(c.PidFD)
 	c.PidFD = -1
 	c.memory.Close()
+	if stranger {
+		return "ended", nil
+	}
 	if ws.Signaled() {
 		return "signal " + ws.Signal().String(), nil
 	}

@@ -68,11 +68,11 @@ func checkChildFDs(t *testing.T, dir string) {
 	for _, fd := range fds {
 		have[fd.Name()], _ = os.Readlink(filepath.Join(dir, fd.Name()))
 	}
-	if have["0"] != os.DevNull || have["1"] != os.DevNull || have["2"] != ours || !strings.HasPrefix(have["3"], "socket:") {
-		t.Errorf("fds 0 to 3: %v", have)
+	if have["0"] != os.DevNull || have["1"] != os.DevNull || have["2"] != ours || !strings.HasPrefix(have["3"], "socket:") || !strings.HasPrefix(have["4"], "socket:") {
+		t.Errorf("fds 0 to 4: %v", have)
 	}
 	for fd, target := range have {
-		if len(fd) == 1 && fd <= "3" || strings.HasPrefix(target, "anon_inode:[event") {
+		if len(fd) == 1 && fd <= "4" || strings.HasPrefix(target, "anon_inode:[event") {
 			continue
 		}
 		t.Errorf("fd %s is %s", fd, target)
@@ -136,7 +136,7 @@ func TestStartWhereverTheFDs(t *testing.T) {
 	defer closeFD(ours)
 	// Far above the rest, so that the fork's own pipe lies below.
 	theirs, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, 200)
-	closeFD(low)
+	defer closeFD(low) // stands for the door
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestStartWhereverTheFDs(t *testing.T) {
 			t.Fatal(fd, err)
 		}
 		exe := os.NewFile(uintptr(at), "exe")
-		c, err := Start(exe, ID{RoleCM, 0}, theirs)
+		c, err := Start(exe, ID{RoleCM, 0}, theirs, low)
 		exe.Close()
 		if err != nil {
 			t.Fatalf("executable at fd %d, channel at %d: %v", at, theirs, err)
@@ -166,18 +166,18 @@ func TestStartRefuses(t *testing.T) {
 	noLeak(t)
 	exe := self(t)
 	for _, id := range []ID{{}, {RoleParent, 0}, {RoleRouter, 1}, {RoleCM, -1}, {numRoles, 0}} {
-		if c, err := Start(exe, id, 5); err == nil {
+		if c, err := Start(exe, id, 5, 5); err == nil {
 			t.Errorf("started %v: %+v", id, c)
 		}
 	}
-	if _, err := Start(exe, ID{RoleCM, 0}, 2); err == nil {
+	if _, err := Start(exe, ID{RoleCM, 0}, 2, 5); err == nil {
 		t.Error("started with stderr as channel")
 	}
 	text := filepath.Join(t.TempDir(), "text")
 	if err := os.WriteFile(text, []byte("not a program"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := Start(openExe(t, text), ID{RoleCM, 0}, null(t)); err == nil || !strings.Contains(err.Error(), "start cm/0") {
+	if c, err := Start(openExe(t, text), ID{RoleCM, 0}, null(t), null(t)); err == nil || !strings.Contains(err.Error(), "start cm/0") {
 		t.Errorf("started a text: %+v %v", c, err)
 	}
 }
@@ -230,8 +230,10 @@ func TestInheritRefuses(t *testing.T) {
 		"end":   func(t *testing.T, h *hostile) { _ = unix.Shutdown(h.fd, unix.SHUT_WR) },
 	} {
 		ours, theirs := socketpair(t)
-		c, err := Start(self(t), ID{RoleCM, 0}, theirs)
+		door := someDoor(t)
+		c, err := Start(self(t), ID{RoleCM, 0}, theirs, door)
 		closeFD(theirs)
+		closeFD(door)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,6 +31,48 @@ func (p *Boot) fields(c *coder) {
 	}
 }
 
+// Adopt is the first message of a new parent to a child that has lost its own.
+type Adopt struct {
+	ID         ID     // of the child that is meant
+	Key        Key    // of the channel that this came in on
+	Generation uint64 // of the child's process
+}
+
+func (p *Adopt) fields(c *coder) {
+	c.id(&p.ID)
+	c.fixed(p.Key[:])
+	c.u64(&p.Generation)
+}
+
+// MaxPeers bounds Adopted.Peers.
+const MaxPeers = 200
+
+// Adopted answers an Adopt with what a new parent must know. What does not
+// concern a role is zero.
+type Adopted struct {
+	Version     uint32 // of the role protocol; first, whatever follows
+	Layout      uint32 // of the shared memory
+	Generation  uint64
+	Sandbox     Sandbox
+	Leaving     bool     // it has begun to finish: there is no way back
+	Handoff     Key      // dispatcher: checks its tickets, so that those under way stay good
+	Certificate uint32   // cm: number of the one in use
+	Peers       []uint64 // dispatcher, router: generation of each cm's process that it works with, 0: none; at most MaxPeers
+}
+
+func (p *Adopted) fields(c *coder) {
+	c.u32(&p.Version)
+	c.u32(&p.Layout)
+	c.u64(&p.Generation)
+	c.u8(&p.Sandbox.Landlock)
+	c.u16((*uint16)(&p.Sandbox.Missing))
+	c.check(p.Sandbox.Missing <= allMissing)
+	c.flag(&p.Leaving)
+	c.fixed(p.Handoff[:])
+	c.u32(&p.Certificate)
+	c.words(&p.Peers, MaxPeers)
+}
+
 // noID is the uid or gid that stands for none in system calls.
 const noID = 1<<32 - 1
 
@@ -38,10 +80,12 @@ const noID = 1<<32 - 1
 // What can change while the role runs is in Live.
 type Settings struct {
 	Live
+	MaxControlLine int // bytes, as the sizes below
 	MaxConnections int
 	CMs            int // how many connection managers there are
-	Arena          int // bytes
+	Arena          int
 	Ring           int
+	Journal        int
 	Environment    string // this and the following: at most MaxSettingsText
 	Broker         string
 	Version        string
@@ -53,10 +97,12 @@ type Settings struct {
 
 func (p *Settings) fields(c *coder) {
 	p.Live.fields(c)
+	c.number(&p.MaxControlLine)
 	c.number(&p.MaxConnections)
 	c.number(&p.CMs)
 	c.number(&p.Arena)
 	c.number(&p.Ring)
+	c.number(&p.Journal)
 	c.text(&p.Environment, MaxSettingsText)
 	c.text(&p.Broker, MaxSettingsText)
 	c.text(&p.Version, MaxSettingsText)
@@ -70,7 +116,6 @@ func (p *Settings) fields(c *coder) {
 // SETTINGS. Sizes are in bytes; 0 means no limit where the configuration says so.
 type Live struct {
 	MaxPayload       int
-	MaxControlLine   int
 	MaxPending       int
 	MaxSubscriptions int
 	AuthTimeout      time.Duration
@@ -78,21 +123,21 @@ type Live struct {
 	PingMax          int
 	WriteDeadline    time.Duration
 	StallTimeout     time.Duration
-	ConnectRate      int // connections per second and address
+	OrphanGrace      time.Duration // how long to go on without a parent
+	DrainTimeout     time.Duration // how long to finish, after that
+	ConnectRate      int           // connections per second and address
 	ConnectBurst     int
 	LogLevel         Level  // lines below it need not be sent
 	Host             string // that clients are told, with Port; at most MaxSettingsText
 	Port             int
 	TLS              TLSSettings
-	// MostPayload and MostControlLine are the largest that were in force since
-	// the broker started: what a ring still holds may come from then.
-	MostPayload     int
-	MostControlLine int
+	// MostPayload is the largest MaxPayload since the broker started: what a ring
+	// still holds may come from then.
+	MostPayload int
 }
 
 func (p *Live) fields(c *coder) {
 	c.number(&p.MaxPayload)
-	c.number(&p.MaxControlLine)
 	c.number(&p.MaxPending)
 	c.number(&p.MaxSubscriptions)
 	c.duration(&p.AuthTimeout)
@@ -100,6 +145,8 @@ func (p *Live) fields(c *coder) {
 	c.number(&p.PingMax)
 	c.duration(&p.WriteDeadline)
 	c.duration(&p.StallTimeout)
+	c.duration(&p.OrphanGrace)
+	c.duration(&p.DrainTimeout)
 	c.number(&p.ConnectRate)
 	c.number(&p.ConnectBurst)
 	c.u8((*uint8)(&p.LogLevel))
@@ -108,7 +155,6 @@ func (p *Live) fields(c *coder) {
 	c.number(&p.Port)
 	p.TLS.fields(c)
 	c.number(&p.MostPayload)
-	c.number(&p.MostControlLine)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and
@@ -155,12 +201,13 @@ const (
 	SegConnTable
 	SegConnColumns
 	SegNamed
+	SegState
 	numSegmentKinds
 )
 
 var segmentNames = [numSegmentKinds]string{
 	"none", "ring_up_data", "ring_up_head", "ring_down_data", "ring_down_head",
-	"arena", "returns", "conn_table", "conn_columns", "named",
+	"arena", "returns", "conn_table", "conn_columns", "named", "router_state",
 }
 
 // String gives the segment's name for logs.
@@ -174,7 +221,7 @@ func (k SegmentKind) String() string {
 // Segment comes with the memfd of one segment.
 type Segment struct {
 	Kind     SegmentKind
-	Index    int    // of the cm that it belongs to; 0 for SegConnTable
+	Index    int    // of the cm that it belongs to; 0 for SegConnTable and SegState
 	Size     uint64 // bytes
 	Writable bool   // whether the fd allows a writable mapping
 }
@@ -288,16 +335,7 @@ type Stats struct {
 
 func (p *Stats) fields(c *coder) {
 	c.u64(&p.ID)
-	if !c.encoding {
-		c.check(len(c.in) <= 8*MaxStats)
-		if c.bad || len(c.in) == 0 {
-			return
-		}
-		p.Values = make([]uint64, (len(c.in)+7)/8) // a part word is bad below
-	}
-	for i := range p.Values {
-		c.u64(&p.Values[i])
-	}
+	c.words(&p.Values, MaxStats)
 }
 
 // CMGone says that the process of a cm has ended.

@@ -23,16 +23,16 @@ func samples() map[Kind]payload {
 		values[i] = ^uint64(i)
 	}
 	live := Live{
-		MaxPayload: 1, MaxControlLine: 2, MaxPending: 4, MaxSubscriptions: 5,
+		MaxPayload: 1, MaxPending: 4, MaxSubscriptions: 5,
 		AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
-		StallTimeout: time.Hour, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError, Host: text, Port: 16,
+		StallTimeout: time.Hour, OrphanGrace: 16, DrainTimeout: 17, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError, Host: text, Port: 16,
 		TLS:         TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, SignRate: 5000},
-		MostPayload: 17, MostControlLine: 18,
+		MostPayload: 18,
 	}
 	return map[Kind]payload{
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
 		KindConfig: &Settings{
-			Live: live, MaxConnections: 3, CMs: 6, Arena: 1 << 30, Ring: 8,
+			Live: live, MaxControlLine: 2, MaxConnections: 3, CMs: 6, Arena: 1 << 30, Ring: 8, Journal: 19,
 			Environment: text, Broker: text, Version: "", ServerID: text, Release: true, Trap: true,
 		},
 		KindSettings:     &live,
@@ -51,7 +51,10 @@ func samples() map[Kind]payload {
 		KindKey:          &ReleasedKey{Number: 1, Size: 1 << 12},
 		KindSign: &Sign{ID: 1 << 50, Number: 2, Scheme: 0x0403, Listener: 7, UID: 1 << 60, Issued: 1 << 40, Ticket: [32]byte{6},
 			Input: bytes.Repeat([]byte{' '}, MaxSignInput)},
-		KindSigned:   &Signed{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
+		KindSigned: &Signed{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
+		KindAdopt:  &Adopt{ID: ID{RoleRouter, 0}, Key: Key{3}, Generation: 1 << 50},
+		KindAdopted: &Adopted{Version: Version, Layout: 2, Generation: 9, Sandbox: Sandbox{Landlock: 7, Missing: allMissing}, Leaving: true,
+			Handoff: Key{4}, Certificate: 3, Peers: values[:MaxStats]},
 		KindShutdown: &Shutdown{Drain: 30 * time.Second},
 	}
 }
@@ -97,10 +100,13 @@ func TestPayloads(t *testing.T) {
 }
 
 // checkRefused parses into a filled struct, which must come out zero. A shorter
-// Stats is valid at whole words.
+// Stats or Adopted is valid at whole words.
 func checkRefused(t *testing.T, k Kind, into payload, b []byte) {
 	t.Helper()
 	if k == KindStats && len(b) >= 8 && len(b)%8 == 0 && len(b) <= 8+8*MaxStats {
+		return
+	}
+	if least := len((&Adopted{}).Append(nil)); k == KindAdopted && len(b) >= least && (len(b)-least)%8 == 0 {
 		return
 	}
 	err := into.Parse(b)
@@ -131,6 +137,9 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"no fault":         &CMFault{CM: 1},
 		"unknown fault":    &CMFault{CM: 1, Reason: numFaults},
 		"negative drain":   &Shutdown{Drain: -time.Second},
+		"too many peers":   &Adopted{Peers: make([]uint64, MaxPeers+1)},
+		"adopted parent":   &Adopt{ID: ID{RoleParent, 0}},
+		"missing walls":    &Adopted{Sandbox: Sandbox{Missing: allMissing + 1}},
 		"missing what":     &SetupDone{Sandbox: Sandbox{Missing: allMissing + 1}},
 		"too many figures": &Stats{Values: make([]uint64, MaxStats+1)},
 	} {

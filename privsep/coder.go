@@ -150,6 +150,20 @@ func (c *coder) blob(v *[]byte, max int) {
 	*v = c.take(int(n))
 }
 
+// words are what is left of the payload, at most max of them.
+func (c *coder) words(v *[]uint64, max int) {
+	if !c.encoding {
+		c.check(len(c.in) <= 8*max)
+		if c.bad || len(c.in) == 0 {
+			return
+		}
+		*v = make([]uint64, (len(c.in)+7)/8) // a part word is bad below
+	}
+	for i := range *v {
+		c.u64(&(*v)[i])
+	}
+}
+
 // fixed is len(v) bytes as they are.
 func (c *coder) fixed(v []byte) {
 	if c.encoding {

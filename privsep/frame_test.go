@@ -69,6 +69,72 @@ func FuzzBoot(f *testing.F) {
 	})
 }
 
+// Law: the same for the first packet of a new parent, which must also mean this
+// very process.
+func FuzzAdopt(f *testing.F) {
+	mustCorpus(f, 1)
+	self := ID{RoleCM, 1}
+	a := Adopt{ID: self, Key: Key{1, 2, 3}, Generation: 5}
+	d := newDirection(a.Key, RoleParent, RoleCM)
+	b, err := d.seal(nil, PhaseBoot, KindAdopt, a.Append(nil), 0)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add(b[:len(b)-1])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, in, err := adoption(b, 0, self, 5)
+		if err != nil {
+			if got != nil || in.mac != nil {
+				t.Fatalf("%v left %v", err, got)
+			}
+			return
+		}
+		d := newDirection(got.Key, RoleParent, RoleCM)
+		again, err := d.seal(nil, PhaseBoot, KindAdopt, got.Append(nil), 0)
+		if err != nil || !bytes.Equal(again, b) || got.ID != self || got.Generation != 5 {
+			t.Fatalf("took %x, which is not %x (%v)", b, again, err)
+		}
+	})
+}
+
+func TestAdoptionRefuses(t *testing.T) {
+	self := ID{RoleCM, 1}
+	seal := func(to Role, k Kind, key Key, payload []byte) []byte {
+		d := newDirection(key, RoleParent, to)
+		fr := frame{kind: k, seq: 1, payload: payload}
+		b := fr.append(nil)
+		copy(b[frameSigned:headerSize], d.tag(b))
+		return b
+	}
+	adopt := func(id ID, generation uint64) []byte {
+		return (&Adopt{ID: id, Key: Key{9}, Generation: generation}).Append(nil)
+	}
+	good := seal(RoleCM, KindAdopt, Key{9}, adopt(self, 5))
+	if _, _, err := adoption(good, 0, self, 5); err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{
+		"other index":      seal(RoleCM, KindAdopt, Key{9}, adopt(ID{RoleCM, 2}, 5)),
+		"other role":       seal(RoleCM, KindAdopt, Key{9}, adopt(ID{RoleRouter, 0}, 5)),
+		"other generation": seal(RoleCM, KindAdopt, Key{9}, adopt(self, 4)),
+		"other key":        seal(RoleCM, KindAdopt, Key{8}, adopt(self, 5)),
+		"boot":             seal(RoleCM, KindBoot, Key{9}, (&Boot{ID: self, Key: Key{9}, Generation: 5}).Append(nil)),
+		"trailing byte":    seal(RoleCM, KindAdopt, Key{9}, append(adopt(self, 5), 0)),
+		"nothing":          nil,
+	} {
+		if got, _, err := adoption(b, 0, self, 5); err == nil || got != nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if _, _, err := adoption(good, 1, self, 5); err == nil {
+		t.Error("fd taken with ADOPT")
+	}
+	if _, _, err := bootstrap(good, 0, self); err == nil {
+		t.Error("a new child was adopted")
+	}
+}
+
 func TestBootstrapRefuses(t *testing.T) {
 	self := ID{RoleCM, 1}
 	seal := func(to Role, k Kind, key Key, payload []byte) []byte {

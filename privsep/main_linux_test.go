@@ -144,14 +144,26 @@ type started struct {
 	ch *Channel
 }
 
+// someDoor is a socket at which nobody will be looked for.
+func someDoor(t testing.TB) int {
+	t.Helper()
+	fd, err := ListenForHeir(filepath.Join(t.TempDir(), "door"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
 // startChild starts exe as id in a mode, with room for what the mode needs: its
 // Broker. The child is ended and reaped with the test.
 func startChild(t testing.TB, exe *os.File, boot Boot, s Settings) *started {
 	t.Helper()
 	ours, theirs := socketpair(t)
 	boot.Key = NewKey()
-	c, err := Start(exe, boot.ID, theirs)
+	door := someDoor(t)
+	c, err := Start(exe, boot.ID, theirs, door)
 	closeFD(theirs)
+	closeFD(door)
 	if err != nil {
 		closeFD(ours)
 		t.Fatal(err)

@@ -13,14 +13,14 @@ import (
 // forkIsolated is forkExec into empty network and IPC namespaces for a role
 // that needs neither, if we are root. Where the kernel makes none the child
 // starts in ours.
-func forkIsolated(exe *os.File, id ID, fd int, pidfd *int) (pid int, err error) {
+func forkIsolated(exe *os.File, id ID, fds [2]int, pidfd *int) (pid int, err error) {
 	if !id.Role.Isolated() || os.Geteuid() != 0 {
-		return forkExec(exe, id, fd, pidfd, 0)
+		return forkExec(exe, id, fds, pidfd, 0)
 	}
-	pid, err = forkExec(exe, id, fd, pidfd, unix.CLONE_NEWNET|unix.CLONE_NEWIPC)
+	pid, err = forkExec(exe, id, fds, pidfd, unix.CLONE_NEWNET|unix.CLONE_NEWIPC)
 	for _, refused := range []error{unix.EPERM, unix.ENOSPC, unix.EUSERS, unix.EINVAL, unix.ENOSYS} {
 		if errors.Is(err, refused) {
-			return forkExec(exe, id, fd, pidfd, 0)
+			return forkExec(exe, id, fds, pidfd, 0)
 		}
 	}
 	return pid, err

@@ -30,6 +30,8 @@ func Doorbell() (a, b int, err error) { return -1, -1, errors.ErrUnsupported }
 // Inherit is not supported here.
 func Inherit() (*Boot, *Channel, error) { return nil, nil, errors.ErrUnsupported }
 
+type heir struct{}
+
 // CloseRange is not supported here.
 func CloseRange() error { return errors.ErrUnsupported }
 
@@ -56,7 +58,7 @@ type Child struct {
 }
 
 // Start is not supported here.
-func Start(*os.File, ID, int) (*Child, error) { return nil, errors.ErrUnsupported }
+func Start(exe *os.File, id ID, fd, adopt int) (*Child, error) { return nil, errors.ErrUnsupported }
 
 // Signal is not supported here.
 func (*Child) Signal(syscall.Signal) error { return errors.ErrUnsupported }

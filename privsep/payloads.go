@@ -118,3 +118,15 @@ func (p *ListenerGone) Append(dst []byte) []byte { return encode(p, dst) }
 
 // Parse decodes all of b or fails with ErrShape.
 func (p *ListenerGone) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *Adopt) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *Adopt) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *Adopted) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *Adopted) Parse(b []byte) error { return decode(p, b) }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -77,6 +78,16 @@ func Digest(exe *os.File) (sum [sha256.Size]byte, err error) {
 // to its goroutine: for work that nobody waits for.
 func Background() {
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 10) // only slower for others if it fails
+}
+
+// StartedAt gives the time of a start in clock ticks since boot.
+func StartedAt(ticks uint64) time.Time {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
+		return time.Time{} // EFAULT and EINVAL cannot be
+	}
+	const tick = 10 * time.Millisecond // USER_HZ is 100 on every processor that Go knows
+	return time.Now().Add(time.Duration(ticks)*tick - time.Duration(t.Nano()))
 }
 
 // StartTime gives when process pid started, in clock ticks since boot.

@@ -1,5 +1,7 @@
 package privsep
 
+import "io"
+
 // RoleStats are the counters that a role shows. Zero where it has none.
 type RoleStats struct {
 	Connections, Subscriptions         uint64
@@ -32,10 +34,12 @@ func AnswerStats(ch *Channel, get *Message, s RoleStats) error {
 	for _, v := range s.values() {
 		answer.Values = append(answer.Values, *v)
 	}
-	if err := ch.Send(KindStats, answer.Append(nil)); err != nil && err != ErrAgain {
+	switch err := ch.Send(KindStats, answer.Append(nil)); err {
+	case nil, ErrAgain, io.EOF: // the end of the parent is seen when the channel is read
+		return nil
+	default:
 		return err
 	}
-	return nil
 }
 
 // ParseRoleStats reads the payload of a STATS: which STATS_GET it answers, and

@@ -39,6 +39,8 @@ const (
 	KindKey
 	KindSign
 	KindSigned
+	KindAdopt
+	KindAdopted
 	KindSettings
 	KindListenerGone
 	numKinds
@@ -50,12 +52,13 @@ type Phase uint8
 // The phases, in the only order in which a channel passes them.
 const (
 	PhaseBoot  Phase = 1 << iota // nothing has been said yet
+	PhaseAdopt                   // a new parent has said who it is, instead of the setup
 	PhaseSetup                   // the parent hands out what the role may have
 	PhaseRun                     // at work
 	PhaseDrain                   // shutting down
 )
 
-var phaseNames = [...]string{"boot", "setup", "run", "drain"}
+var phaseNames = [...]string{"boot", "adopt", "setup", "run", "drain"}
 
 // String gives the names of the set's phases with commas.
 func (p Phase) String() string {
@@ -135,6 +138,8 @@ var rules = [...]rule{
 	{KindSettings, "SETTINGS", parent, anyChild, PhaseRun, 0, 512, false, 0},
 	{KindListenerGone, "LISTENER_GONE", parent, dispatcher, PhaseRun, 0, 8, false, 0},
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
+	{KindAdopt, "ADOPT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
+	{KindAdopted, "ADOPTED", anyChild, parent, PhaseAdopt, 0, 2048, true, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

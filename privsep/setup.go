@@ -15,7 +15,7 @@ type Setup struct {
 	Listeners []ListenerFD
 }
 
-// SegmentFD is a segment with the fd to map it by, the receiver's to close.
+// SegmentFD is a segment with the fd to map it by, the receiver's.
 type SegmentFD struct {
 	Segment
 	FD int
@@ -67,11 +67,12 @@ func (s *Setup) take(m *Message) error {
 	return ErrShape
 }
 
-// TakeSegment maps one segment of the setup by mapFD and closes its fd.
+// TakeSegment maps one segment of the setup by mapFD. Its fd stays open for as
+// long as the process lives: a new parent finds the segment by it.
 func TakeSegment[S any](s *Setup, k SegmentKind, index int, mapFD func(fd, size int, writable bool) (S, error)) (S, error) {
 	for i := range s.Segments {
 		if g := &s.Segments[i]; g.Kind == k && g.Index == index && g.FD >= 0 {
-			defer func() { closeFD(g.FD); g.FD = -1 }()
+			defer func() { g.FD = -1 }()
 			return mapFD(g.FD, int(g.Size), g.Writable)
 		}
 	}

@@ -37,6 +37,7 @@ func TestSetup(t *testing.T) {
 	if err != nil || s.Settings.Environment != "orga" || len(s.Segments) != 1 || len(s.Listeners) != 1 {
 		t.Fatalf("%+v %v", s, err)
 	}
+	fd := s.Segments[0].FD
 	size, err := TakeSegment(s, SegArena, 1, func(fd, size int, writable bool) (int, error) {
 		if fd != s.Segments[0].FD || !writable {
 			t.Errorf("fd %d writable %v", fd, writable)
@@ -51,6 +52,7 @@ func TestSetup(t *testing.T) {
 			t.Fatalf("segment %d taken", at)
 		}
 	}
+	closeFD(fd) // which is kept
 	closeFD(s.Listeners[0].FD)
 	if err := Announce(theirs, Sandbox{Landlock: 5}); err != nil || theirs.Phase() != PhaseRun {
 		t.Fatalf("%v %v", theirs.Phase(), err)

@@ -75,7 +75,7 @@ func (p *cmPeers) start(*privsep.Boot) (err error) {
 
 func (p *cmPeers) lines() map[string]func(*coder) error {
 	lines := make(map[string]func(*coder) error)
-	for _, kind := range []store.RecKind{store.KindDeliver, store.KindSend, store.KindHold, store.KindResume} {
+	for _, kind := range []store.RecKind{store.KindDeliver, store.KindSend, store.KindHold, store.KindResume, store.KindNewRouter} {
 		lines[kind.String()] = func(c *coder) error { return p.instruct(c, kind) }
 	}
 	return lines
@@ -105,6 +105,7 @@ func (p *cmPeers) instruct(c *coder, kind store.RecKind) error {
 	}
 	if isDeliver {
 		p.named.Set(ins.Seq, 1)
+		p.named.Commit(ins.Seq)
 	}
 	return p.ring.put(r, kind)
 }

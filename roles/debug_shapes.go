@@ -76,8 +76,9 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		bit(c, "verbose", &r.Flags, store.SessionVerbose)
 		bit(c, "pedantic", &r.Flags, store.SessionPedantic)
 	}),
-	store.KindHold:   shape(func(c *coder, r *store.InsHold) { conn(c, &r.Conn) }),
-	store.KindResume: shape(func(c *coder, r *store.InsResume) { conn(c, &r.Conn) }),
+	store.KindHold:      shape(func(c *coder, r *store.InsHold) { conn(c, &r.Conn) }),
+	store.KindResume:    shape(func(c *coder, r *store.InsResume) { conn(c, &r.Conn) }),
+	store.KindNewRouter: shape(func(c *coder, r *store.InsNewRouter) { c.flag("forget", &r.Forget) }),
 }
 
 func shape[R store.Record](fields func(*coder, R)) func(*coder, store.Record) {

@@ -126,8 +126,8 @@ func (a *Arena) Reclaim() int {
 	if a.old {
 		a.old = !a.settled()
 	}
-	n := 0
-	for a.oldest != a.next && a.finished(a.oldest) {
+	n, named := 0, a.named.Last()
+	for a.oldest != a.next && a.oldest <= named && a.finished(a.oldest) {
 		size := round(uint64(a.table[a.oldest&a.mask].len))
 		a.oldest++
 		a.used -= size
@@ -152,14 +152,14 @@ func (a *Arena) Stuck() uint64 {
 		return 0
 	}
 	last, cms := a.named.Get(seq)
-	if !a.old && last != seq || a.all(cms, last) {
+	if !a.old && last != seq || last > a.named.Last() || a.all(cms, last) {
 		return 0
 	}
 	return last
 }
 
-// finished tells whether the router has named the cms that get body seq, and the
-// word of each carries seq.
+// finished tells whether the router has named the cms that get body seq, which is
+// committed, and the word of each carries seq.
 func (a *Arena) finished(seq uint64) bool {
 	last, cms := a.named.Get(seq)
 	return last == seq && a.all(cms, seq)

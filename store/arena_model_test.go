@@ -80,7 +80,7 @@ func (m *arenaModel) route(t *rapid.T) {
 			bits |= 1 << cm
 		}
 		for range rapid.IntRange(1, 2).Draw(t, "times") {
-			m.router.Set(b.Seq, bits)
+			name(m.router, b.Seq, bits)
 		}
 		return
 	}

@@ -43,13 +43,19 @@ func newArena(t fataler, bytes, cms int) *arena {
 	return a
 }
 
+// name names the cms that get body seq, for good.
+func name(n *Named, seq, cms uint64) {
+	n.Set(seq, cms)
+	n.Commit(max(n.Last(), seq))
+}
+
 // finish has cms be named for a body, and finish with it.
 func (a *arena) finish(seq uint64, cms ...int) {
 	bits := uint64(0)
 	for _, cm := range cms {
 		bits |= 1 << cm
 	}
-	a.router.Set(seq, bits)
+	name(a.router, seq, bits)
 	for _, cm := range cms {
 		a.mine[cm].Done(0, seq)
 	}
@@ -141,29 +147,40 @@ func TestNamed(t *testing.T) {
 		a.mine[cm].Done(0, h.Seq)
 	}
 	free(0, "all have finished, nobody is named")
-	a.router.Set(h.Seq, 0b101)
+	name(a.router, h.Seq, 0b101)
 	free(1, "those named had finished")
 
 	h, _, _ = a.Alloc(1)
-	a.router.Set(h.Seq, 0)
+	name(a.router, h.Seq, 0)
 	free(1, "named to nobody")
 
 	h, _, _ = a.Alloc(1)
-	a.router.Set(h.Seq, 0b110)
+	name(a.router, h.Seq, 0b110)
 	a.mine[0].Done(0, h.Seq)
 	a.mine[1].Done(0, h.Seq)
 	free(0, "one is missing")
-	a.router.Set(h.Seq, 0b110)
+	name(a.router, h.Seq, 0b110)
 	a.mine[2].Done(0, h.Seq-1)
 	a.mine[2].Done(0, h.Seq+uint64(len(a.table)))
 	free(0, "finished with another body")
 	a.router.Drop(2)
 	free(1, "the missing one has ended")
 
+	h, _, _ = a.Alloc(1)
+	a.router.Set(h.Seq, 0)
+	free(0, "not committed")
+	if got := a.Stuck(); got != 0 {
+		t.Fatalf("stuck at %d, which is not committed", got)
+	}
+	name(a.router, h.Seq, 0b010) // by the next router
+	free(0, "named anew")
+	a.mine[1].Done(0, h.Seq)
+	free(1, "finished")
+
 	a.Alloc(1)
-	a.router.Set(4, 1<<63)
+	name(a.router, 5, 1<<63)
 	free(0, "named to a cm that is not there")
-	if last, cms := a.named.Get(4); last != 4 || cms != 1<<63 || a.named.Last() != 4 {
+	if last, cms := a.named.Get(5); last != 5 || cms != 1<<63 || a.named.Last() != 5 {
 		t.Fatalf("%d, %b, %d", last, cms, a.named.Last())
 	}
 }
@@ -183,9 +200,9 @@ func TestArenaStuck(t *testing.T) {
 		a.Alloc(100)
 	}
 	want(0, "not routed")
-	a.router.Set(1, 0b010)
-	a.router.Set(2, 0b110)
-	a.router.Set(3, 0b000)
+	name(a.router, 1, 0b010)
+	name(a.router, 2, 0b110)
+	name(a.router, 3, 0b000)
 	want(1, "named")
 	a.mine[2].Done(0, 2)
 	want(1, "a later one is finished")
@@ -198,8 +215,8 @@ func TestArenaStuck(t *testing.T) {
 	if _, bodies := a.Used(); bodies != 2 {
 		t.Fatalf("%d bodies", bodies)
 	}
-	a.router.Set(4, 0b101)
-	a.router.Set(5, 0b100)
+	name(a.router, 4, 0b101)
+	name(a.router, 5, 0b100)
 	check(t, a.open())
 	a.router.Drop(0)
 	want(4, "a predecessor's")
@@ -219,9 +236,9 @@ func TestArenaSuccessor(t *testing.T) {
 	for range 6 { // of which three are routed
 		a.Alloc(100)
 	}
-	a.router.Set(1, 0)
-	a.router.Set(2, 0b011)
-	a.router.Set(3, 0b110)
+	name(a.router, 1, 0)
+	name(a.router, 2, 0b011)
+	name(a.router, 3, 0b110)
 	for i := range a.seg.mem {
 		a.seg.mem[i] = 0xa5
 	}
@@ -247,7 +264,7 @@ func TestArenaSuccessor(t *testing.T) {
 	if !ok || h.Seq != 4 || h.Off != 0 || len(b) != 100 {
 		t.Fatalf("%+v, %v", h, ok)
 	}
-	a.router.Set(4, 0b001)
+	name(a.router, 4, 0b001)
 	if a.Reclaim() != 0 {
 		t.Fatal("freed by a word of the predecessor")
 	}
@@ -269,7 +286,7 @@ func TestHostileWords(t *testing.T) {
 				b[0], b[len(b)-1] = 1, 1
 			}
 			live[h.Seq] = false
-			a.router.Set(h.Seq, uint64(0b010+rng.IntN(2)*0b100))
+			name(a.router, h.Seq, uint64(0b010+rng.IntN(2)*0b100))
 		}
 		words := a.mine[2].row(0)
 		words[rng.IntN(len(words))].Store(a.oldest + rng.Uint64N(uint64(len(words))))
@@ -388,10 +405,10 @@ func TestArenaRace(t *testing.T) {
 		}
 		switch cm := 1 + rng.IntN(2); rng.IntN(2) {
 		case 0:
-			a.router.Set(h.Seq, 1<<cm)
+			name(a.router, h.Seq, 1<<cm)
 			feed[cm] <- h
 		default:
-			a.router.Set(h.Seq, 0b110)
+			name(a.router, h.Seq, 0b110)
 			feed[cm] <- h
 			feed[3-cm] <- h
 		}

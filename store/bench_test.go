@@ -115,7 +115,7 @@ func benchCycle(b *testing.B, cms, named, size int) {
 			hs[i], _, _ = a.Alloc(size)
 		}
 		for _, h := range hs {
-			a.router.Set(h.Seq, 1<<named-1)
+			name(a.router, h.Seq, 1<<named-1)
 		}
 		for cm := range named {
 			for _, h := range hs {

@@ -130,11 +130,14 @@ func (r *ConnRow) Get() (ConnInfo, bool) {
 // CMCounters are one cm's figures since its columns were made. Only that cm
 // stores into them, once per batch.
 type CMCounters struct {
-	Open, Opened, Closed                  atomic.Uint64
-	SlowConsumers, AuthTimeouts, Stale    atomic.Uint64
-	InMsgs, OutMsgs, InBytes, OutBytes    atomic.Uint64
-	ArenaSize, ArenaUsed, ArenaBodies     atomic.Uint64
-	ArenaFull, RingFull, Malformed, Spare atomic.Uint64
+	Open, Opened, Closed               atomic.Uint64
+	SlowConsumers, AuthTimeouts, Stale atomic.Uint64
+	InMsgs, OutMsgs, InBytes, OutBytes atomic.Uint64
+	ArenaSize, ArenaUsed, ArenaBodies  atomic.Uint64
+	ArenaFull, RingFull, Malformed     atomic.Uint64
+	// Dispatcher is the generation of the dispatcher whose channel the cm reads:
+	// it has taken all that earlier ones had handed to it.
+	Dispatcher atomic.Uint64
 }
 
 // ColumnRow is a cm's view of one connection; counts in messages and bytes.

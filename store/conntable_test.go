@@ -86,9 +86,9 @@ func TestConnColumns(t *testing.T) {
 	check(t, err)
 	w.Row(2).ClosedUID.Store(9)
 	w.Row(2).Since.Store(10)
-	w.Counters().Spare.Store(11)
+	w.Counters().Dispatcher.Store(11)
 	if r.Row(2).ClosedUID.Load() != 9 || r.Row(2).Since.Load() != 10 || r.Row(0).ClosedUID.Load() != 0 ||
-		r.Counters().Spare.Load() != 11 || r.Len() != rows {
+		r.Counters().Dispatcher.Load() != 11 || r.Len() != rows {
 		t.Fatal("the reader sees something else")
 	}
 	if r.Row(rows) != nil || r.Row(-1) != nil {

@@ -27,7 +27,7 @@ type Consumer struct {
 
 // NewConsumer opens the reading end: data is mapped read-only, head writable.
 // It goes on where the head stands: records that a predecessor took but did not
-// release come again. A tail that makes no sense is Next's to tell: the
+// release come again. It writes nothing but the header of a new segment. A tail that makes no sense is Next's to tell: the
 // producer's fault must not keep this side from starting.
 func NewConsumer(data, head *Segment) (*Consumer, error) {
 	capacity, err := openRing(data, head)
@@ -56,6 +56,32 @@ func NewConsumer(data, head *Segment) (*Consumer, error) {
 	}
 	return c, nil
 }
+
+// Recover goes on at head, up to which a predecessor that has ended has committed
+// (Redo) and, as far as it came, released. It stores nothing but that nobody
+// sleeps; Release does the rest. ErrCorrupt, wrapped, when head makes no sense; a
+// tail that makes none is Next's to tell.
+func (c *Consumer) Recover(head uint64) error {
+	released := c.headWord.Load()
+	if head&7 != 0 || head-released > c.capacity {
+		return fmt.Errorf("ring head %d, released %d: %w", head, released, ErrCorrupt)
+	}
+	c.sleep.again()
+	c.head, c.begin, c.released, c.tail, c.err = head, head, released, c.tailWord.Load(), nil
+	c.want.owed, c.want.rung = true, 0
+	if !sane(head, c.tail, c.capacity) || c.tail-released > c.capacity {
+		c.fail("ring head %d, tail %d", head, c.tail)
+	}
+	return nil
+}
+
+// Released returns the position up to which space has been given back, as it
+// stands in shared memory.
+func (c *Consumer) Released() uint64 { return c.headWord.Load() }
+
+// Back gives back the record that Next returned last: it comes again, to this
+// consumer or to a successor.
+func (c *Consumer) Back() { c.head = c.begin }
 
 // Next returns a private copy of the next record, valid until the next call, or
 // nil when there is none. ErrCorrupt, wrapped and for good, when the producer's
@@ -112,16 +138,14 @@ func (c *Consumer) fail(format string, args ...any) error {
 // producer. When it returns true the producer waits for that space and nobody
 // rang for that wait yet: ring its doorbell. A successor calls it once at its
 // start, for what its predecessor released.
-func (c *Consumer) Release() (ring bool) { return c.release(c.head) }
+func (c *Consumer) Release() (ring bool) { return c.ReleaseTo(c.head) }
 
-// ReleaseDone is Release without the record that Next returned last, which then
-// comes again to a successor.
-func (c *Consumer) ReleaseDone() (ring bool) { return c.release(c.begin) }
-
-func (c *Consumer) release(to uint64) (ring bool) {
+// ReleaseTo is Release up to a position: Position, or Begin.
+func (c *Consumer) ReleaseTo(to uint64) (ring bool) {
 	if to == c.released && !c.want.owed {
 		return false
 	}
+	stored()
 	c.headWord.Store(to)
 	c.released = to
 	w, ring := c.want.waiting()
@@ -156,6 +180,9 @@ func (c *Consumer) Backlog() uint64 { return min(c.tailWord.Load()-c.head, c.cap
 // returned, in bytes since the ring was made.
 func (c *Consumer) Position() uint64 { return c.head }
 
+// Begin returns the absolute position before that record.
+func (c *Consumer) Begin() uint64 { return c.begin }
+
 // Published returns the absolute position up to which the producer has, as it
 // was when this side last looked.
 func (c *Consumer) Published() uint64 { return c.tail }
@@ -165,7 +192,9 @@ func (c *Consumer) Published() uint64 { return c.tail }
 // where this side stands (Producer.Restart).
 func (c *Consumer) Close(generation uint64) {
 	c.tail, c.begin, c.released, c.err = c.head, c.head, c.head, nil
+	stored()
 	c.headWord.Store(c.head)
+	stored()
 	c.closed.Store(generation)
 	c.want.owed, c.want.rung = true, 0
 }

@@ -7,24 +7,26 @@ import (
 
 // Named is the router's word, for one arena, on which cms are to finish with
 // each body. The router maps it writable, the arena's owner read-only.
+//
+// Set is not the last word: a router may die before it commits the batch, and the
+// next one name others for the same body. Commit is, for all bodies up to one.
 type Named struct {
-	begun   *atomic.Uint64 // 0: nothing was ever named
+	last    *atomic.Uint64 // body up to which Commit has been; 0: nothing was ever named
 	entries []entry
 	mask    uint64
-	started bool
 }
 
 // entry is about body seq, 48 bits. cms, a bit for each cm by index, is stored
 // before seq, and seq comes again only after the body before it in the slot was
-// freed: who sees a seq sees its cms. What is stored twice is the same.
+// freed: who sees a seq that is committed sees its cms.
 type entry struct {
 	seq atomic.Uint64
 	cms uint64 // the router changes it under a seq only to take a cm out that has ended
 }
 
 const (
-	entrySize  = 16
-	namedBegun = 24
+	entrySize = 16
+	namedLast = 24
 )
 
 // NamedSize returns the size in bytes of the Named segment of an arena.
@@ -40,23 +42,30 @@ func NewNamed(seg *Segment, slots int) (*Named, error) {
 		return nil, err
 	}
 	return &Named{
-		begun:   word(seg, namedBegun),
+		last:    word(seg, namedLast),
 		entries: overlaySlice[entry](seg, headerSize, slots),
 		mask:    uint64(slots) - 1,
 	}, nil
 }
 
-// Set names the cms that get body seq, by bits; none frees it at once. Router
-// only: from a read-only mapping it ends the process.
+// Set names the cms that get body seq, by bits; none frees it, when that is
+// committed. Router only: from a read-only mapping it ends the process.
 func (n *Named) Set(seq, cms uint64) {
-	if !n.started {
-		n.begun.Store(1)
-		n.started = true
-	}
 	e := &n.entries[seq&n.mask]
+	stored()
 	e.cms = cms
+	stored()
 	e.seq.Store(seq)
 }
+
+// Commit makes what was set for the bodies up to last final. Router only.
+func (n *Named) Commit(last uint64) {
+	stored()
+	n.last.Store(last)
+}
+
+// Last returns the number up to which bodies are named for good, 0 for none.
+func (n *Named) Last() uint64 { return n.last.Load() }
 
 // Get returns which body was named last in the slot of body seq, 0 for none, and
 // the cms that it was named to.
@@ -69,25 +78,14 @@ func (n *Named) Get(seq uint64) (last, cms uint64) {
 // Drop takes a cm out of every entry: its process has ended and copies no more.
 // Router only.
 func (n *Named) Drop(cm int) {
-	if n.begun.Load() == 0 {
-		return
+	if n.last.Load() == 0 {
+		return // and no page of the entries comes to be
 	}
 	bit := uint64(1) << uint(cm)
 	for i := range n.entries {
 		if cms := n.entries[i].cms; cms&bit != 0 {
+			stored()
 			atomic.StoreUint64(&n.entries[i].cms, cms&^bit)
 		}
 	}
-}
-
-// Last returns the highest number of a body that was ever named, 0 for none.
-func (n *Named) Last() uint64 {
-	last := uint64(0)
-	if n.begun.Load() == 0 {
-		return 0 // and no page of the entries comes to be
-	}
-	for i := range n.entries {
-		last = max(last, n.entries[i].seq.Load())
-	}
-	return last
 }

@@ -25,8 +25,9 @@ type Producer struct {
 }
 
 // NewProducer opens the writing end: data is mapped writable, head read-only.
-// It goes on where the tail in data stands. A head that makes no sense shows in
-// Err: the consumer's fault must not keep this side from starting.
+// It goes on where the tail in data stands, and writes nothing but the header of
+// a new segment. A head that makes no sense shows in Err: the consumer's fault
+// must not keep this side from starting.
 func NewProducer(data, head *Segment) (*Producer, error) {
 	capacity, err := openRing(data, head)
 	if err != nil {
@@ -59,6 +60,28 @@ func (p *Producer) fail(head uint64) {
 	p.err = fmt.Errorf("ring head %d, was %d, tail %d: %w", head, p.head, p.published, ErrCorrupt)
 	p.max = 0
 }
+
+// Recover goes on at tail, up to which a predecessor that has ended has committed
+// (Redo) and, as far as it came, published. It stores nothing but that nobody
+// waits; Publish does the rest. ErrCorrupt, wrapped, when tail makes no sense.
+func (p *Producer) Recover(tail uint64) error {
+	published := p.tailWord.Load()
+	if tail&7 != 0 || tail-published > p.capacity {
+		return fmt.Errorf("ring tail %d, published %d: %w", tail, published, ErrCorrupt)
+	}
+	p.want.again()
+	p.head, p.published, p.tail, p.reserved = p.headWord.Load(), published, tail, 0
+	p.err, p.max = nil, uint64(MaxRecord(int(p.capacity)))
+	p.sleep.owed, p.sleep.rung = true, 0
+	if p.head > published || !sane(p.head, tail, p.capacity) {
+		p.fail(p.head)
+	}
+	return nil
+}
+
+// Published returns the position up to which records have been shown, as it
+// stands in shared memory.
+func (p *Producer) Published() uint64 { return p.tailWord.Load() }
 
 // Abandon drops what was committed and not published, and counts what was
 // published as read: the consuming process has ended. Its successor begins at
@@ -100,6 +123,7 @@ func (p *Producer) Reserve(n int) []byte {
 	}
 	p.at = p.tail + skip
 	if skip > 0 {
+		stored()
 		store(p.data[p.tail&p.mask:], frameWord(p.tail, wrapMark))
 	}
 	p.reserved = n
@@ -128,11 +152,35 @@ func (p *Producer) refresh() {
 	p.head = h
 }
 
+// Framed returns the bytes that a record of n takes in a ring.
+func Framed(n int) int { return int(frame(n)) }
+
+// Fits tells whether records that take n bytes in all (Framed), none of them more
+// than most, have room now, wherever the end of the ring comes between them.
+func (p *Producer) Fits(n, most int) bool {
+	if p.max == 0 {
+		return false
+	}
+	need := p.tail + uint64(n) + uint64(most)
+	if need-p.head <= p.capacity {
+		return true
+	}
+	p.refresh()
+	return p.err == nil && need-p.head <= p.capacity
+}
+
+// WantFits asks the consumer to ring when Fits(n, most) comes true. It returns
+// true when it is already, and then asks for nothing. Call it after Publish.
+func (p *Producer) WantFits(n, most int) bool {
+	return p.wantUpTo(p.tail + uint64(n) + uint64(most))
+}
+
 // Commit makes the first n bytes of the reservation a record, which the
 // consumer sees with the next Publish. Without a reservation, or with n outside
 // of it, nothing happens: Commit(0) drops a reservation.
 func (p *Producer) Commit(n int) {
 	if n > 0 && n <= p.reserved {
+		stored()
 		store(p.data[p.at&p.mask:], frameWord(p.at, uint32(n)))
 		p.tail = p.at + frame(n)
 	}
@@ -164,6 +212,7 @@ func (p *Producer) Publish() (ring bool) {
 	if p.tail == p.published && !p.sleep.owed {
 		return false
 	}
+	stored()
 	p.tailWord.Store(p.tail)
 	p.published = p.tail
 	w, ring := p.sleep.waiting()
@@ -181,14 +230,19 @@ func (p *Producer) WantSpace(n int) bool {
 		return false
 	}
 	need, skip := p.span(n)
-	if end := p.tail + skip + need; end > p.capacity {
-		p.wantAt.Store(min(end-p.capacity, p.published))
-	} else {
-		p.wantAt.Store(0)
+	return p.wantUpTo(p.tail + skip + need)
+}
+
+// wantUpTo asks for a ring when the position end is within the ring.
+func (p *Producer) wantUpTo(end uint64) bool {
+	at := uint64(0)
+	if end > p.capacity {
+		at = min(end-p.capacity, p.published)
 	}
+	stored()
+	p.wantAt.Store(at)
 	p.want.raise()
-	p.refresh()
-	if p.err != nil || p.tail+skip+need-p.head > p.capacity {
+	if p.refresh(); p.err != nil || end-p.head > p.capacity {
 		return false
 	}
 	p.want.lower()

@@ -44,6 +44,7 @@ const (
 	KindSession
 	KindHold
 	KindResume
+	KindNewRouter
 )
 
 // kinds is the whole codec: a kind without a row does not exist.
@@ -68,6 +69,7 @@ var kinds = map[RecKind]struct {
 	KindSession:   {"SESSION", func() Record { return new(InsSession) }},
 	KindHold:      {"HOLD", func() Record { return new(InsHold) }},
 	KindResume:    {"RESUME", func() Record { return new(InsResume) }},
+	KindNewRouter: {"NEW_ROUTER", func() Record { return new(InsNewRouter) }},
 }
 
 // String returns the kind's name as it shows in logs, empty for none.

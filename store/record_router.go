@@ -85,3 +85,31 @@ func (r *InsResume) Parse(rec []byte) (err error) {
 	r.Conn, _, err = parseBare(rec, KindResume, 0)
 	return err
 }
+
+// InsNewRouter tells a cm that what follows is a new router's, which knows of no
+// hold, no reader that is behind and no body that is waited for. With Forget it
+// knows of no connection either: they must end.
+type InsNewRouter struct{ Forget bool }
+
+// Size returns the encoded size in bytes.
+func (r *InsNewRouter) Size() int { return headSize }
+
+// Put encodes r.
+func (r *InsNewRouter) Put(dst []byte) int {
+	small := uint8(0)
+	if r.Forget {
+		small = 1
+	}
+	return putBare(dst, KindNewRouter, small, Conn{})
+}
+
+// Parse decodes rec.
+func (r *InsNewRouter) Parse(rec []byte) error {
+	*r = InsNewRouter{}
+	c, small, err := parseBare(rec, KindNewRouter, 1)
+	if err != nil || c != (Conn{}) {
+		return ErrRecord
+	}
+	r.Forget = small == 1
+	return nil
+}

@@ -27,7 +27,7 @@ func samples() []Record {
 			Subject: []byte("px.a"), Reply: []byte("r"), Recipients: to},
 		&InsDeliver{Handle: Handle{1, seqMask, 0, 0}, HeaderLen: -1, Subject: []byte("s"), Reply: []byte{}, Recipients: []byte{}},
 		&InsSend{c, FlagClose, []byte("-ERR 'x'\r\n")},
-		&InsSession{c, SessionOpen | SessionHeaders}, &InsHold{c}, &InsResume{c},
+		&InsSession{c, SessionOpen | SessionHeaders}, &InsHold{c}, &InsResume{c}, &InsNewRouter{}, &InsNewRouter{Forget: true},
 	}
 }
 

@@ -89,19 +89,24 @@ type flag struct {
 // earlier one does not count.
 func (f *flag) raise() {
 	f.v = (f.v + 1) | 1
+	stored()
 	f.word.Store(f.v)
 }
 
 func (f *flag) lower() {
 	if f.v&1 == 1 {
 		f.v++
+		stored()
 		f.word.Store(f.v)
 	}
 }
 
-// newFlag goes on after the values of a predecessor.
-func newFlag(w *atomic.Uint64) flag {
-	f := flag{word: w, v: w.Load()}
+// newFlag goes on after the values of a predecessor. One that it left raised is
+// rung for once, at most.
+func newFlag(w *atomic.Uint64) flag { return flag{word: w, v: w.Load()} }
+
+// again is newFlag when the predecessor has ended since.
+func (f *flag) again() {
+	f.v = f.word.Load()
 	f.lower()
-	return f
 }

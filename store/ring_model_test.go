@@ -109,6 +109,7 @@ func (m *ringModel) newProducer(t *rapid.T) {
 	var err error
 	m.p, err = NewProducer(m.data, m.headRO)
 	check(t, err)
+	check(t, m.p.Recover(m.p.Published()))
 	m.recs = m.recs[:m.published] // what was not published never was
 	m.waiting, m.rung, m.started = 0, false, false
 }
@@ -117,6 +118,7 @@ func (m *ringModel) newConsumer(t *rapid.T) {
 	var err error
 	m.c, err = NewConsumer(m.dataRO, m.head)
 	check(t, err)
+	check(t, m.c.Recover(m.c.Released()))
 	m.read, m.sleeping = 0, false
 	m.rungSpace = 0 // a successor may ring again
 }

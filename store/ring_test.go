@@ -321,9 +321,9 @@ func (r *ring) exchange(t *testing.T) {
 }
 
 // A record that is not done with comes again to a successor.
-func TestReleaseDone(t *testing.T) {
+func TestReleaseTo(t *testing.T) {
 	r := newRing(t, 256)
-	r.c.ReleaseDone()
+	r.c.ReleaseTo(r.c.Begin())
 	for _, s := range []string{"one", "two", "three"} {
 		r.write([]byte(s))
 	}
@@ -331,11 +331,15 @@ func TestReleaseDone(t *testing.T) {
 	for range 2 {
 		r.c.Next()
 	}
-	r.c.ReleaseDone()
+	r.c.ReleaseTo(r.c.Begin())
 	if _, unread := r.p.Lag(); unread != 32 {
 		t.Fatalf("%d unread", unread)
 	}
 	r.open(t)
+	if rec, err := r.c.Next(); string(rec) != "two" {
+		t.Fatalf("%q, %v", rec, err)
+	}
+	r.c.Back()
 	if rec, err := r.c.Next(); string(rec) != "two" {
 		t.Fatalf("%q, %v", rec, err)
 	}

@@ -28,7 +28,10 @@ const line = 128
 
 // layoutVersion is part of every magic. It changes with any layout in this
 // package or any record, so that a new binary refuses old segments.
-const layoutVersion = 2
+const layoutVersion = 3
+
+// LayoutVersion is for those who compare, not for segments.
+const LayoutVersion = layoutVersion
 
 // headerSize is what every segment begins with: magic and two sizes. Its writer
 // fills it in once, magic last.
@@ -53,11 +56,10 @@ func claim(s *Segment, kind string, size int, a, b uint64) error {
 	if !s.writable {
 		return nil
 	}
-	m := word(s, 0)
-	switch got := m.Load(); {
-	case got == 0:
+	switch {
+	case word(s, 0).Load() == 0:
 		lay(s, kind, a, b)
-	case got != magic(kind) || word(s, 8).Load() != a || word(s, 16).Load() != b:
+	case !laid(s, kind, a, b):
 		return fmt.Errorf("%s segment has another layout: %w", kind, ErrCorrupt)
 	}
 	return nil
@@ -66,10 +68,16 @@ func claim(s *Segment, kind string, size int, a, b uint64) error {
 // own is claim for the segments of a cm, which lays them out whatever its
 // predecessor has left.
 func own(s *Segment, kind string, size int, a, b uint64) error {
-	if s.writable && s.Size() == size {
+	if s.writable && s.Size() == size && !laid(s, kind, a, b) {
 		lay(s, kind, a, b)
 	}
 	return claim(s, kind, size, a, b)
+}
+
+// laid tells whether the header says what lay makes it say. One that does is not
+// written again: a router gets ready beside a living one.
+func laid(s *Segment, kind string, a, b uint64) bool {
+	return word(s, 0).Load() == magic(kind) && word(s, 8).Load() == a && word(s, 16).Load() == b
 }
 
 func lay(s *Segment, kind string, a, b uint64) {

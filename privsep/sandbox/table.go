@@ -87,16 +87,30 @@ var floor = []call{
 	always("fstat", unix.SYS_FSTAT),
 }
 
+// A role without a parent waits for a new one: it accepts at that one socket,
+// and asks who it is.
+var (
+	adoption = call{"accept4 of a new parent", unix.SYS_ACCEPT4,
+		[]is{equals(0, privsep.AdoptFD), equals(3, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)}}
+	peerCredentials = call{"getsockopt SO_PEERCRED", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERCRED)}
+)
+
 // profiles are what each role needs beside hot and floor. Later roles get a row
 // before they start.
 var profiles = map[privsep.Role][]call{
 	privsep.RoleDispatcher: {
 		always("accept4", unix.SYS_ACCEPT4),
 		{"getsockopt SO_PROTOCOL", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PROTOCOL)}, // of x/sys, with accept4
+		peerCredentials,
 		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
 	},
-	privsep.RoleRouter: {},
+	privsep.RoleRouter: {
+		adoption,
+		peerCredentials,
+	},
 	privsep.RoleCM: {
+		adoption,
+		peerCredentials,
 		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
 		when("ioctl SIOCOUTQ", unix.SYS_IOCTL, equals(1, unix.SIOCOUTQ)),
 		// Certificates and, if it is released, the key: in memfds of the

@@ -40,7 +40,7 @@ func (p *program) serveCommand() *cli.Command {
 			}
 			cfg, source, err := parent.Find(c.String("config"))
 			if err != nil {
-				return err
+				return parent.Refuse(err)
 			}
 			return p.env.Serve(cfg, source)
 		},

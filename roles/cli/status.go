@@ -88,16 +88,9 @@ func (p *program) status(c *cli.Context) error {
 
 // askStatus gets the JSON from the parent.
 func askStatus(dir string) ([]byte, error) {
-	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return nil, fmt.Errorf("no broker runs in %s", dir)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no broker runs in %s any more", dir)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("the broker in %s tells its status to root and to its own user only", dir)
-	case err != nil:
-		return nil, fmt.Errorf("broker in %s: %w", dir, plain(err))
+	conn, err := dialControl(dir)
+	if err != nil {
+		return nil, err
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {
@@ -116,6 +109,22 @@ func askStatus(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("the broker in %s gave no answer", dir)
 	}
 	return text, nil
+}
+
+// dialControl connects to a broker's parent.
+func dialControl(dir string) (net.Conn, error) {
+	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return nil, fmt.Errorf("no broker runs in %s", dir)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("no broker runs in %s any more", dir)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the broker in %s answers root and its own user only", dir)
+	case err != nil:
+		return nil, fmt.Errorf("broker in %s: %w", dir, plain(err))
+	}
+	return conn, nil
 }
 
 // statusText is the page for people. now is given so that a test can hold it

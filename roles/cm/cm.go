@@ -10,14 +10,17 @@ import (
 )
 
 type cm struct {
-	index  int
-	alone  bool // has the process to itself
-	cfg    *privsep.Settings
-	limits wire.Limits
-	parent *privsep.Channel
-	disp   *privsep.Channel // nil before the dispatcher is known
-	log    *privsep.Logger
-	poll   *privsep.Poller
+	index      int
+	generation uint64 // of this process
+	alone      bool   // has the process to itself
+	orphan     orphan
+	walls      privsep.Sandbox
+	cfg        *privsep.Settings
+	limits     wire.Limits
+	parent     *privsep.Channel
+	disp       *privsep.Channel // nil before the dispatcher is known
+	log        *privsep.Logger
+	poll       *privsep.Poller
 
 	// The rings to and from the router, and the doorbell both ways.
 	out   *store.Producer
@@ -196,6 +199,10 @@ func (m *cm) wait(worked bool) error {
 func (m *cm) event1(e privsep.Ready) error {
 	switch e.Token {
 	case tokenParent:
+		if m.parent.Orphaned() {
+			m.heard()
+			return nil
+		}
 		return m.fromParent()
 	case tokenDispatcher:
 		m.fromDispatcher()
@@ -269,7 +276,7 @@ func (m *cm) fromParent() error {
 		case err == privsep.ErrAgain:
 			return nil
 		case err == io.EOF:
-			return privsep.ErrOrphan
+			return m.lost()
 		case err != nil:
 			return err
 		}

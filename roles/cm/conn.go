@@ -184,8 +184,8 @@ func (m *cm) close(c *conn, reason uint8) {
 // release tells the dispatcher that the place of a connection is free.
 func (m *cm) release(slot int, uid uint64) {
 	row := m.columns.Row(slot)
-	row.UID.Store(0)
 	row.ClosedUID.Store(uid)
+	row.UID.Store(0)
 	m.columns.Counters().Closed.Add(1)
 }
 

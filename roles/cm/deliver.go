@@ -35,6 +35,8 @@ func (m *cm) instruction(rec []byte) error {
 		return m.hold(rec)
 	case store.KindResume:
 		return m.unhold(rec)
+	case store.KindNewRouter:
+		return m.newRouter(rec)
 	}
 	return store.ErrCorrupt
 }

@@ -390,6 +390,7 @@ func (g *rig) record(b []byte) {
 		g.closed = append(g.closed, *r)
 	case *store.RecPub:
 		g.named.Set(r.Seq, 1)
+		g.named.Commit(r.Seq)
 		ins := &store.InsDeliver{Handle: store.Handle{Seq: r.Seq, Off: r.Off, Len: r.Len}, HeaderLen: r.HeaderLen,
 			Subject: bytes.Clone(r.Subject), Recipients: store.AppendRecipient(nil, r.Slot, r.Gen, []byte("1"))}
 		g.tell(ins)

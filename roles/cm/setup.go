@@ -48,6 +48,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+	m.walls = walls
 	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ const maxConnect = 64 << 10
 func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm, error) {
 	cfg := &set.Settings
 	m := &cm{
-		index: boot.ID.Index, cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
+		index: boot.ID.Index, generation: boot.Generation, cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
 		limits: limitsOf(cfg),
 		small:  pool{size: smallChunk, limit: smallLimit}, large: pool{size: chunkSize, limit: largeLimit},
 		bell: -1, conns: make([]*conn, cfg.MaxConnections), rbuf: make([]byte, readSize),
@@ -204,8 +205,7 @@ func (m *cm) mapArenas(set *privsep.Setup, generation uint64) error {
 	return err
 }
 
-// newBell takes the doorbell to a router. One that is new knows none of the
-// connections, so they end; their clients come back by themselves.
+// newBell takes the doorbell to a router.
 func (m *cm) newBell(msg *privsep.Message) error {
 	var d privsep.DoorbellEnd
 	if err := d.Parse(msg.Payload); err != nil {
@@ -214,9 +214,6 @@ func (m *cm) newBell(msg *privsep.Message) error {
 	if m.bell >= 0 {
 		m.poll.Del(m.bell)
 		privsep.CloseFD(m.bell)
-		if d.Fresh {
-			m.endAll()
-		}
 	}
 	m.bell, m.wakes = msg.FDs[0], 0
 	if err := m.poll.Add(m.bell, tokenBell, privsep.In|privsep.Edge); err != nil {
@@ -224,17 +221,6 @@ func (m *cm) newBell(msg *privsep.Message) error {
 	}
 	m.ring() // what was rung before it was there may be lost
 	return nil
-}
-
-func (m *cm) endAll() {
-	n := 0
-	for _, c := range m.conns {
-		if c != nil {
-			m.close(c, reasonShutdown)
-			n++
-		}
-	}
-	m.log.Warn("connections ended with the router", privsep.Int(privsep.KeyN, int64(n)))
 }
 
 // newDispatcher takes the channel that connections come in on.
@@ -246,10 +232,15 @@ func (m *cm) newDispatcher(msg *privsep.Message) error {
 	if p.ID.Role != privsep.RoleDispatcher {
 		return privsep.ErrShape
 	}
+	// What the dispatcher before it had handed over is taken first, to its last
+	// message: it has ended. Then the new one may know.
+	fd := msg.FDs[0]
+	m.fromDispatcher()
 	if m.disp != nil {
 		m.dropDispatcher()
 	}
-	m.disp = privsep.NewChannel(msg.FDs[0], privsep.RoleCM, privsep.RoleDispatcher, p.Key)
+	m.columns.Counters().Dispatcher.Store(p.Generation)
+	m.disp = privsep.NewChannel(fd, privsep.RoleCM, privsep.RoleDispatcher, p.Key)
 	m.disp.SetPhase(privsep.PhaseRun)
 	return m.poll.Add(m.disp.FD(), tokenDispatcher, privsep.In)
 }

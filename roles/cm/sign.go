@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,7 +117,22 @@ func (a *asking) later(hs []*handshake) {
 }
 
 // waiting tells whether there are any.
-func (a *asking) waiting() bool { return a.queued.Load() > 0 }
+func (a *asking) waiting() bool { return a.queued.Load() > 0 && !a.parent.Orphaned() }
+
+// again asks a new parent for what the one before has not answered.
+func (a *asking) again() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	ids := slices.Sorted(maps.Keys(a.sent))
+	first := make([]*handshake, 0, len(ids)+len(a.queue))
+	for _, id := range ids {
+		a.sent[id].id = 0
+		first = append(first, a.sent[id])
+	}
+	clear(a.sent)
+	a.queue = append(first, a.queue...)
+	a.queued.Store(int32(len(a.queue)))
+}
 
 // resume sends what may be sent now of what had to wait.
 func (a *asking) resume() {
@@ -146,9 +163,9 @@ func (a *asking) send(h *handshake) bool {
 	}
 	switch err := a.parent.Send(privsep.KindSign, s.Append(nil)); err {
 	case nil:
-	case privsep.ErrAgain:
+	case privsep.ErrAgain, io.EOF, privsep.ErrClosed: // or there is no parent now, but a new one may come
 		return false
-	default: // the loop will see that the parent is gone
+	default:
 		h.signed <- nil
 		return true
 	}

@@ -18,7 +18,7 @@ func (m *cm) finish() bool {
 		m.drained = m.parent.Send(privsep.KindDrained, nil) == nil
 	}
 	switch {
-	case m.leaving && m.delivered():
+	case m.leaving && m.routed() && !m.out.Pending() && !m.holdsRest() && m.delivered():
 	case m.now < m.stopBy:
 		return false
 	default:

@@ -60,6 +60,7 @@ func TestStuck(t *testing.T) {
 	named.Set(2, 0b11)
 	named.Set(3, 0b10)
 	named.Set(4, 0b00)
+	named.Commit(4)
 	m.returns.Done(0, 1)
 	m.returns.Done(0, 2)
 	want("not for long")

@@ -34,6 +34,7 @@ func (m *cm) tick() {
 	m.tidy()
 	m.stopped()
 	m.stuck()
+	m.bereft()
 	if m.now >= m.nextSlow {
 		m.nextSlow = m.now + int64(m.slowEvery)
 		m.keepalive()
@@ -48,6 +49,9 @@ func (m *cm) timeout() time.Duration {
 	}
 	if (len(m.waiting)+len(m.behind) > 0 || m.tls.untidy != 0) && (next < 0 || m.nextFast < next) {
 		next = m.nextFast
+	}
+	if at := max(m.orphan.next, m.nextFast); m.orphan.next != 0 && (next < 0 || at < next) {
+		next = at
 	}
 	if m.tls.asking.waiting() && (next < 0 || m.now+int64(signTick) < next) {
 		next = m.now + int64(signTick)

@@ -28,7 +28,12 @@ type dispatcher struct {
 	gathered   bool  // all cms were there, or have been waited for
 	listening  bool  // the listeners are in the poller
 	stopping   bool
+	stopBy     int64
 	now        int64
+
+	walls       privsep.Sandbox
+	orphanUntil int64             // when an orphan stops, 0: there is a parent
+	unsaid      []privsep.CMFault // what an orphan could not report
 
 	accepted, refusedRate, refusedMax uint64
 
@@ -62,6 +67,7 @@ const (
 
 	acceptPause = 100 * time.Millisecond
 	retryPause  = time.Millisecond
+	lastHandoff = time.Second // for what was accepted before the end
 
 	// gatherTime is how long after the first cm the others are waited for at the
 	// start: who waits in the listen queue is then spread over all of them.
@@ -72,16 +78,17 @@ var clock = time.Now()
 
 func (d *dispatcher) readClock() { d.now = int64(time.Since(clock)) + 1 }
 
-// run accepts and hands over until the parent says stop.
+// run accepts and hands over until the parent says stop. What it has accepted
+// by then it hands over first.
 func (d *dispatcher) run() error {
-	for !d.stopping {
+	for !d.bereft() && (!d.stopping || d.waiting != nil && d.now < d.stopBy) {
 		d.readClock()
 		d.closeRefused()
 		if d.waiting != nil && d.handOver(*d.waiting) {
 			d.waiting = nil
 		}
 		d.listen(d.open() && d.waiting == nil)
-		ready, err := d.poll.Wait(d.timeout())
+		ready, err := d.poll.Wait(d.patience(d.timeout()))
 		if err != nil {
 			return err
 		}
@@ -93,6 +100,9 @@ func (d *dispatcher) run() error {
 		}
 	}
 	d.listen(false)
+	if d.parent.Orphaned() {
+		return nil
+	}
 	return d.parent.Send(privsep.KindDrained, nil)
 }
 
@@ -155,6 +165,8 @@ func (d *dispatcher) timeout() time.Duration {
 
 func (d *dispatcher) event(e privsep.Ready) error {
 	switch {
+	case e.Token == tokenParent && d.parent.Orphaned():
+		d.heard()
 	case e.Token == tokenParent:
 		return d.fromParent()
 	case e.Token >= tokenCM:
@@ -178,10 +190,7 @@ func (d *dispatcher) fromCM(k int) {
 	}
 	if err != io.EOF {
 		d.log.Error("channel closed", privsep.Str(privsep.KeyPeer, privsep.ID{Role: privsep.RoleCM, Index: k}.String()), privsep.Err(err))
-		f := privsep.CMFault{CM: k, Reason: privsep.FaultProtocol, Generation: d.cms[k].generation}
-		if err := d.parent.Send(privsep.KindCMFault, f.Append(nil)); err != nil {
-			d.log.Error("fault not reported", privsep.Err(err))
-		}
+		d.accuse(privsep.CMFault{CM: k, Reason: privsep.FaultProtocol, Generation: d.cms[k].generation})
 	}
 	d.dropCM(k)
 }
@@ -201,7 +210,7 @@ func (d *dispatcher) fromParent() error {
 		case err == privsep.ErrAgain:
 			return nil
 		case err == io.EOF:
-			return privsep.ErrOrphan
+			return d.lost()
 		case err != nil:
 			return err
 		}
@@ -234,7 +243,7 @@ func (d *dispatcher) handle(m *privsep.Message) error {
 	case privsep.KindListenerGone:
 		return d.endListener(m)
 	case privsep.KindShutdown:
-		d.stopping = true
+		d.stopping, d.stopBy = true, d.now+int64(lastHandoff)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Main is the dispatcher's life, step by step. It returns only with an error or
-// when the parent has gone.
+// when it was told to stop, or no new parent has come.
 func Main() error {
 	runtime.LockOSThread()
 
@@ -45,6 +45,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+	d.walls = walls
 	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
@@ -88,10 +89,10 @@ func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Chann
 	for _, l := range set.Listeners {
 		d.listeners = append(d.listeners, newListener(&l.Listener, l.FD))
 	}
-	return d, d.mapTable(set)
+	return d, d.mapTable(set, boot.Generation)
 }
 
-func (d *dispatcher) mapTable(set *privsep.Setup) error {
+func (d *dispatcher) mapTable(set *privsep.Setup, generation uint64) error {
 	rows := d.cfg.MaxConnections
 	seg, err := privsep.TakeSegment(set, privsep.SegConnTable, 0, store.Map)
 	if err != nil {
@@ -113,6 +114,6 @@ func (d *dispatcher) mapTable(set *privsep.Setup) error {
 		}
 		columns = append(columns, c)
 	}
-	d.slots = newSlots(table, columns)
+	d.slots = newSlots(table, columns, generation)
 	return nil
 }

@@ -5,16 +5,22 @@ import "gatehouse/store"
 // slots keeps the places of the connection table. A place is free again when
 // the cm that held its connection says that it closed that very UID.
 type slots struct {
-	table   *store.ConnTable
-	columns []*store.ConnColumns // of each cm, read-only
-	free    []uint32             // used as a stack: low places first
-	used    [][]uint32           // per cm
-	seen    []uint64             // per cm: closed connections already accounted for
+	table      *store.ConnTable
+	columns    []*store.ConnColumns // of each cm, read-only
+	generation uint64               // of this dispatcher
+	first      uint64               // the UIDs up to it are earlier dispatchers'
+	free       []uint32             // used as a stack: low places first
+	used       [][]uint32           // per cm
+	seen       []uint64             // per cm: closed connections already accounted for
+	// inherited tells of a cm that some of its places may be nobody's: an earlier
+	// dispatcher wrote the row and died before it could hand the connection over.
+	inherited []bool
 }
 
 // newSlots takes up the table as an earlier dispatcher left it.
-func newSlots(table *store.ConnTable, columns []*store.ConnColumns) *slots {
-	s := &slots{table: table, columns: columns, used: make([][]uint32, len(columns)), seen: make([]uint64, len(columns))}
+func newSlots(table *store.ConnTable, columns []*store.ConnColumns, generation uint64) *slots {
+	s := &slots{table: table, columns: columns, generation: generation, first: table.Counters().LastUID.Load(),
+		used: make([][]uint32, len(columns)), seen: make([]uint64, len(columns)), inherited: make([]bool, len(columns))}
 	for k, c := range columns {
 		s.seen[k] = c.Counters().Closed.Load()
 	}
@@ -23,6 +29,7 @@ func newSlots(table *store.ConnTable, columns []*store.ConnColumns) *slots {
 		k := int(info.CM)
 		if ok && k < len(columns) && columns[k].Row(i).ClosedUID.Load() != info.UID {
 			s.used[k] = append(s.used[k], uint32(i))
+			s.inherited[k] = true
 			continue
 		}
 		s.free = append(s.free, uint32(i))
@@ -51,6 +58,7 @@ func (s *slots) total() int {
 
 // take gives a place to a connection of cm k; false: the table is full.
 func (s *slots) take(k int) (uint32, bool) {
+	s.settle()
 	if len(s.free) == 0 || s.closed(k) > uint64(max(64, len(s.used[k])/8)) {
 		s.reclaim()
 	}
@@ -77,6 +85,30 @@ func (s *slots) reclaim() {
 		if s.closed(k) != 0 {
 			s.recount(k)
 		}
+	}
+}
+
+// settle frees the inherited places that are nobody's. Which these are is known
+// of a cm as soon as it has read all that earlier dispatchers had handed to it:
+// what it neither has nor has closed then never reached it.
+func (s *slots) settle() {
+	for k, c := range s.columns {
+		if !s.inherited[k] || c.Counters().Dispatcher.Load() < s.generation {
+			continue
+		}
+		s.inherited[k] = false
+		keep := s.used[k][:0]
+		for _, slot := range s.used[k] {
+			row, uid := c.Row(int(slot)), s.table.Row(int(slot)).UID()
+			// A cm that closes writes ClosedUID first, so it is read last.
+			if uid > s.first || row.UID.Load() == uid || row.ClosedUID.Load() == uid {
+				keep = append(keep, slot)
+				continue
+			}
+			s.table.Row(int(slot)).Clear()
+			s.free = append(s.free, slot)
+		}
+		s.used[k] = keep
 	}
 }
 

@@ -22,7 +22,19 @@ type floor struct {
 	columns []*store.ConnColumns // as the cms have them
 	seen    []*store.ConnColumns // as the dispatcher has them
 	s       *slots
+
+	generation uint64 // of the dispatcher
 }
+
+// next is the generation of the next dispatcher.
+func (f *floor) next() uint64 {
+	f.generation++
+	return f.generation
+}
+
+// known is what a cm says once it has read all that earlier dispatchers had for
+// it.
+func (f *floor) known(k int) { f.columns[k].Counters().Dispatcher.Store(f.generation) }
 
 func newFloor(t testing.TB, rows int) *floor {
 	t.Helper()
@@ -49,7 +61,7 @@ func newFloor(t testing.TB, rows int) *floor {
 			*to.list = append(*to.list, c)
 		}
 	}
-	f.s = newSlots(f.table, f.seen)
+	f.s = newSlots(f.table, f.seen, f.next())
 	return f
 }
 
@@ -156,6 +168,8 @@ func (f *floorTest) comeBack(t *rapid.T) {
 	k := f.cm(t, true)
 	f.takeOver(k)
 	f.s.recount(k)
+	f.known(k)
+	f.s.settle()
 }
 
 func (f *floorTest) takeOver(k int) {
@@ -171,12 +185,24 @@ func (f *floorTest) takeOver(k int) {
 // restart puts a new dispatcher in the place of the old one, which is made
 // known to every cm that is there.
 func (f *floorTest) restart(*rapid.T) {
-	f.s = newSlots(f.table, f.seen)
+	f.s = newSlots(f.table, f.seen, f.next())
 	for k := range testCMs {
 		if !f.away[k] {
 			f.s.recount(k)
+			f.known(k)
 		}
 	}
+	f.s.settle()
+}
+
+// cut is a dispatcher that dies between the row and the handoff.
+func (f *floorTest) cut(t *rapid.T) {
+	k := f.cm(t, false)
+	if slot, ok := f.s.take(k); ok {
+		f.uid = f.table.Counters().LastUID.Add(1)
+		f.table.Row(int(slot)).Set(&store.ConnInfo{UID: f.uid, CM: uint16(k)})
+	}
+	f.restart(t)
 }
 
 // law: every place is free or used, by one; loads are what the cms have.
@@ -215,13 +241,45 @@ func TestSlots(t *testing.T) {
 				f.columns[k].Row(slot).UID.Store(0)
 			}
 		}
-		f.s = newSlots(f.table, f.seen)
+		f.s = newSlots(f.table, f.seen, f.next())
 		t.Repeat(map[string]func(*rapid.T){
 			"accept": f.accept, "accept too": f.accept, "accept more": f.accept, "bounce": f.bounce,
 			"close": f.closeOne, "close too": f.closeOne, "die": f.die, "unheard": f.unheard,
-			"come back": f.comeBack, "restart": f.restart, "": f.law,
+			"come back": f.comeBack, "restart": f.restart, "cut": f.cut, "": f.law,
 		})
 	})
+}
+
+// What an earlier dispatcher had handed over and the cm has not read yet keeps
+// its place until the cm has read on.
+func TestSlotsInFlight(t *testing.T) {
+	f := newFloor(t, testRows)
+	var there []uint32
+	for i := range 3 { // of which the second never got into the channel
+		slot, _ := f.s.take(0)
+		uid := f.table.Counters().LastUID.Add(1)
+		f.table.Row(int(slot)).Set(&store.ConnInfo{UID: uid})
+		if i != 1 {
+			there = append(there, slot)
+		}
+	}
+	f.s = newSlots(f.table, f.seen, f.next())
+	f.s.settle()
+	mine, _ := f.hand(0) // in flight from this dispatcher while the cm says so
+	if n := f.s.load(0); n != 4 {
+		t.Fatalf("load %d before the cm has read on, want 4", n)
+	}
+	for _, slot := range there {
+		f.columns[0].Row(int(slot)).UID.Store(f.table.Row(int(slot)).UID())
+	}
+	f.columns[0].Row(int(mine)).UID.Store(0)
+	f.known(0)
+	f.s.settle()
+	want := append(there, mine)
+	slices.Sort(want)
+	if got := slices.Sorted(slices.Values(f.s.used[0])); !slices.Equal(got, want) {
+		t.Fatalf("used %v, want %v", got, want)
+	}
 }
 
 // A cm that lies about what it has closed takes no place from the others and
@@ -249,7 +307,7 @@ func TestSlotsLiar(t *testing.T) {
 	// Nor does it help to say so in the rows of somebody else's connections.
 	f.columns[0].Row(int(mine)).ClosedUID.Store(f.table.Row(int(mine)).UID())
 	f.s.reclaim()
-	if f.s = newSlots(f.table, f.seen); !slices.Contains(f.s.used[1], mine) {
+	if f.s = newSlots(f.table, f.seen, f.next()); !slices.Contains(f.s.used[1], mine) {
 		t.Fatalf("slot %d of cm/1 was freed by cm/0", mine)
 	}
 }

@@ -46,21 +46,25 @@ type child struct {
 	reloads uint64   // what it was told of: parent.reloads of then
 	listens []uint16 // listeners that it was given, by number
 
-	restarts   int
-	quickEnds  int       // deaths in a row that came soon after the start
-	wake       time.Time // next thing to do by time: setup's end, or the next start
-	everRan    bool
-	stats      privsep.RoleStats
-	statsID    uint64 // of the last answer
-	drained    bool   // said that it has nothing left to do
-	leaving    bool   // was told to go, now that it is not needed any more
-	killed     bool   // at the end of the broker
-	signPace   privsep.Pace
-	signatures uint64
-	muteBy     time.Time // it closed its channel and must have ended by then
-	logDropped int
-	logWindow  int64
-	logLines   int
+	restarts    int
+	quickEnds   int       // deaths in a row that came soon after the start
+	wake        time.Time // next thing to do by time: setup's end, or the next start
+	everRan     bool
+	stats       privsep.RoleStats
+	statsID     uint64 // of the last answer
+	drained     bool   // said that it has nothing left to do
+	adopted     bool   // an earlier parent started it
+	certificate uint32 // that an adopted cm has
+	leaving     bool   // was told to go, now that it is not needed any more
+	replaced    bool   // was ended to be replaced
+	killed      bool   // at the end of the broker
+	condemned   bool   // by us, for what it did or did not do
+	signPace    privsep.Pace
+	signatures  uint64
+	muteBy      time.Time // it closed its channel and must have ended by then
+	logDropped  int
+	logWindow   int64
+	logLines    int
 }
 
 const (
@@ -87,14 +91,21 @@ func (p *parent) start(c *child) error {
 		privsep.CloseFD(mine)
 		return err
 	}
-	proc, err := privsep.Start(p.exe, c.id, theirs)
+	door, err := privsep.ListenForHeir(p.dir.door(c.id, c.generation+1))
+	if err != nil {
+		privsep.CloseFD(mine)
+		return err
+	}
+	defer privsep.CloseFD(door)
+	proc, err := privsep.Start(p.exe, c.id, theirs, door)
 	if err != nil {
 		privsep.CloseFD(mine)
 		return err
 	}
 	c.generation++
 	c.proc, c.started, c.state = proc, time.Now(), starting
-	c.drained, c.leaving, c.killed, c.muteBy = false, false, false, time.Time{}
+	c.drained, c.leaving, c.killed, c.condemned, c.muteBy = false, false, false, false, time.Time{}
+	c.adopted = false
 	c.walls = privsep.Sandbox{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
@@ -106,6 +117,7 @@ func (p *parent) start(c *child) error {
 	if p.root {
 		proc.Record.UID = uid
 	}
+	p.writeRegistry() // before it has anything to do
 	if err := c.ch.Expect(privsep.Sender{PID: proc.PID, PidIno: proc.Record.PidIno, UID: proc.Record.UID, Before: os.Geteuid()}); err != nil {
 		return err
 	}
@@ -151,6 +163,7 @@ func (p *parent) ended(c *child) {
 	was := c.state
 	p.dropChannel(c)
 	c.state = gone
+	privsep.RemoveSocket(p.dir.door(c.id, c.generation))
 	p.tellGone(c)
 	p.writeRegistry()
 	if was == stopping || p.stopping {
@@ -160,14 +173,25 @@ func (p *parent) ended(c *child) {
 		}
 		return
 	}
+	if p.hasEnded(c, was, status) {
+		return
+	}
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
 		Dur("lived", lived).Msg("role died")
 	if !c.everRan {
 		p.failed = append(p.failed, c.id)
 		return
 	}
+	if was == running && !c.condemned && status == signalKilled {
+		// Somebody else's doing, which says nothing of the role.
+		c.state, c.wake = backoff, time.Now()
+		return
+	}
 	p.delay(c, lived)
 }
+
+// signalKilled is how a child ends by SIGKILL.
+const signalKilled = "signal killed"
 
 // delay decides when a component that died gets its next process.
 func (p *parent) delay(c *child, lived time.Duration) {
@@ -212,13 +236,12 @@ func (p *parent) byTime(c *child, now time.Time) {
 				return
 			}
 			p.delay(c, 0)
-			return
 		}
-		p.writeRegistry()
 	}
 }
 
 func (p *parent) kill(c *child) {
+	c.condemned = true
 	if err := c.proc.Signal(sigKill); err != nil {
 		p.log.Error().Str("role", c.id.String()).Err(err).Msg("kill")
 	}

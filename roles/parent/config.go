@@ -89,10 +89,11 @@ type CMConfig struct {
 	Count int `toml:"count"` // 0: one per two processors
 }
 
-// StoreConfig sizes the shared memory of each connection manager.
+// StoreConfig sizes the shared memory.
 type StoreConfig struct {
-	Arena Size `toml:"arena"` // message bodies
-	Ring  Size `toml:"ring"`  // each of the two rings between it and the router
+	Arena   Size `toml:"arena"`   // message bodies of each connection manager
+	Ring    Size `toml:"ring"`    // each of the two rings between it and the router
+	Journal Size `toml:"journal"` // the router's state, of which it uses half at a time
 }
 
 // LimitsConfig bounds what clients can use. Zero means no limit for
@@ -109,6 +110,7 @@ type LimitsConfig struct {
 	WriteDeadline    time.Duration `toml:"write_deadline"`
 	StallTimeout     time.Duration `toml:"stall_timeout"`
 	DrainTimeout     time.Duration `toml:"drain_timeout"`
+	OrphanGrace      time.Duration `toml:"orphan_grace"`
 	ConnectRate      int           `toml:"connect_rate"` // per second and address
 	ConnectBurst     int           `toml:"connect_burst"`
 }
@@ -135,7 +137,7 @@ func Defaults() *Config {
 		Listen:      ListenConfig{TCP: []string{"127.0.0.1:4222"}, TLS: []string{}, Unix: []string{}, Anonymous: AnonymousLoopback},
 		TLS:         TLSConfig{KeyUse: KeyUseSign, MinVersion: "1.3", ClientAuth: "none", SignRate: 5000},
 		Privsep:     PrivsepConfig{UIDBase: 61100, Seccomp: SeccompKill},
-		Store:       StoreConfig{Arena: 64 << 20, Ring: 4 << 20},
+		Store:       StoreConfig{Arena: 64 << 20, Ring: 4 << 20, Journal: 1 << 30},
 		Limits: LimitsConfig{
 			MaxPayload:     1 << 20,
 			MaxControlLine: 4 << 10,
@@ -147,6 +149,7 @@ func Defaults() *Config {
 			WriteDeadline:  10 * time.Second,
 			StallTimeout:   10 * time.Second,
 			DrainTimeout:   30 * time.Second,
+			OrphanGrace:    time.Minute,
 		},
 		Log: LogConfig{Level: "info", Format: "auto"},
 	}
@@ -190,6 +193,7 @@ func (c *Config) Effective() *Config {
 	}
 	e.Store.Arena = e.Store.Arena.powerOfTwo()
 	e.Store.Ring = e.Store.Ring.powerOfTwo()
+	e.Store.Journal = e.Store.Journal.powerOfTwo()
 	if e.Limits.ConnectBurst == 0 {
 		e.Limits.ConnectBurst = e.Limits.ConnectRate
 	}

@@ -37,6 +37,7 @@ var bounds = []struct {
 	{"cm", "count", 0, MaxCMs},
 	{"store", "arena", 64 << 10, 2 << 30},
 	{"store", "ring", 8 * maxConnectLine, 1 << 30},
+	{"store", "journal", 16 << 20, 64 << 30},
 	{"limits", "max_payload", 1, 512 << 20},
 	{"limits", "max_control_line", 64, maxConnectLine},
 	{"limits", "max_connections", 1, 1 << 20},
@@ -48,6 +49,7 @@ var bounds = []struct {
 	{"limits", "write_deadline", int64(time.Millisecond), int64(time.Hour)},
 	{"limits", "stall_timeout", int64(100 * time.Millisecond), int64(time.Hour)},
 	{"limits", "drain_timeout", 0, int64(24 * time.Hour)},
+	{"limits", "orphan_grace", 0, int64(24 * time.Hour)},
 	{"limits", "connect_rate", 0, 1 << 20},
 	{"limits", "connect_burst", 0, 1 << 20},
 }
@@ -137,8 +139,7 @@ func (c *Config) checkNames() (faults []fault) {
 		}
 	}
 	if dir := c.Privsep.RuntimeDir; dir != "" {
-		// The longest name of a socket in it is "control".
-		if text := checkPath(filepath.Join(dir, "control")); text != "" {
+		if text := checkPath(filepath.Join(dir, longestDoor)); text != "" {
 			faults = append(faults, fault{text, []string{"privsep.runtime_dir"}})
 		}
 	}
@@ -258,6 +259,9 @@ func (c *Config) checkTLS() (faults []fault) {
 // component may be one of them.
 var foreignUIDs = []int{65534, 65535}
 
+// sessionState is what the journal must have for each connection, in bytes.
+const sessionState = 1 << 10
+
 func (c *Config) checkRelations() (faults []fault) {
 	l, s := &c.Limits, &c.Store
 	add := func(broken bool, text string, keys ...string) {
@@ -273,6 +277,11 @@ func (c *Config) checkRelations() (faults []fault) {
 	add(s.Ring < 16*l.MaxControlLine,
 		fmt.Sprintf("store.ring (%v) must be at least 16 times limits.max_control_line (%v)", s.Ring, l.MaxControlLine),
 		"store.ring", "limits.max_control_line")
+	// The state of the sessions is at most a sixth of the journal, and half of that
+	// is for subscriptions.
+	add(int64(s.Journal) < sessionState*int64(l.MaxConnections),
+		fmt.Sprintf("store.journal (%v) must be at least %v for each of limits.max_connections (%d)", s.Journal, Size(sessionState), l.MaxConnections),
+		"store.journal", "limits.max_connections")
 	add(l.MaxPending < l.MaxPayload,
 		fmt.Sprintf("limits.max_pending (%v) must be at least limits.max_payload (%v)", l.MaxPending, l.MaxPayload),
 		"limits.max_pending", "limits.max_payload")

@@ -10,11 +10,13 @@ import (
 )
 
 // A request on the control socket is one frame of controlFrame bytes: the magic,
-// a verb (u32, little endian), zero (u32). The answer is JSON up to the end.
+// a verb (u32, little endian), and the length of what follows (u32): nothing, or the
+// path of an upgrade. The answer is JSON up to the end.
 const (
 	controlMagic = "GHCTL1\x00\x00"
 	controlFrame = 16
 	verbStatus   = 1
+	verbUpgrade  = 3
 
 	controlConns = 16
 	answerTime   = 500 * time.Millisecond // for the roles to give their counters
@@ -92,7 +94,15 @@ func (s *controlSocket) event(p *parent, e privsep.Ready) {
 	if len(c.buf) < controlFrame {
 		return
 	}
-	verb := binary.LittleEndian.Uint32(c.buf[8:])
+	verb, about := binary.LittleEndian.Uint32(c.buf[8:]), binary.LittleEndian.Uint32(c.buf[12:])
+	if verb == verbUpgrade && string(c.buf[:8]) == controlMagic && about <= maxPath && len(c.buf) <= controlFrame+int(about) {
+		if len(c.buf) == controlFrame+int(about) {
+			s.conns[i] = nil
+			p.poll.Del(c.fd)
+			p.beginUpgrade(c.fd, string(c.buf[controlFrame:]))
+		}
+		return
+	}
 	if len(c.buf) != controlFrame || string(c.buf[:8]) != controlMagic || verb != verbStatus {
 		s.drop(i)
 		return

@@ -3,6 +3,7 @@ package parent
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 
 	"gatehouse/privsep"
@@ -12,6 +13,7 @@ import (
 // the port stays open whatever happens to the dispatcher.
 type bound struct {
 	fd      int
+	id      privsep.FileID
 	number  uint16 // in handoff tickets: never another listener's
 	network privsep.Network
 	asked   string // as configured
@@ -22,8 +24,10 @@ type bound struct {
 	fresh   bool // has no number yet
 }
 
-// listen opens every listener of the configuration.
+// listen opens every listener of the configuration, but for those that an earlier
+// parent had opened and that can be had.
 func (p *parent) listen() error {
+	p.listeners, p.networks = p.past.listeners()
 	list, _, err := p.listenersOf(p.cfg)
 	if err != nil {
 		return err
@@ -51,7 +55,7 @@ func (p *parent) listenersOf(cfg *Config) (list []bound, key string, err error) 
 		}
 		if network := w.network; w.path == "" && take(&free, w, func(b *bound) bool { return b.path == "" }) {
 			w.network, w.fresh = network, true
-		} else if err = w.open(); err != nil {
+		} else if err = w.open(p.past.address(w)); err != nil {
 			key = "listen." + w.network.String()
 			break
 		}
@@ -93,24 +97,36 @@ func wantedListeners(cfg *Config) (list []bound) {
 	return list
 }
 
-func (b *bound) open() (err error) {
+// open binds b; at earlier, if that is valid, since clients know it.
+func (b *bound) open(earlier netip.AddrPort) (err error) {
 	if b.path != "" {
 		if b.fd, err = privsep.ListenUnix(b.path, 0o666); err != nil {
 			return fmt.Errorf("listen unix %s: %w", b.path, err)
 		}
 		b.address = b.path
-		return nil
+		b.id, err = privsep.Stat(b.fd)
+		return err
 	}
 	ap, err := ParseListen(b.asked)
 	if err != nil {
 		return fmt.Errorf("listen %s: %w", b.asked, err)
 	}
+	if earlier.IsValid() {
+		ap = earlier
+	}
 	fd, got, err := privsep.ListenTCP(ap)
 	if err != nil {
 		return fmt.Errorf("listen %v %s: %w", b.network, b.asked, err)
 	}
-	b.fd, b.address, b.host, b.port = fd, got.String(), got.Addr().Unmap().String(), int(got.Port())
-	return nil
+	b.fd = fd
+	b.at(got)
+	b.id, err = privsep.Stat(fd)
+	return err
+}
+
+// at notes where b listens.
+func (b *bound) at(got netip.AddrPort) {
+	b.address, b.host, b.port = got.String(), got.Addr().Unmap().String(), int(got.Port())
 }
 
 // closeFresh takes back what was opened for a list that is not to be.
@@ -149,6 +165,9 @@ func (b *bound) close() {
 
 func (p *parent) closeListeners() {
 	for _, b := range p.listeners {
+		if p.spares() {
+			b.path = ""
+		}
 		b.close()
 	}
 	p.listeners = nil

@@ -45,9 +45,10 @@ var liveness = []struct {
 	{"cm", "count", atStart},
 	{"store", "arena", atStart},
 	{"store", "ring", atStart},
+	{"store", "journal", atStart},
 	{"limits", "max_payload", atOnce},
-	{"limits", "max_control_line", atOnce},
-	{"limits", "max_connections", atStart}, // rows of the connection table
+	{"limits", "max_control_line", atStart}, // the router's room for answers, and its state's for subscriptions
+	{"limits", "max_connections", atStart},  // rows of the connection table
 	{"limits", "max_subscriptions", atOnce},
 	{"limits", "max_pending", atOnce},
 	{"limits", "auth_timeout", atOnce},
@@ -55,6 +56,7 @@ var liveness = []struct {
 	{"limits", "ping_max", atOnce},
 	{"limits", "write_deadline", atOnce},
 	{"limits", "stall_timeout", atOnce},
+	{"limits", "orphan_grace", atOnce},
 	{"limits", "drain_timeout", atOnce},
 	{"limits", "connect_rate", atOnce},
 	{"limits", "connect_burst", atOnce},
@@ -139,15 +141,15 @@ func keysOf(ds []difference) string {
 // liveSettings is what of the configuration the roles take over at any time.
 func (p *parent) liveSettings(c *Config) privsep.Live {
 	l := &c.Limits
-	p.mostPayload, p.mostControlLine = max(p.mostPayload, l.MaxPayload), max(p.mostControlLine, l.MaxControlLine)
+	p.mostPayload = max(p.mostPayload, l.MaxPayload)
 	s := privsep.Live{
-		MaxPayload: int(l.MaxPayload), MaxControlLine: int(l.MaxControlLine),
-		MaxPending: int(l.MaxPending), MaxSubscriptions: l.MaxSubscriptions,
+		MaxPayload: int(l.MaxPayload), MaxPending: int(l.MaxPending), MaxSubscriptions: l.MaxSubscriptions,
 		AuthTimeout: l.AuthTimeout, PingInterval: l.PingInterval, PingMax: l.PingMax,
 		WriteDeadline: l.WriteDeadline, StallTimeout: l.StallTimeout,
+		OrphanGrace: l.OrphanGrace, DrainTimeout: l.DrainTimeout,
 		ConnectRate: l.ConnectRate, ConnectBurst: l.ConnectBurst,
 		LogLevel: privsep.ParseLevel(c.Log.Level), TLS: tlsSettings(c),
-		MostPayload: int(p.mostPayload), MostControlLine: int(p.mostControlLine),
+		MostPayload: int(p.mostPayload),
 	}
 	for _, b := range p.listeners {
 		if b.host != "" {

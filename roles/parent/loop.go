@@ -194,6 +194,7 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	if p.stopping {
 		p.stop(c)
 	}
+	p.hasStarted(c)
 	return nil
 }
 
@@ -219,8 +220,12 @@ func (p *parent) signal() {
 	var b [8]byte
 	n, _ := privsep.RawRead(p.signals, b[:])
 	for _, s := range b[:max(n, 0)] {
-		if s == 0 {
+		switch s {
+		case 0:
 			p.hasDigest()
+			continue
+		case trialKnock:
+			p.tried()
 			continue
 		}
 		if syscall.Signal(s) == syscall.SIGHUP {

@@ -150,6 +150,7 @@ func (p *parent) apply(r *revision) {
 	p.settings.Live = p.liveSettings(r.cfg)
 	p.setCredential(r.cred)
 	p.reloads++
+	p.writeRegistry() // before anybody acts by it
 	for _, first := range []bool{true, false} {
 		for _, c := range p.children {
 			if (c.id.Role == privsep.RoleRouter) != first || c.state != running {

@@ -34,7 +34,7 @@ func (p *parent) status(ask uint64) *Status {
 func (p *parent) process(c *child, ask uint64) Process {
 	t := c.stats
 	r := Process{
-		Role: c.id.String(), Started: c.started, Restarts: c.restarts, State: c.state.String(),
+		Role: c.id.String(), Started: c.started, Restarts: c.restarts, Adopted: c.adopted && c.alive(), State: c.state.String(),
 		Connections: t.Connections, Subscriptions: t.Subscriptions, InMsgs: t.InMsgs, OutMsgs: t.OutMsgs,
 		InBytes: t.InBytes, OutBytes: t.OutBytes, SlowConsumers: t.SlowConsumers, Signatures: c.signatures,
 		Handshakes: t.Handshakes, NoHandshakes: t.HandshakesFailed,

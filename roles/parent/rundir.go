@@ -18,14 +18,16 @@ import (
 //	registry  the instantiation records, 0600
 //	control   the operator's socket, 0600
 //	empty     the root of the roles, nothing in it
+//	adopt     sockets at which roles without a parent are found, 0700
 type runDir struct {
 	path string
 	lock *os.File
 	made bool // by this process: then also removed by it
 }
 
-// openRunDir makes the directory if need be and locks it.
-func openRunDir(path string) (*runDir, error) {
+// openRunDir makes the directory if need be and locks it, unless the lock was
+// handed over.
+func openRunDir(path string, lock *os.File) (*runDir, error) {
 	d := &runDir{path: path}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(path, 0o755); err != nil {
@@ -36,28 +38,52 @@ func openRunDir(path string) (*runDir, error) {
 	if err := checkOwner(path); err != nil {
 		return nil, err
 	}
+	if err := d.takeLock(lock); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(d.file("empty"), 0o555); err != nil {
+		return nil, fmt.Errorf("runtime directory: %w", err)
+	}
+	if err := os.MkdirAll(d.file(doors), 0o700); err != nil {
+		return nil, fmt.Errorf("runtime directory: %w", err)
+	}
+	return d, nil
+}
+
+// takeLock makes this process the one broker here. A lock that was handed over is
+// held already, in the name of this pid.
+func (d *runDir) takeLock(handed *os.File) error {
 	f, err := os.OpenFile(d.file("lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("runtime directory: %w", err)
+		return fmt.Errorf("runtime directory: %w", err)
+	}
+	if handed != nil {
+		defer f.Close()
+		d.lock = handed
+		here, err1 := f.Stat()
+		held, err2 := handed.Stat()
+		if err1 != nil || err2 != nil || !os.SameFile(here, held) {
+			return fmt.Errorf("runtime directory %s: not that of the broker", d.path)
+		}
+		return nil
 	}
 	if err := privsep.Lock(f); err != nil {
 		b := make([]byte, 16)
 		n, _ := f.ReadAt(b, 0)
 		f.Close()
-		return nil, fmt.Errorf("runtime directory %s: another broker runs there (pid %s)", path, strings.TrimSpace(string(b[:n])))
+		return fmt.Errorf("runtime directory %s: another broker runs there (pid %s)", d.path, strings.TrimSpace(string(b[:n])))
 	}
 	d.lock = f
 	if err := f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 		if err != nil {
-			return nil, fmt.Errorf("runtime directory: %w", err)
+			return fmt.Errorf("runtime directory: %w", err)
 		}
 	}
-	if err := os.MkdirAll(d.file("empty"), 0o555); err != nil {
-		return nil, fmt.Errorf("runtime directory: %w", err)
-	}
-	return d, nil
+	return nil
 }
+
+const doors = "adopt"
 
 func (d *runDir) file(name string) string { return filepath.Join(d.path, name) }
 
@@ -82,7 +108,11 @@ func checkOwner(path string) error {
 
 // close removes what this broker made.
 func (d *runDir) close() {
-	for _, name := range []string{"registry", "control", "empty", "lock"} {
+	left, _ := filepath.Glob(d.file(doors + "/*"))
+	for _, path := range left {
+		privsep.RemoveSocket(path)
+	}
+	for _, name := range []string{"registry", "control", "empty", doors, "lock"} {
 		os.Remove(d.file(name))
 	}
 	if d.made {
@@ -91,15 +121,40 @@ func (d *runDir) close() {
 	d.lock.Close()
 }
 
-// writeRegistry shows the records of all processes that run.
+// door is where a component's process is found when it has no parent.
+func (d *runDir) door(id privsep.ID, generation uint64) string {
+	return filepath.Join(d.path, doors, fmt.Sprintf("%s.%d", strings.ReplaceAll(id.String(), "/", "-"), generation))
+}
+
+// longestDoor is a name that none is longer than.
+const longestDoor = doors + "/dispatcher.1000000"
+
+// writeRegistry shows the records of all components. It must be true whenever
+// this process may die: a new one is written before it gets anything to do.
 func (p *parent) writeRegistry() {
-	var rs []privsep.Record
-	for _, c := range p.children {
-		if c.proc != nil && (c.state == starting || c.state == running || c.state == stopping) {
-			rs = append(rs, c.proc.Record)
-		}
+	if !p.settled {
+		return // that of the parent before is still good
 	}
-	if err := privsep.WriteRegistry(p.dir.file("registry"), rs); err != nil {
+	g := &privsep.Registry{ServerID: p.settings.ServerID, Settings: p.settingsDigest(), Numbered: len(p.networks)}
+	if c := p.credential(); c != nil {
+		g.Certificate, g.Chain = c.number, c.digest()
+	}
+	for _, l := range p.listeners {
+		g.Listeners = append(g.Listeners, privsep.ListenerRecord{Number: l.number, Network: l.network, FileID: l.id,
+			Asked: l.asked, Address: l.address})
+	}
+	for _, s := range p.segments {
+		g.Segments = append(g.Segments, privsep.SegmentRecord{Kind: s.kind, Index: s.index, Size: s.size, FileID: s.id})
+	}
+	for _, c := range p.children {
+		r := privsep.Record{ID: c.id}
+		if c.proc != nil && c.alive() {
+			r = c.proc.Record
+		}
+		r.Generation, r.Restarts = c.generation, c.restarts
+		g.Components = append(g.Components, r)
+	}
+	if err := privsep.WriteRegistry(p.dir.file("registry"), g); err != nil {
 		p.log.Error().Err(err).Msg("registry")
 	}
 }

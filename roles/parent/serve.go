@@ -29,12 +29,16 @@ type parent struct {
 	root     bool
 	cms      int
 	started  time.Time
+	began    uint64 // the same, as Uptime has it
 	warnings []string
 	missing  []string // what the kernel does not give the roles
 	told     bool     // about missing
 
 	exe       *os.File
 	dir       *runDir
+	upgrade   *upgrade // nil: none is under way
+	past      *past    // nil: nothing to go on with
+	settled   bool     // it is known who is adopted: from now on everything is ours
 	poll      *privsep.Poller
 	children  []*child
 	segments  []*segment
@@ -42,6 +46,7 @@ type parent struct {
 	control   *controlSocket
 	signals   int // fd that becomes readable with a signal
 	knock     int // its other end
+	caught    chan os.Signal
 	digests   chan digest
 	digested  bool
 	fatal     error // ends the broker: nothing may go on after it
@@ -49,11 +54,11 @@ type parent struct {
 	notify notifier
 	up     bool // the start is over
 
-	reloads                      uint64 // that have changed something
-	reloading                    reloading
-	held                         []Held // what the file says otherwise, for the next start
-	mostPayload, mostControlLine Size   // that were in force since the start
-	lives                        []life // of tickets, before auth_timeout changed
+	reloads     uint64 // that have changed something
+	reloading   reloading
+	held        []Held // what the file says otherwise, for the next start
+	mostPayload Size   // that was in force since the start
+	lives       []life // of tickets, before auth_timeout changed
 
 	networks       []privsep.Network // of all listeners there have been, by number
 	credentials    []*credential     // the present one last
@@ -91,17 +96,22 @@ func Serve(cfg *Config, source, version string) error {
 	// What signatures leave is erased when it is collected, and the more of it
 	// there is the slower each gets.
 	debug.SetGCPercent(50)
-	missing, err := custody.Harden()
+	h, err := takeHandover()
 	if err != nil {
 		return err
 	}
-	p := &parent{cfg: cfg.Effective(), source: source, root: os.Geteuid() == 0, started: time.Now(),
+	missing, err := custody.Harden()
+	if err != nil {
+		return goBack(h, err)
+	}
+	p := &parent{source: source, cfg: cfg.Effective(), root: os.Geteuid() == 0, started: time.Now(), began: privsep.Uptime(),
 		offences: map[offenceKey]uint64{}}
 	p.log = newLog(cfg)
 	for _, m := range missing {
 		p.warn("this machine keeps the parent's memory less well: " + m)
 	}
-	if err := p.prepare(version); err != nil {
+	if err := p.prepare(version, h); err != nil {
+		err = goBack(h, err)
 		p.cleanUp()
 		return err
 	}
@@ -109,10 +119,18 @@ func Serve(cfg *Config, source, version string) error {
 	for _, w := range p.warnings {
 		p.log.Warn().Msg(w)
 	}
+	p.makeChildren()
+	p.adoptAll() // with capabilities that confine gives up
 	err = p.confine()
 	if err == nil {
 		p.digestExe()
 		err = p.startAll()
+	}
+	if h != nil && err == nil {
+		p.continueUpgrade(h)
+	} else if h != nil {
+		p.upgrade = &upgrade{client: h.Client, old: os.NewFile(uintptr(h.Old), "the binary before")}
+		p.turnBack(err.Error())
 	}
 	if err == nil {
 		err = p.run()
@@ -123,7 +141,7 @@ func Serve(cfg *Config, source, version string) error {
 }
 
 // prepare makes everything that can fail before the first child is started.
-func (p *parent) prepare(version string) error {
+func (p *parent) prepare(version string, h *handover) error {
 	if err := privsep.CheckBuild(); err != nil {
 		return err
 	}
@@ -141,7 +159,7 @@ func (p *parent) prepare(version string) error {
 	if p.notify, err = openNotify(); err != nil {
 		p.warn("the service manager is told nothing: " + err.Error())
 	}
-	if p.dir, err = openRunDir(p.cfg.Privsep.RuntimeDir); err != nil {
+	if p.dir, err = openRunDir(p.cfg.Privsep.RuntimeDir, h.lock()); err != nil {
 		return err
 	}
 	if p.exe, err = os.Open("/proc/self/exe"); err != nil {
@@ -153,6 +171,10 @@ func (p *parent) prepare(version string) error {
 	if err := p.watchSignals(); err != nil {
 		return err
 	}
+	p.cms = p.cfg.CM.Count
+	if err := p.recall(h); err != nil {
+		return err
+	}
 	if err := p.openCredential(); err != nil {
 		return err
 	}
@@ -162,8 +184,11 @@ func (p *parent) prepare(version string) error {
 	if p.control, err = openControl(p.dir.file("control"), p.poll); err != nil {
 		return err
 	}
-	p.cms = p.cfg.CM.Count
 	p.settings = p.makeSettings(version)
+	p.settings.ServerID = newServerID()
+	if p.past != nil {
+		p.settings.ServerID = p.past.registry.ServerID
+	}
 	return p.makeSegments()
 }
 
@@ -171,9 +196,10 @@ func (p *parent) prepare(version string) error {
 func (p *parent) makeSettings(version string) privsep.Settings {
 	c := p.cfg
 	s := privsep.Settings{
-		Live: p.liveSettings(c), MaxConnections: c.Limits.MaxConnections, CMs: p.cms,
-		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring),
-		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version, ServerID: newServerID(),
+		Live: p.liveSettings(c), MaxControlLine: int(c.Limits.MaxControlLine),
+		MaxConnections: c.Limits.MaxConnections, CMs: p.cms,
+		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring), Journal: int(c.Store.Journal),
+		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version,
 		Release: c.TLS.KeyUse == KeyUseRelease, Trap: c.Privsep.Seccomp == SeccompTrap,
 	}
 	if p.root {
@@ -201,31 +227,54 @@ func (p *parent) watchSignals() error {
 	if err := p.poll.Add(a, tokenSignal, privsep.In); err != nil {
 		return err
 	}
-	ch := make(chan os.Signal, 8)
-	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	p.caught = make(chan os.Signal, 8)
+	p.notifySignals()
 	go func() {
-		for s := range ch {
+		for s := range p.caught {
 			privsep.RawWrite(b, []byte{byte(s.(syscall.Signal))})
 		}
 	}()
 	return nil
 }
 
-// startAll starts every role and waits until all are ready. One that does not
-// get ready is the start's error.
-func (p *parent) startAll() error {
+func (p *parent) notifySignals() { signal.Notify(p.caught, ourSignals...) }
+
+// recall finds what there is to go on with.
+func (p *parent) recall(h *handover) error {
+	if h == nil {
+		p.remember()
+		return nil
+	}
+	if err := p.receive(h); err != nil {
+		return err
+	}
+	return p.rememberHanded(h)
+}
+
+// makeChildren lists the components, none of which has a process yet.
+func (p *parent) makeChildren() {
 	ids := []privsep.ID{{Role: privsep.RoleRouter}, {Role: privsep.RoleDispatcher}}
 	for i := range p.cms {
 		ids = append(ids, privsep.ID{Role: privsep.RoleCM, Index: i})
 	}
 	for i, id := range ids {
-		c := &child{id: id, token: tokenChild + 2*uint64(i)}
-		p.children = append(p.children, c)
+		r := p.past.record(id)
+		p.children = append(p.children, &child{id: id, token: tokenChild + 2*uint64(i),
+			generation: r.Generation, restarts: r.Restarts, everRan: r.Generation > 0})
+	}
+}
+
+// startAll starts every role that is not there and waits until all are ready. One that does not
+// get ready is the start's error.
+func (p *parent) startAll() error {
+	for _, c := range p.children {
+		if c.state == running {
+			continue
+		}
 		if err := p.start(c); err != nil {
-			return fmt.Errorf("start %v: %w", id, err)
+			return fmt.Errorf("start %v: %w", c.id, err)
 		}
 	}
-	p.writeRegistry()
 	for _, what := range p.unknown {
 		p.warn("this kernel does not give the parent " + what + ": a sender is known by pid and uid")
 		p.log.Warn().Msg(p.warnings[len(p.warnings)-1])
@@ -285,7 +334,11 @@ func (p *parent) cleanUp() {
 	if p.control != nil {
 		p.control.close()
 	}
-	if p.dir != nil {
+	switch {
+	case p.dir == nil:
+	case p.spares():
+		p.dir.lock.Close() // the next parent needs what is there
+	default:
 		p.dir.close()
 	}
 }
@@ -318,7 +371,7 @@ func (p *parent) hasDigest() {
 		return
 	}
 	for _, c := range p.children {
-		if c.proc != nil {
+		if c.proc != nil && !c.adopted {
 			c.proc.Record.SHA256 = d.sum
 		}
 	}

@@ -36,6 +36,19 @@ func (p *parent) newDispatcherKey(channel privsep.Key) {
 	p.dispatcherKeys = append(kept, dispatcherKey{key: tickets.HandoffKey(channel.Derive(tickets.HandoffPurpose))})
 }
 
+// adoptDispatcherKey takes the word of a dispatcher whose tickets are under way.
+// What one before it, of which nothing is known, has handed over gets no
+// signature any more, and is no offence.
+func (p *parent) adoptDispatcherKey(key privsep.Key) {
+	p.dispatcherKeys = append(p.dispatcherKeys, dispatcherKey{key: tickets.HandoffKey(key)})
+}
+
+// isForgotten tells that a ticket may be of a dispatcher that died before this
+// process began.
+func (p *parent) isForgotten(s *privsep.Sign) bool {
+	return p.past != nil && s.Issued < p.began
+}
+
 // usedTickets remembers the connections for which the key has been used, for as
 // long as their tickets would be good: two halves, of which the older is
 // forgotten whenever the younger is a ticket's life old.
@@ -99,6 +112,10 @@ func (p *parent) maySign(c *child, s *privsep.Sign, now time.Time) string {
 		return "purpose"
 	case !p.hasScheme(s):
 		return "scheme"
+	case p.isForgotten(s) && !p.genuine(c, s):
+		return late
+	case p.isUnknown(s.Listener):
+		return late
 	case !p.isTLS(s.Listener) || !p.genuine(c, s) || s.Issued > privsep.Uptime():
 		return "ticket"
 	case p.isLate(s):
@@ -118,6 +135,11 @@ func (p *parent) hasScheme(s *privsep.Sign) bool {
 
 func (p *parent) isTLS(listener uint16) bool {
 	return int(listener) < len(p.networks) && p.networks[listener] == privsep.NetTLS
+}
+
+// isUnknown tells of a listener that was removed before this process began.
+func (p *parent) isUnknown(listener uint16) bool {
+	return int(listener) < len(p.networks) && p.networks[listener] == privsep.NetNone
 }
 
 // genuine tells whether a dispatcher of ours handed this connection to this very

@@ -59,6 +59,7 @@ type Process struct {
 	UID           int       `json:"uid"`
 	Started       time.Time `json:"started"`
 	Restarts      int       `json:"restarts"`
+	Adopted       bool      `json:"adopted"` // an earlier parent started it
 	State         string    `json:"state"`
 	Connections   uint64    `json:"connections"`
 	Subscriptions uint64    `json:"subscriptions"`

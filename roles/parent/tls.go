@@ -2,6 +2,7 @@ package parent
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -22,6 +23,7 @@ type credential struct {
 	chain       []byte // PEM
 	authorities []byte // PEM, of the clients; nil: they are not asked
 	leaf        *x509.Certificate
+	settings    privsep.TLSSettings // that it is used with
 	key         *custody.Key
 	until       time.Time // an earlier one signs what is under way; zero: the present one
 }
@@ -34,7 +36,8 @@ func loadCredential(cfg *Config) (*credential, error) {
 	if err != nil {
 		return nil, &ConfigError{Key: "tls.cert", Text: err.Error()}
 	}
-	c := &credential{chain: chain, leaf: certs[0]}
+	c := &credential{chain: chain, leaf: certs[0], settings: tlsSettings(cfg)}
+	c.settings.SignRate, c.settings.HandshakeFirst = 0, false // not the certificate's affair
 	if t.ClientAuth != "none" {
 		if c.authorities, _, err = readCertificates(t.ClientCA); err != nil {
 			return nil, &ConfigError{Key: "tls.client_ca", Text: err.Error()}
@@ -109,7 +112,8 @@ func (p *parent) openCredential() error {
 	if err != nil {
 		return err
 	}
-	c.number, p.credNumber = 1, 1
+	c.number = p.past.number(c)
+	p.credNumber = c.number
 	p.credentials = []*credential{c}
 	p.warnOf(c)
 	return nil
@@ -127,6 +131,11 @@ func develop(cfg *Config) error {
 	}
 	cfg.TLS.Cert, cfg.TLS.Key, cfg.TLS.UnlockFile = cert, key, unlock
 	return nil
+}
+
+// digest tells one certificate, and what else a cm makes of it, from another.
+func (c *credential) digest() [32]byte {
+	return sha256.Sum256(fmt.Appendf(nil, "%q %q %+v", c.chain, c.authorities, c.settings))
 }
 
 // warnOf says what is weak about a credential.

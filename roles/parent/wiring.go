@@ -15,11 +15,14 @@ type segment struct {
 	size  int
 	rw    *os.File
 	ro    *os.File
+	id    privsep.FileID
 }
 
 func (p *parent) newSegment(kind privsep.SegmentKind, index, size int) error {
-	id := kind.String()
-	rw, err := store.Create("gatehouse-"+id, size)
+	rw, err := p.past.segment(kind, index, size)
+	if rw == nil && err == nil {
+		rw, err = store.Create("gatehouse-"+kind.String(), size)
+	}
 	if err != nil {
 		return err
 	}
@@ -28,8 +31,9 @@ func (p *parent) newSegment(kind privsep.SegmentKind, index, size int) error {
 		rw.Close()
 		return err
 	}
-	p.segments = append(p.segments, &segment{kind, index, size, rw, ro})
-	return nil
+	id, err := privsep.Stat(int(rw.Fd()))
+	p.segments = append(p.segments, &segment{kind, index, size, rw, ro, id})
+	return err
 }
 
 // makeSegments makes all shared memory: it lives as long as the parent, so that
@@ -39,6 +43,9 @@ func (p *parent) makeSegments() error {
 	n, rows := p.cms, p.cfg.Limits.MaxConnections
 	slots := store.Slots(p.settings.Arena)
 	if err := p.newSegment(privsep.SegConnTable, 0, store.ConnTableSize(rows)); err != nil {
+		return err
+	}
+	if err := p.newSegment(privsep.SegState, 0, store.StateSize(p.settings.Journal)); err != nil {
 		return err
 	}
 	sizes := []struct {
@@ -71,16 +78,7 @@ func (p *parent) handOut(c *child) error {
 		return err
 	}
 	for _, s := range p.segments {
-		reads, writes := privsep.Access(c.id, s.kind, s.index)
-		if !reads {
-			continue
-		}
-		f := s.ro
-		if writes {
-			f = s.rw
-		}
-		m := privsep.Segment{Kind: s.kind, Index: s.index, Size: uint64(s.size), Writable: writes}
-		if err := c.ch.Send(privsep.KindSegment, m.Append(nil), int(f.Fd())); err != nil {
+		if err := p.handOutSegment(c, s); err != nil {
 			return err
 		}
 	}
@@ -95,6 +93,27 @@ func (p *parent) handOut(c *child) error {
 		}
 	}
 	return c.ch.Send(privsep.KindSetupEnd, nil)
+}
+
+func (p *parent) handOutSegment(c *child, s *segment) error {
+	reads, writes := privsep.Access(c.id, s.kind, s.index)
+	f := s.ro
+	switch {
+	case writes:
+		f = s.rw
+	case !reads && !privsep.Keeps(c.id, s.kind, s.index):
+		return nil
+	}
+	fd := int(f.Fd())
+	if !reads {
+		var err error
+		if fd, err = privsep.Keepsake(f); err != nil {
+			return err
+		}
+		defer privsep.CloseFD(fd)
+	}
+	m := privsep.Segment{Kind: s.kind, Index: s.index, Size: uint64(s.size), Writable: writes}
+	return c.ch.Send(privsep.KindSegment, m.Append(nil), fd)
 }
 
 // connect gives a child that has just become ready its ways to those peers that
@@ -141,7 +160,8 @@ func (p *parent) joinPeers(a, b *child) {
 }
 
 // joinBells makes the doorbell between the router and a cm, of which fresh is a
-// new process.
+// new process. The cm has its end first: should this process die here, the
+// router must not take a cm for dead that is only not yet heard.
 func (p *parent) joinBells(router, cm, fresh *child) {
 	fr, fc, err := privsep.Doorbell()
 	if err != nil {
@@ -150,8 +170,8 @@ func (p *parent) joinBells(router, cm, fresh *child) {
 	}
 	toRouter := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == cm, Generation: cm.generation}
 	toCM := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == router, Generation: cm.generation}
-	p.send(router, privsep.KindDoorbell, toRouter.Append(nil), fr)
 	p.send(cm, privsep.KindDoorbell, toCM.Append(nil), fc)
+	p.send(router, privsep.KindDoorbell, toRouter.Append(nil), fr)
 	privsep.CloseFD(fr)
 	privsep.CloseFD(fc)
 }

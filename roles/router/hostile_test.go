@@ -16,11 +16,16 @@ type segment []byte
 
 func (g *rig) segment(cm int, kind privsep.SegmentKind) segment {
 	g.t.Helper()
-	child, parent, err := g.mem.Child(privsep.ID{Role: privsep.RoleCM, Index: cm})
+	return g.segmentOf(privsep.ID{Role: privsep.RoleCM, Index: cm}, kind, cm)
+}
+
+func (g *rig) segmentOf(id privsep.ID, kind privsep.SegmentKind, index int) segment {
+	g.t.Helper()
+	child, parent, err := g.mem.Child(id)
 	g.check(err)
 	defer parent.Close()
 	defer child.Parent.Close()
-	b, err := privsep.TakeSegment(child.Setup, kind, cm, func(fd, size int, writable bool) ([]byte, error) {
+	b, err := privsep.TakeSegment(child.Setup, kind, index, func(fd, size int, writable bool) ([]byte, error) {
 		return syscall.Mmap(fd, 0, size, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
 	})
 	g.check(err)
@@ -32,7 +37,13 @@ func (g *rig) segment(cm int, kind privsep.SegmentKind) segment {
 	return b
 }
 
-// set writes the word of an index: a tail or a head.
+// routerSegment is one of the router's, mapped as it has it.
+func (g *rig) routerSegment(kind privsep.SegmentKind, index int) segment {
+	g.t.Helper()
+	return g.segmentOf(privsep.ID{Role: privsep.RoleRouter}, kind, index)
+}
+
+// set writes the word of an index: a tail or a head, or of the redo entries' number.
 func (w segment) set(v uint64) { binary.LittleEndian.PutUint64(w[128:], v) }
 
 // wantFault reads the parent's end up to a CM_FAULT.
@@ -51,7 +62,7 @@ func (g *rig) wantFault(cm int, generation uint64) {
 // replace puts a new process in the place of a cm's.
 func (g *rig) replace(cm int) {
 	g.t.Helper()
-	g.r.gone = append(g.r.gone, privsep.CMGone{CM: cm, Generation: 1})
+	g.r.ended = append(g.r.ended, privsep.CMGone{CM: cm, Generation: 1})
 	g.check(g.r.between())
 	e, err := g.mem.CMEnds(cm)
 	g.check(err)
@@ -206,48 +217,4 @@ func (g *rig) restart() {
 		l.process = 1
 	}
 	g.r.links[0].process = 0
-}
-
-// Records that a new router reads again: what was named was routed and is only
-// finished; what was not is routed; and nothing is named twice in two ways.
-func TestReadAgain(t *testing.T) {
-	for _, published := range []bool{true, false} {
-		g := newRig(t, nil)
-		g.start(t)
-		from, to := g.open(0, 1, 1, ""), g.open(1, 2, 2, "")
-		g.sub(1, to, "a", "", "1")
-		put := func(seq uint64, subject string) {
-			g.put(0, &store.RecPub{Conn: from, Seq: seq, HeaderLen: -1, Subject: []byte(subject)})
-		}
-		put(1, "a")
-		put(2, "nobody")
-		g.cms[0].Out.Publish()
-		g.r.drain(g.r.links[0])
-		if published {
-			g.r.links[1].out.Publish()
-		}
-		put(3, "a") // lies in the ring, but the router has died
-		g.cms[0].Out.Publish()
-		g.restart()
-		g.r.links[0].process = 1
-		put(4, "a")
-		g.route()
-		for seq, want := range []uint64{1: 0b10, 2: 0, 3: 0, 4: 0} {
-			if last, cms := g.r.links[0].named.Get(uint64(seq)); last != uint64(seq) || cms != want {
-				t.Errorf("body %d, %d: named to %b, want %b", seq, last, cms, want)
-			}
-		}
-		got := g.take(1)
-		if n := 1 + map[bool]int{true: 1}[published]; len(got) != n {
-			t.Fatalf("%d instructions, want %d", len(got), n)
-		}
-		if last := got[len(got)-1].(*store.InsDeliver); last.Seq != 1 || len(last.Recipients) > 0 {
-			t.Fatalf("%+v", last)
-		}
-		put(4, "a") // again, and not from before
-		g.route()
-		if !g.r.links[0].broken {
-			t.Error("a number twice from one process")
-		}
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"slices"
 	"time"
 
 	"gatehouse/privsep"
@@ -21,8 +20,9 @@ type link struct {
 	in         *store.Consumer
 	out        *store.Producer
 	named      *store.Named // of the cm's arena
-	seq        uint64       // number of the last body in it
-	before     uint64       // up to this position of in an earlier router may have routed
+	seq        uint64       // number of the last body in it that was routed
+	final      uint64       // up to which its bodies are named for good
+	lost       bool         // seq is not known: the next number will do
 	bell       int          // doorbell fd, -1 before it is known
 	wakes      int          // edges seen on bell since it was last read
 	due        bool         // bell, for what was published
@@ -54,56 +54,9 @@ func (l *link) session(c store.Conn) *session {
 // not broken the rules.
 func (l *link) heard() bool { return l.process != 0 && !l.broken }
 
-// room returns n bytes of the ring to l, waiting while it is full. For a cm that
-// has gone they are of no ring, and Commit ignores them.
-func (r *router) room(l *link, n int) []byte {
-	b := l.out.Reserve(n)
-	if b != nil {
-		return b
-	}
-	return r.waitRoom(l, n)
-}
-
-// waitRoom waits until the cm has drained enough. That ends, since a cm drains
-// its incoming ring at all times; if not, the parent is told every
-// stall_timeout and ends it.
-func (r *router) waitRoom(l *link, n int) []byte {
-	report := time.Now().Add(r.cfg.StallTimeout)
-	for first := true; ; first = false {
-		if l.broken || r.left(l) {
-			r.nowhere = slices.Grow(r.nowhere[:0], n)
-			return r.nowhere[:n]
-		}
-		if first {
-			r.publishAll()
-		}
-		if b := l.out.Reserve(n); b != nil {
-			return b
-		}
-		if l.out.WantSpace(n) {
-			continue
-		}
-		if err := l.out.Err(); err != nil {
-			r.refuse(l, "ring refused", err)
-			continue
-		}
-		ready, err := r.poll.Wait(max(time.Until(report), 0))
-		if err == nil {
-			err = r.events(ready)
-		}
-		if err != nil {
-			r.exit(err)
-		}
-		if !time.Now().Before(report) {
-			r.fault(l, privsep.FaultStalled)
-			report = time.Now().Add(r.cfg.StallTimeout)
-		}
-	}
-}
-
 // left tells whether the parent has said that the cm's process has ended.
 func (r *router) left(l *link) bool {
-	for _, g := range r.gone {
+	for _, g := range r.ended {
 		if g.CM == l.index {
 			return true
 		}
@@ -132,12 +85,14 @@ func (r *router) over(g privsep.CMGone) {
 	for r.drain(l) {
 	}
 	r.endOf(l, math.MaxUint64)
+	r.tellLater()
+	r.commit() // before the word that lets the successor begin
 	l.out.Abandon()
 	for _, of := range r.links {
 		of.named.Drop(g.CM)
 	}
 	l.in.Close(g.Generation)
-	l.process, l.broken, l.before = 0, false, 0
+	l.process, l.broken = 0, false
 }
 
 // exit ends the role from within a batch: without its parent or its poller
@@ -148,33 +103,6 @@ func (r *router) exit(err error) {
 		os.Exit(1)
 	}
 	os.Exit(0)
-}
-
-// publishAll makes the batch visible: tails of the outgoing rings, then heads of
-// the incoming ones, then the doorbells of those who wait.
-func (r *router) publishAll() {
-	for _, l := range r.links {
-		l.due = l.out.Publish()
-	}
-	for _, l := range r.links {
-		if r.release(l) || l.due {
-			r.ring(l)
-		}
-	}
-}
-
-// release leaves the record at hand in the ring: a successor needs it.
-func (r *router) release(l *link) bool {
-	if l == r.at {
-		return l.in.ReleaseDone()
-	}
-	return l.in.Release()
-}
-
-func (r *router) ring(l *link) {
-	if l.bell >= 0 {
-		privsep.Ring(l.bell)
-	}
 }
 
 // errLong is about a record that no cm makes out of a control line, and that

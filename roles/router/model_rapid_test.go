@@ -204,14 +204,15 @@ func TestRouterIsModel(t *testing.T) {
 // lose has the parent say that a cm's process has ended.
 func (m *model) lose(cm int, process uint64) {
 	m.g.t.Helper()
-	m.g.r.gone = append(m.g.r.gone, privsep.CMGone{CM: cm, Generation: process})
+	m.g.r.ended = append(m.g.r.ended, privsep.CMGone{CM: cm, Generation: process})
 	m.g.check(m.g.r.between())
-	m.g.r.publishAll()
+	m.g.r.commit()
 	for i := range m.got {
 		m.got[i] = m.g.take(i)
 	}
 	m.lost = cm
 	m.endAll(cm, process)
+	m.wantResumes()
 	m.settled()
 }
 

@@ -22,7 +22,8 @@ type model struct {
 	process  []uint64 // by cm: generation
 	live     []*modelSub
 	routed   uint64
-	lost     int // a cm that has gone and is told nothing
+	lost     int             // a cm that has gone and is told nothing
+	relieved []*modelSession // by the record at hand, to be told after it
 }
 
 type modelSession struct {
@@ -80,6 +81,21 @@ func (m *model) apply(cm int, rec store.Record) {
 	default:
 		m.g.t.Fatalf("no such record: %T", rec)
 	}
+	m.wantResumes()
+}
+
+// wantResumes takes a RESUME for each sender that waits no more and is still there.
+func (m *model) wantResumes() {
+	m.g.t.Helper()
+	for _, s := range m.relieved {
+		if s.ended || s.cm == m.lost {
+			continue
+		}
+		if h, ok := m.next(s.cm).(*store.InsResume); !ok || h.Conn != s.conn {
+			m.g.t.Fatalf("cm/%d: %+v, want RESUME of %v", s.cm, h, s.conn)
+		}
+	}
+	m.relieved = nil
 }
 
 // with does something for a session, and nothing for one that is no more.
@@ -390,10 +406,8 @@ func (m *model) hold(s *modelSession, matched []*modelSub) {
 func (m *model) relieve(reader *modelSession) {
 	reader.slow = false
 	for _, s := range reader.holds {
-		if s.heldBy--; s.heldBy == 0 && !s.ended && s.cm != m.lost {
-			if h, ok := m.next(s.cm).(*store.InsResume); !ok || h.Conn != s.conn {
-				m.g.t.Fatalf("cm/%d: %+v, want RESUME of %v", s.cm, h, s.conn)
-			}
+		if s.heldBy--; s.heldBy == 0 {
+			m.relieved = append(m.relieved, s)
 		}
 	}
 	reader.holds = nil

@@ -11,54 +11,48 @@ import (
 // more than that goes out as several, of which only the last is reported.
 const pieceLimit = 16 << 10
 
-// publish routes one message.
+// publish routes one message. Until spread it changes nothing: what it says and
+// notes comes after it, when there is room for all of that.
 func (r *router) publish(l *link, rec []byte) error {
 	p := &r.pub
-	if err := p.Parse(rec); err != nil {
-		return err
-	}
-	if r.tooLong(len(p.Subject) + len(p.Reply)) {
-		return errLong
-	}
-	if routed, err := r.number(l, p); routed || err != nil {
+	if err := r.parsePub(l, p, rec); err != nil {
 		return err
 	}
 	s := l.session(p.Conn)
 	if s == nil {
-		l.named.Set(p.Seq, 0)
+		l.name(p.Seq, 0)
 		return nil
 	}
 	if string(s.lastSubject) != string(p.Subject) && !isText(p.Subject) || !isText(p.Reply) {
 		return errText
 	}
-	if !r.mayPublish(s, p) {
-		l.named.Set(p.Seq, 0)
+	if !mayPublish(p) {
+		r.refusePub(s, p)
+		l.name(p.Seq, 0)
 		return nil
-	}
-	r.messages++
-	if s.verbose {
-		r.send(s, okBytes, 0)
 	}
 	m := r.matchFor(s, p.Subject)
 	n := 0
 	switch {
 	case m.simple && len(m.blocks) == 1 && len(m.groups) == 0:
-		n = r.deliverBlock(l, p, m)
+		n = r.deliverBlock(l, s, p, m)
 	case !m.none():
 		if n = r.collect(s, m); n > 0 {
-			r.deliver(l, p)
+			r.deliver(l, s, p)
 		}
 	}
+	r.messages++
 	if n == 0 {
-		l.named.Set(p.Seq, 0)
+		r.answerPub(s, p)
+		l.name(p.Seq, 0)
 		if len(p.Reply) > 0 && s.noResponders {
 			r.noResponders(s, p)
 		}
 		return nil
 	}
 	r.delivered += uint64(n)
-	if r.spent {
-		r.dropSpent()
+	if len(r.limited) > 0 {
+		r.countLimited()
 	}
 	if r.congested > 0 {
 		r.holdFor(s, m)
@@ -72,30 +66,28 @@ var (
 	errText   = fmt.Errorf("subject or reply with white space: %w", store.ErrRecord)
 )
 
-// number checks what a cm says of a body. Bodies are numbered one after the
-// other. One that was named before was routed, by a router before this one: its
-// instructions may or may not have got into the rings, so those it was named to
-// are told again to finish with it, and nothing else.
-func (r *router) number(l *link, p *store.RecPub) (routed bool, err error) {
+// parsePub reads what a cm says of a body and checks it. Bodies are numbered one
+// after the other.
+func (r *router) parsePub(l *link, p *store.RecPub, rec []byte) error {
+	if err := p.Parse(rec); err != nil {
+		return err
+	}
+	if len(p.Subject)+len(p.Reply) > r.cfg.MaxControlLine {
+		return errLong
+	}
 	if uint64(p.Off)+uint64(p.Len) > uint64(r.cfg.Arena) || r.tooBig(p.Len) {
-		return false, errBody
+		return errBody
 	}
-	if p.Seq == l.seq+1 {
-		l.seq = p.Seq
-		return false, nil
+	if p.Seq != l.seq+1 && !l.lost {
+		return errNumber
 	}
-	if p.Seq > l.seq || l.in.Position() > l.before {
-		return false, errNumber
-	}
-	if last, cms := l.named.Get(p.Seq); last == p.Seq {
-		for i, to := range r.links {
-			if cms>>i&1 == 1 {
-				ins := store.InsDeliver{Handle: handle(l, p), HeaderLen: -1}
-				to.out.Commit(ins.Put(r.room(to, ins.Size())))
-			}
-		}
-	}
-	return true, nil
+	return nil
+}
+
+// name says for good, with the next commit, which cms are to finish with a body.
+func (l *link) name(seq, cms uint64) {
+	l.seq, l.lost = seq, false
+	l.named.Set(seq, cms)
 }
 
 // isText tells whether b can stand in a line to a client as one argument.
@@ -108,21 +100,33 @@ func isText(b []byte) bool {
 	return true
 }
 
-// mayPublish answers for the subjects that are not for clients, and in pedantic
-// sessions for malformed ones (which are delivered all the same).
-func (r *router) mayPublish(s *session, p *store.RecPub) bool {
+// mayPublish tells whether subject and reply are for clients.
+func mayPublish(p *store.RecPub) bool {
+	return !wire.ReservedPublish(p.Subject) && !(len(p.Reply) > 0 && wire.ReservedReply(p.Reply))
+}
+
+// refusePub says why a message goes nowhere.
+func (r *router) refusePub(s *session, p *store.RecPub) {
+	r.pedantry(s, p)
+	if wire.ReservedPublish(p.Subject) {
+		r.sendErr(s, wire.CodePubPermission, p.Subject)
+		return
+	}
+	r.sendErr(s, wire.CodeReplyPermission, p.Reply)
+}
+
+// answerPub says to the sender what it hears of any message.
+func (r *router) answerPub(s *session, p *store.RecPub) {
+	r.pedantry(s, p)
+	r.ok(s)
+}
+
+// pedantry is for malformed subjects, of which pedantic sessions hear; the
+// messages are delivered all the same.
+func (r *router) pedantry(s *session, p *store.RecPub) {
 	if s.pedantic && (!wire.ValidSubject(p.Subject) || !wire.IsLiteral(p.Subject)) {
 		r.sendErr(s, wire.CodeInvalidPubSubject)
 	}
-	if wire.ReservedPublish(p.Subject) {
-		r.sendErr(s, wire.CodePubPermission, p.Subject)
-		return false
-	}
-	if len(p.Reply) > 0 && wire.ReservedReply(p.Reply) {
-		r.sendErr(s, wire.CodeReplyPermission, p.Reply)
-		return false
-	}
-	return true
 }
 
 // matchFor looks at the session's last match first: publishers repeat themselves.
@@ -157,28 +161,27 @@ func (r *router) collect(s *session, m *match) int {
 	} else {
 		for _, t := range m.plain {
 			if t.ses != s || s.echo {
-				r.add(t)
+				r.address(t)
 				n++
 			}
 		}
 	}
 	for i := range m.groups {
 		if t := r.pick(s, m.groups[i].members); t != nil {
-			r.add(t)
+			r.address(t)
 			n++
 		}
 	}
 	return n
 }
 
-func (r *router) add(t *sub) {
+func (r *router) address(t *sub) {
 	l := t.ses.cm
 	l.to = store.AppendRecipient(l.to, t.ses.slot, t.ses.gen, t.sid)
 	l.toN++
 	t.delivered++
-	if t.max > 0 && t.delivered >= t.max {
-		r.spent = true
-		r.spentSubs = append(r.spentSubs, t)
+	if t.max > 0 {
+		r.limited = append(r.limited, t)
 	}
 }
 
@@ -211,36 +214,53 @@ func (r *router) pick(s *session, members []*sub) *sub {
 
 // deliver writes the instructions for the collected recipients. Their cms are
 // named before one of them can see its instruction.
-func (r *router) deliver(from *link, p *store.RecPub) {
+func (r *router) deliver(from *link, s *session, p *store.RecPub) {
 	cms := uint64(0)
 	for i, l := range r.links {
 		if l.toN > 0 {
 			cms |= 1 << i
 		}
 	}
-	from.named.Set(p.Seq, cms)
+	fit := r.spread(from, p)
+	r.answerPub(s, p)
+	from.name(p.Seq, cms)
 	ins := &r.ins
 	*ins = store.InsDeliver{Handle: handle(from, p), HeaderLen: p.HeaderLen, Subject: p.Subject, Reply: p.Reply}
 	for _, l := range r.links {
 		if l.toN == 0 {
 			continue
 		}
-		r.instruct(l, ins, l.to)
+		if fit {
+			r.instruct(l, ins, l.to)
+		} else {
+			r.plan(l, ins, l.to)
+		}
 		l.to, l.toN = l.to[:0], 0
 	}
 }
 
 // deliverBlock is deliver for the commonest case: plain subscriptions on one cm,
 // already encoded.
-func (r *router) deliverBlock(from *link, p *store.RecPub, m *match) int {
+func (r *router) deliverBlock(from *link, s *session, p *store.RecPub, m *match) int {
+	b := &m.blocks[0]
+	l := r.links[b.cm]
+	if n := r.span(from, l, p, len(b.recipients)); n > r.size.half {
+		n := r.collect(s, m)
+		r.deliver(from, s, p)
+		return n
+	} else if !l.out.Fits(n, r.size.most) {
+		r.await(l, n)
+	}
+	if s.verbose || s.pedantic {
+		r.answerPub(s, p)
+	}
 	for _, t := range m.plain {
 		t.delivered++
 	}
-	b := &m.blocks[0]
-	from.named.Set(p.Seq, 1<<b.cm)
+	from.name(p.Seq, 1<<b.cm)
 	ins := &r.ins
 	ins.Handle, ins.HeaderLen, ins.Subject, ins.Reply = handle(from, p), p.HeaderLen, p.Subject, p.Reply
-	r.instruct(r.links[b.cm], ins, b.recipients)
+	r.instruct(l, ins, b.recipients)
 	return b.n
 }
 
@@ -250,13 +270,22 @@ func handle(l *link, p *store.RecPub) store.Handle {
 
 func (r *router) instruct(l *link, ins *store.InsDeliver, to []byte) {
 	for len(to) > pieceLimit {
-		n := piece(to)
-		ins.Flags, ins.Recipients = store.DeliverMore, to[:n]
+		to = cutPiece(ins, to)
 		l.out.Commit(ins.Put(r.room(l, ins.Size())))
-		to = to[n:]
 	}
 	ins.Flags, ins.Recipients = 0, to
 	l.out.Commit(ins.Put(r.room(l, ins.Size())))
+}
+
+// cutPiece puts the first piece of a list into an instruction and returns the rest.
+func cutPiece(ins *store.InsDeliver, to []byte) []byte {
+	if len(to) <= pieceLimit {
+		ins.Flags, ins.Recipients = 0, to
+		return nil
+	}
+	n := piece(to)
+	ins.Flags, ins.Recipients = store.DeliverMore, to[:n]
+	return to[n:]
 }
 
 // piece returns the length of the leading recipients that pieceLimit holds, at
@@ -285,61 +314,19 @@ func (r *router) noResponders(s *session, p *store.RecPub) {
 			// Clients count it towards UNSUB's max, so it counts here too:
 			// otherwise the subscription would stay behind.
 			t.delivered++
-			if t.max > 0 && t.delivered >= t.max {
-				r.unsubscribe(t)
+			if t.max > 0 {
+				r.counted(t)
 			}
 			return
 		}
 	}
 }
 
-func (r *router) dropSpent() {
-	for i, t := range r.spentSubs {
-		r.unsubscribe(t)
-		r.spentSubs[i] = nil
+// countLimited is for those who got the message and have a limit.
+func (r *router) countLimited() {
+	for i, t := range r.limited {
+		r.counted(t)
+		r.limited[i] = nil
 	}
-	r.spentSubs, r.spent = r.spentSubs[:0], false
-}
-
-// holdFor stops reading from a sender that feeds a reader which is behind but
-// still reading; the reader's relief or end lets it go on.
-func (r *router) holdFor(s *session, m *match) {
-	for _, t := range m.plain {
-		r.holdOne(s, t.ses)
-	}
-	for i := range m.groups {
-		for _, t := range m.groups[i].members {
-			r.holdOne(s, t.ses)
-		}
-	}
-}
-
-func (r *router) holdOne(s, reader *session) {
-	if !reader.congested || s == reader {
-		return
-	}
-	for _, h := range reader.holds {
-		if h == s {
-			return
-		}
-	}
-	reader.holds = append(reader.holds, s)
-	if s.heldBy++; s.heldBy == 1 {
-		r.tell(s, &store.InsHold{Conn: s.conn()})
-	}
-}
-
-func (r *router) relieve(reader *session) {
-	if !reader.congested {
-		return
-	}
-	reader.congested = false
-	r.congested--
-	for i, s := range reader.holds {
-		reader.holds[i] = nil
-		if s.heldBy--; s.heldBy == 0 && !s.ended {
-			r.tell(s, &store.InsResume{Conn: s.conn()})
-		}
-	}
-	reader.holds = nil
+	r.limited = r.limited[:0]
 }

@@ -18,6 +18,9 @@ type rig struct {
 	cms    []standin.Ends
 	r      *router
 	parent *privsep.Channel // the parent's end
+
+	routers []store.InsNewRouter // that have announced themselves
+	taken   bool                 // the router has taken over
 }
 
 type fataler interface {
@@ -63,7 +66,7 @@ func (g *rig) start(t fataler) {
 	g.r = &router{
 		cfg: old.cfg, parent: old.parent, log: old.log, poll: old.poll, links: old.links,
 		index: newIndex(), greeting: old.greeting, names: make(map[string]string),
-		refused: make(map[wire.Code]uint64), rnd: 1,
+		refused: make(map[wire.Code]uint64), rnd: 1, state: old.state, size: old.size, redo: old.redo,
 	}
 	for i, l := range g.r.links {
 		clear(l.sessions)
@@ -77,6 +80,7 @@ func (g *rig) start(t fataler) {
 		}
 		g.take(i) // what the test before has not taken
 	}
+	g.r.compact()
 }
 
 func (g *rig) first() {
@@ -88,6 +92,8 @@ func (g *rig) first() {
 	child.Parent.SetPhase(privsep.PhaseRun)
 	g.r, err = newRouter(child.Setup, child.Parent)
 	g.check(err)
+	g.r.takeOver()
+	g.taken = true
 }
 
 // put commits a record of a cm.
@@ -109,10 +115,11 @@ func (g *rig) route() {
 			busy = g.r.drain(l) || busy
 		}
 	}
-	g.r.publishAll()
+	g.r.commit()
 }
 
-// take gives the instructions that a cm has got since the last time.
+// take gives the instructions that a cm has got since the last time, but for the
+// announcements of new routers.
 func (g *rig) take(cm int) (got []store.Record) {
 	g.t.Helper()
 	for {
@@ -124,6 +131,10 @@ func (g *rig) take(cm int) (got []store.Record) {
 		}
 		r := store.NewRecord(store.Kind(b))
 		g.check(r.Parse(append([]byte(nil), b...)))
+		if n, ok := r.(*store.InsNewRouter); ok {
+			g.routers = append(g.routers, *n)
+			continue
+		}
 		got = append(got, r)
 	}
 }

@@ -22,6 +22,16 @@ type router struct {
 	links  []*link
 	at     *link // whose record is being routed
 
+	// What outlives the process, and what of it was committed last.
+	state  *store.State
+	redo   store.Entry
+	size   sizes
+	live   footprints
+	done   uint64 // of the plan that is in the rings
+	turnAt uint64 // length of the journal at which it is compacted
+	hoards bool   // memory could not be given back
+	entry  entry
+
 	index    *index
 	scratch  match
 	greeting greetings
@@ -29,27 +39,31 @@ type router struct {
 	rnd      uint64
 
 	// Scratch space of the message path.
-	pub       store.RecPub
-	recSub    store.RecSub
-	recUnsub  store.RecUnsub
-	ins       store.InsDeliver
-	buf       []byte
-	nowhere   []byte // for instructions to a cm that has gone
-	spent     bool
-	spentSubs []*sub
+	pub      store.RecPub
+	recSub   store.RecSub
+	recUnsub store.RecUnsub
+	ins      store.InsDeliver
+	buf      []byte
+	nowhere  []byte // for instructions to a cm that has gone
+	planned  []byte
+	limited  []*sub // that the message at hand goes to
+	later    []notice
 
-	congested int
-	refused   map[wire.Code]uint64
+	congested  int
+	complained time.Time
+	refused    map[wire.Code]uint64
 
 	delivered, messages uint64
 
 	notes int // arenas with a note
 
 	// What the parent said, acted on between batches.
-	gone     []privsep.CMGone
+	ended    []privsep.CMGone
 	stopping bool
 	told     bool // that the broker stops
 	news     bool // INFO has changed, which some clients are told
+	walls    privsep.Sandbox
+	until    time.Time // when an orphan finishes, zero: there is a parent
 	msg      privsep.Message
 }
 
@@ -76,18 +90,19 @@ const (
 
 // run is the router's life: batches while there is work, sleep when there is none.
 func (r *router) run() error {
+	r.takeOver()
 	for round := 0; ; round++ {
 		busy := false
 		for _, l := range r.links {
 			busy = r.drain(l) || busy
 		}
-		r.publishAll()
+		r.commit()
 		if busy && round%16 != 0 {
 			continue
 		}
 		timeout := time.Duration(0)
 		if !busy && !r.noted() && r.sleep() {
-			timeout = r.pause()
+			timeout = r.patience(r.pause())
 		}
 		ready, err := r.poll.Wait(timeout)
 		if err != nil {
@@ -102,16 +117,18 @@ func (r *router) run() error {
 		if err := r.between(); err != nil {
 			return err
 		}
+		if r.bereft() {
+			return nil
+		}
 		if r.notes > 0 {
 			r.look(time.Now())
 		}
 	}
 }
 
-// drain routes up to batchLimit records of one cm and tells whether there were any.
+// drain routes up to batchLimit records of one cm and tells whether there were
+// any. A record that is refused stays in the ring.
 func (r *router) drain(l *link) bool {
-	r.at = l
-	defer r.none()
 	for n := 0; n < batchLimit; n++ {
 		if !l.heard() {
 			return false
@@ -121,23 +138,37 @@ func (r *router) drain(l *link) bool {
 			return n > 0
 		}
 		if err == nil {
-			err = r.record(l, rec)
+			if err = r.record(l, rec); err != nil {
+				l.in.Back()
+			}
 		}
 		if err != nil {
 			r.refuse(l, "record refused", err)
+		}
+		if len(r.later) > 0 || r.state.Journal.Tail() > r.turnAt {
+			r.after()
 		}
 	}
 	return true
 }
 
-func (r *router) none() { r.at = nil }
-
+// record routes one record, when there is room for the answers to it.
 func (r *router) record(l *link, rec []byte) error {
 	kind := store.Kind(rec)
 	if int(kind) >= len(handlers) || handlers[kind] == nil {
 		return store.ErrCorrupt
 	}
-	return handlers[kind](r, l, rec)
+	hearing()
+	r.at = l
+	if !l.out.Fits(r.size.answers, r.size.most) {
+		r.await(l, r.size.answers)
+	}
+	err := handlers[kind](r, l, rec)
+	r.at = nil
+	if r.state.Journal.Planned() > 0 {
+		r.carryOut()
+	}
+	return err
 }
 
 // sleep announces to all cms that they must ring; false: one of them has work.
@@ -169,6 +200,13 @@ func (r *router) events(ready []privsep.Ready) error {
 				l.wakes = 0
 				privsep.DrainBell(l.bell)
 			}
+			if e.Hup && r.parent.Orphaned() {
+				r.hungUp(l)
+			}
+			continue
+		}
+		if r.parent.Orphaned() {
+			r.heardNew()
 			continue
 		}
 		if err := r.fromParent(); err != nil {
@@ -185,7 +223,7 @@ func (r *router) fromParent() error {
 		case err == privsep.ErrAgain:
 			return nil
 		case err == io.EOF:
-			return privsep.ErrOrphan
+			return r.lost()
 		case err != nil:
 			return err
 		}
@@ -205,7 +243,7 @@ func (r *router) handle(m *privsep.Message) error {
 			return err
 		}
 		if g.CM < len(r.links) {
-			r.gone = append(r.gone, g)
+			r.ended = append(r.ended, g)
 		}
 	case privsep.KindStatsGet:
 		return r.stats(m)
@@ -226,14 +264,14 @@ var errDone = errors.New("router: nothing left to do")
 
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
-func (r *router) noted() bool { return r.stopping || r.news || len(r.gone) > 0 }
+func (r *router) noted() bool { return r.stopping || r.news || len(r.ended) > 0 }
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
-	for _, g := range r.gone {
-		r.over(g)
+	for i := 0; i < len(r.ended); i++ { // more may come meanwhile
+		r.over(r.ended[i])
 	}
-	r.gone = r.gone[:0]
+	r.ended = r.ended[:0]
 	if r.news {
 		r.news = false
 		r.tellNews()
@@ -243,21 +281,17 @@ func (r *router) between() error {
 	}
 	r.stopping = false
 	r.lameDuck()
-	r.publishAll()
+	r.commit()
+	if r.parent.Orphaned() {
+		return nil
+	}
 	return r.parent.Send(privsep.KindDrained, nil)
 }
 
 // endOf ends the sessions of a cm's processes up to a generation.
 func (r *router) endOf(l *link, generation uint64) {
-	n := int64(0)
-	for _, s := range l.sessions {
-		if s != nil && s.generation <= generation {
-			r.end(s)
-			n++
-		}
-	}
-	if n > 0 {
-		r.log.Info("sessions ended with their cm", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Int(privsep.KeyN, n))
+	if n := r.gone(l, generation); n > 0 {
+		r.log.Info("sessions ended with their cm", privsep.Str(privsep.KeyPeer, peerName(l)), privsep.Int(privsep.KeyN, int64(n)))
 	}
 }
 
@@ -270,7 +304,7 @@ func (r *router) reset(l *link, rec []byte) error {
 	if c.Generation > 0 {
 		r.endOf(l, c.Generation-1)
 	}
-	l.generation = c.Generation
+	r.begun(l, c.Generation)
 	return nil
 }
 

@@ -53,29 +53,23 @@ func (r *router) open(l *link, rec []byte) error {
 	if old := l.sessions[o.Slot]; old != nil {
 		r.end(old)
 	}
-	challenge := tickets.Challenge()
-	s := &session{cm: l, uid: o.UID, slot: o.Slot, gen: o.Gen, generation: l.generation, challenge: challenge,
-		verbose: true, pedantic: true, echo: true, tls: o.TLS}
-	if !o.Unix {
-		s.client = netip.AddrFrom16(o.Addr).Unmap()
+	s := newSession(l, &o, tickets.Challenge())
+	if !r.begin(s) { // more than connections are allowed: the dispatcher keeps to that
+		r.send(s, nil, store.FlagClose)
+		return nil
 	}
-	l.sessions[o.Slot] = s
-	l.open++
 	r.buf = r.greeting.of(s).first.append(r.buf[:0], s)
 	r.send(s, r.buf, 0)
 	return nil
 }
 
-// end forgets a session: its subscriptions, and what others wait for from it.
-func (r *router) end(s *session) {
-	s.ended = true
-	for _, t := range s.subs {
-		r.index.remove(t)
+func newSession(l *link, o *store.RecOpen, challenge string) *session {
+	s := &session{cm: l, uid: o.UID, slot: o.Slot, gen: o.Gen, generation: l.generation, challenge: challenge,
+		verbose: true, pedantic: true, echo: true, tls: o.TLS}
+	if !o.Unix {
+		s.client = netip.AddrFrom16(o.Addr).Unmap()
 	}
-	s.subs = nil
-	r.relieve(s)
-	s.cm.sessions[s.slot] = nil
-	s.cm.open--
+	return s
 }
 
 func (r *router) closed(l *link, rec []byte) error {
@@ -108,12 +102,9 @@ func (r *router) connect(l *link, rec []byte) error {
 		r.fail(s, code)
 		return nil
 	}
-	for _, t := range s.subs {
-		r.index.remove(t)
-	}
-	s.subs, s.last = nil, nil
 	s.verbose, s.pedantic, s.echo = opts.Verbose, opts.Pedantic, opts.Echo
 	s.headers, s.noResponders, s.protocol1 = opts.Headers, opts.NoResponders, opts.Protocol == 1
+	r.anew(s)
 	r.ok(s)
 	return nil
 }
@@ -177,7 +168,7 @@ func (r *router) ping(l *link, rec []byte) error {
 	}
 	r.send(s, pongBytes, 0)
 	if s.protocol1 && !s.knowsInfo {
-		s.knowsInfo = true
+		r.informed(s)
 		r.buf = r.greeting.of(s).connected.append(r.buf[:0], s)
 		r.send(s, r.buf, 0)
 	}
@@ -189,14 +180,15 @@ func (r *router) subscribe(l *link, rec []byte) error {
 	if err := c.Parse(rec); err != nil {
 		return err
 	}
-	if r.tooLong(len(c.Subject) + len(c.Queue) + len(c.SID)) {
+	if len(c.Subject)+len(c.Queue)+len(c.SID) > r.cfg.MaxControlLine {
 		return errLong
 	}
 	s := l.session(c.Conn)
 	if s == nil {
 		return nil
 	}
-	if r.cfg.MaxSubscriptions > 0 && len(s.subs) >= r.cfg.MaxSubscriptions {
+	full := r.cfg.MaxSubscriptions > 0 && len(s.subs) >= r.cfg.MaxSubscriptions
+	if full || !r.hasRoom(c) {
 		r.sendErr(s, wire.CodeMaxSubs)
 		return nil
 	}
@@ -208,12 +200,7 @@ func (r *router) subscribe(l *link, rec []byte) error {
 		r.sendErr(s, wire.CodeInvalidSubject)
 		return nil
 	}
-	t := &sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID)}
-	if s.subs == nil {
-		s.subs = make(map[string]*sub, 1)
-	}
-	s.subs[string(c.SID)] = t
-	r.index.insert(t)
+	r.add(&sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID)})
 	r.ok(s)
 	return nil
 }
@@ -245,22 +232,14 @@ func (r *router) unsub(l *link, rec []byte) error {
 		return nil
 	}
 	if t := s.subs[string(c.SID)]; t != nil {
-		t.max = uint64(c.Max)
-		if t.max == 0 || t.delivered >= t.max {
-			r.unsubscribe(t)
+		if c.Max == 0 || t.delivered >= uint64(c.Max) {
+			r.drop(t)
 		} else {
-			r.index.changed(t.subject) // its matches must look at max from now on
+			r.limit(t, uint64(c.Max))
 		}
 	}
 	r.ok(s)
 	return nil
-}
-
-func (r *router) unsubscribe(t *sub) {
-	if t.ses.subs[string(t.sid)] == t {
-		delete(t.ses.subs, string(t.sid))
-		r.index.remove(t)
-	}
 }
 
 // behind and caughtUp are the cm's word on a reader that has much unsent but is

@@ -12,7 +12,7 @@ import (
 )
 
 // Main is the router's life, step by step. It returns only with an error or
-// when the parent has gone.
+// when it was told to stop, or no new parent has come.
 func Main() error {
 	runtime.LockOSThread()
 
@@ -29,6 +29,8 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+
+	mortal(boot.Generation)
 
 	// Empty root, own uid, no capability, no new privileges; proved.
 	if boot.UID != 0 {
@@ -47,6 +49,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+	r.walls = walls
 	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
@@ -69,6 +72,8 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 	return r.run()
 }
 
+// newRouter gets a router ready, which writes nothing into shared memory yet but
+// the headers of new segments: see takeOver.
 func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	r := &router{
 		cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent),
@@ -94,6 +99,15 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 		}
 		r.links = append(r.links, l)
 	}
+	seg, err := privsep.TakeSegment(set, privsep.SegState, 0, store.Map)
+	if err != nil {
+		return nil, err
+	}
+	if r.state, err = store.NewState(seg, r.cfg.Journal, r.cfg.CMs); err != nil {
+		return nil, err
+	}
+	r.size = newSizes(r.cfg, &r.state.Journal)
+	r.redo.Links = make([]store.Mark, len(r.links))
 	return r, nil
 }
 
@@ -120,6 +134,5 @@ func newLink(set *privsep.Setup, i int) (*link, error) {
 	if l.returns, err = store.NewReturns(segs[5], set.Settings.CMs, slots); err != nil {
 		return nil, err
 	}
-	l.seq, l.before = l.named.Last(), l.in.Published()
 	return l, nil
 }

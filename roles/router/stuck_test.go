@@ -234,6 +234,7 @@ func TestHeldUpByDeadRouter(t *testing.T) {
 	h := newHold(t)
 	h.take(0)
 	h.r.links[1].named.Set(h.seq+1, 0b01)
+	h.r.links[1].named.Commit(h.seq + 1)
 	h.restart()
 	h.r.links[0].process = 1
 	h.stuck(h.seq + 1)

@@ -13,11 +13,11 @@ import (
 func Settings(n int) privsep.Settings {
 	return privsep.Settings{
 		Live: privsep.Live{
-			MaxPayload: 256 << 10, MaxControlLine: 4 << 10, MaxPending: 8 << 20,
+			MaxPayload: 256 << 10, MaxPending: 8 << 20,
 			AuthTimeout: 2 * time.Second, PingInterval: 2 * time.Minute, PingMax: 2,
 			WriteDeadline: 10 * time.Second, StallTimeout: 10 * time.Second, Host: "127.0.0.1",
 		},
-		MaxConnections: 64, CMs: n, Arena: 1 << 20, Ring: 1 << 20,
+		MaxControlLine: 4 << 10, MaxConnections: 64, CMs: n, Arena: 1 << 20, Ring: 1 << 20, Journal: 16 << 20,
 		Environment: "debug", Broker: "debug", Version: "debug", ServerID: "DEBUG",
 	}
 }
@@ -53,6 +53,9 @@ func New(cfg privsep.Settings) (*Memory, error) {
 		privsep.SegNamed:       store.NamedSize(store.Slots(cfg.Arena)),
 	}
 	err := m.create(place{privsep.SegConnTable, 0}, store.ConnTableSize(cfg.MaxConnections))
+	if err == nil {
+		err = m.create(place{privsep.SegState, 0}, store.StateSize(cfg.Journal))
+	}
 	for i := range cfg.CMs {
 		for kind, size := range sizes {
 			if err == nil {

@@ -79,7 +79,7 @@ func newBroker(t testing.TB, s settings) *broker {
 		b.plan(role, plans...)
 	}
 	text := fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\n%s\n[privsep]\nruntime_dir = %q\nuid_base = %d\n[cm]\ncount = %d\n"+
-		"[log]\nformat = \"json\"\n[store]\narena = \"8MiB\"\nring = \"512KiB\"\n[limits]\ndrain_timeout = \"3s\"\n%s\n",
+		"[log]\nformat = \"json\"\n[store]\narena = \"8MiB\"\nring = \"512KiB\"\n[limits]\ndrain_timeout = \"3s\"\norphan_grace = \"1s\"\n%s\n",
 		s.tls.listen(), b.run, 71100+100*(brokers.Add(1)%200), max(s.cms, 1), s.limits)
 	text += s.tls.config(t, dir)
 	must(t, os.WriteFile(filepath.Join(dir, "broker.toml"), []byte(text), 0o600))

@@ -48,7 +48,7 @@ var served = map[string]map[string][]privsep.Kind{
 // kinds are all there are, and some that are none.
 func kinds() []privsep.Kind {
 	var all []privsep.Kind
-	for k := privsep.KindNone; k <= privsep.KindSigned+2; k++ {
+	for k := privsep.KindNone; k <= privsep.KindAdopted+2; k++ {
 		all = append(all, k)
 	}
 	return append(all, 0x100, 0x7fff, 0xffff)
@@ -67,6 +67,9 @@ func payload(role string, k privsep.Kind) []byte {
 		return m.Append(nil)
 	case privsep.KindSetupDone:
 		m := privsep.SetupDone{Version: privsep.Version}
+		return m.Append(nil)
+	case privsep.KindAdopted:
+		m := privsep.Adopted{Version: privsep.Version, Generation: 1}
 		return m.Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}
@@ -116,7 +119,7 @@ func cellJob(role, stage string, k privsep.Kind) job {
 		j.reason = "unasked"
 	case !known(k):
 		j.reason = "kind"
-	case k != privsep.KindStats && !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
+	case k != privsep.KindStats && k != privsep.KindAdopted && !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
 		j.reason = "direction"
 	default:
 		j.reason = "phase"
@@ -124,4 +127,4 @@ func cellJob(role, stage string, k privsep.Kind) job {
 	return j
 }
 
-func known(k privsep.Kind) bool { return k > privsep.KindNone && k <= privsep.KindSigned }
+func known(k privsep.Kind) bool { return k > privsep.KindNone && k <= privsep.KindAdopted }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -70,13 +71,7 @@ func install(path string) error {
 	gatehouse = path
 	given := os.Getenv("GATEHOUSE")
 	if given == "" {
-		cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, ".")
-		cmd.Dir = filepath.Join("..", "..", "..")
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=runtimesecret")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("build gatehouse: %w\n%s", err, text)
-		}
-		return nil
+		return build(path)
 	}
 	from, err := os.Open(given)
 	if err != nil {
@@ -91,6 +86,17 @@ func install(path string) error {
 	return errorsOf(err, to.Close())
 }
 
+// build makes the binary, with build tags if need be.
+func build(path string, tags ...string) error {
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-tags", strings.Join(tags, ","), "-o", path, ".")
+	cmd.Dir = filepath.Join("..", "..", "..")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=runtimesecret")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build gatehouse: %w\n%s", err, text)
+	}
+	return nil
+}
+
 // settings is the configuration that a test asks for; zero is the default.
 type settings struct {
 	cms    int    // default 1
@@ -98,6 +104,8 @@ type settings struct {
 	store  string // lines of [store]
 	uid    uint32 // who runs the broker
 	tls    string // key_use of a listener with TLS; "": there is none
+
+	binary string // default: gatehouse
 
 	seccomp string // privsep.seccomp; default: what GATEHOUSE_SECCOMP says, or kill
 }
@@ -109,6 +117,7 @@ type broker struct {
 	run    string // runtime directory
 	unix   string // Unix socket
 	config string
+	binary string
 	addr   string // TCP address, as bound
 	tls    string // that of the listener with TLS
 	ca     *certs.Authority
@@ -127,6 +136,7 @@ type broker struct {
 	attacked bool     // security events are the test's doing
 	ownRun   bool     // the runtime directory is the test's
 	traces   bool     // the test made roles die with one
+	mortal   bool     // roles die by themselves
 	env      []string // beside the test's own
 }
 
@@ -142,7 +152,7 @@ func newBroker(t testing.TB, s settings) *broker {
 	must(t, os.Chown(dir, int(s.uid), int(s.uid)))
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &broker{t: t, dir: dir, uid: s.uid, run: filepath.Join(dir, "run"), unix: filepath.Join(dir, "client"),
-		config: filepath.Join(dir, "broker.toml"), seen: map[int]bool{}}
+		config: filepath.Join(dir, "broker.toml"), binary: cmp.Or(s.binary, gatehouse), seen: map[int]bool{}}
 	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\nseccomp = %q\n"+
 		"[cm]\ncount = %d\n[log]\nformat = \"json\"\n[limits]\n%s\n[store]\n%s\n",
 		b.unix, b.secure(s.tls), b.run, 61100+100*(brokers.Add(1)%40), cmp.Or(s.seccomp, os.Getenv("GATEHOUSE_SECCOMP"), "kill"), max(s.cms, 1), s.limits, s.store))
@@ -180,7 +190,7 @@ func (b *broker) start() {
 // launch starts the process.
 func (b *broker) launch() {
 	b.t.Helper()
-	b.cmd = exec.Command(gatehouse, "serve", "-c", b.config)
+	b.cmd = exec.Command(b.binary, "serve", "-c", b.config)
 	b.cmd.Dir = b.dir
 	b.cmd.Env = append(os.Environ(), "GATEHOUSE_TEST_SECRET=for nobody's eyes")
 	b.cmd.Env = append(b.cmd.Env, b.env...)
@@ -268,7 +278,7 @@ func (b *broker) killAll() {
 // checkLog holds the log against what the test did to the broker.
 func (b *broker) checkLog() {
 	b.t.Helper()
-	if n := len(b.log.all("role died")); n != b.deaths {
+	if n := len(b.log.all("role died")); n != b.deaths && !b.mortal {
 		b.t.Errorf("%d roles died, the test killed %d", n, b.deaths)
 	}
 	if !b.traces {
@@ -296,6 +306,18 @@ func (b *broker) kill(role string) int {
 	must(b.t, syscall.Kill(pid, syscall.SIGKILL))
 	b.deaths++
 	return pid
+}
+
+// crash ends a role as a fault of its own would, with a trace.
+func (b *broker) crash(role string) {
+	b.t.Helper()
+	pid := b.processes()[role]
+	if pid == 0 {
+		b.t.Fatalf("%s is not there to crash", role)
+	}
+	must(b.t, syscall.Kill(pid, syscall.SIGABRT))
+	b.deaths++
+	b.traces = true
 }
 
 // signal sends sig to a role.

@@ -19,14 +19,32 @@ const (
 	back = time.Second
 )
 
+// All connections outlive the router, and what is on its way through it arrives
+// once and in order: between two cms and within one.
 func TestKillRouter(t *testing.T) {
+	const kills = 25
 	b := startBroker(t, settings{cms: 2})
-	nc := b.natsClient()
+	nc := b.natsClientAt("nats://"+b.addr, nats.NoReconnect())
+	var pairs []*calm
+	for range 4 { // so that there are some on each cm and some between them
+		pairs = append(pairs, startCalm(t, b.client(""), b.client(""), 0))
+	}
 	others, open := b.processes(), b.openEverywhere()
 	for range kills {
 		b.killAndServe("router", others)
-		awaitAnswer(t, nc)
+		m, err := nc.Request("echo", []byte("hi"), patience)
+		must(t, err)
+		if string(m.Data) != "hi" {
+			t.Fatalf("nats.go got %q", m.Data)
+		}
 	}
+	for _, c := range pairs {
+		c.end(t)
+	}
+	if st := nc.Stats(); st.Reconnects > 0 {
+		t.Errorf("%d reconnects", st.Reconnects)
+	}
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
 	b.awaitOpen(open)
 }
 
@@ -59,6 +77,38 @@ func TestKillDispatcher(t *testing.T) {
 	}
 	calm.end(t)
 	b.awaitOpen(open)
+}
+
+// A dispatcher dies with handoffs on their way: the cm that has them takes each
+// once, and no place of the connection table is lost.
+func TestKillDispatcherInFlight(t *testing.T) {
+	const n = 30
+	b := startBroker(t, settings{cms: 1})
+	for range kills {
+		b.signal("cm/0", syscall.SIGSTOP)
+		greeted := make(chan *client, n)
+		for range n {
+			go func() {
+				c, err := dial(b.addr)
+				if err != nil {
+					t.Errorf("a connection on its way: %v", err)
+				}
+				greeted <- c
+			}()
+		}
+		connections := func() uint64 { st := b.status(); return st.role("dispatcher").Connections }
+		await(t, "handoffs", patience, func() bool { return connections() == n })
+		b.kill("dispatcher")
+		b.signal("cm/0", syscall.SIGCONT)
+		for range n {
+			if c := within(t, "INFO", greeted); c != nil {
+				must(t, c.send(quiet))
+				must(t, c.sync())
+				c.reset()
+			}
+		}
+		await(t, "an empty connection table", patience, func() bool { return b.serves() == nil && connections() == 0 })
+	}
 }
 
 func TestKillCM(t *testing.T) {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A role that dies in a loop: each start waits longer than the one before, the
+// A role that crashes in a loop: each start waits longer than the one before, the
 // log says so, and the parent and all others go on.
 func TestDeathLoop(t *testing.T) {
 	t.Parallel()
@@ -23,7 +23,7 @@ func TestDeathLoop(t *testing.T) {
 			gaps = append(gaps, ready.at.Sub(died[len(died)-1].at))
 		}
 		mark = b.log.mark()
-		b.kill("cm/1")
+		b.crash("cm/1")
 		if b.log.find(mark, "role died", patience, "role", "cm/1") == nil {
 			t.Fatal("the parent has not noticed the death")
 		}

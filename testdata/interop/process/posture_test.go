@@ -13,20 +13,21 @@ import (
 // What each role has open beside what every child has, on a broker with two
 // cms, one TCP and one Unix listener, and one TCP connection on each cm.
 var open = map[string]map[string]int{
-	"router":     {"unix seqpacket": 1, "unix stream": 2},
-	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1},
-	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4},
-	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4},
+	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 18},
+	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 4},
+	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 10},
+	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 10},
 }
 
-// everyChild: null device, log, the role's poller, and the Go runtime's poller
-// with its wake-up.
-var everyChild = map[string]int{"/dev/null": 2, "pipe": 1, "anon_inode:[eventpoll]": 2, "anon_inode:[eventfd]": 1}
+// everyChild: null device, log, the role's poller, the Go runtime's poller with
+// its wake-up, and the socket at which a new parent would ask for it. The segments
+// are those that it maps, and of the router more that it only holds.
+var everyChild = map[string]int{"unix seqpacket listener": 1, "/dev/null": 2, "pipe": 1, "anon_inode:[eventpoll]": 2, "anon_inode:[eventfd]": 1}
 
 // mapped is who maps which shared memory how: the single-writer rule.
 var mapped = map[string]map[string]int{
 	"router": {"ring_up_head rw-s": 2, "ring_down_data rw-s": 2, "ring_up_data r--s": 2, "ring_down_head r--s": 2,
-		"named rw-s": 2, "returns r--s": 2},
+		"named rw-s": 2, "returns r--s": 2, "router_state rw-s": 1},
 	"dispatcher": {"conn_table rw-s": 1, "conn_columns r--s": 2},
 	"cm/0":       cmMaps,
 	"cm/1":       cmMaps,
@@ -160,7 +161,7 @@ func checkStatus(t *testing.T, b *broker, now map[string]int) {
 // checkRunDir wants the files of the runtime directory for root alone, and the
 // registry to name every child.
 func checkRunDir(t *testing.T, b *broker, now map[string]int) {
-	modes := map[string]os.FileMode{"lock": 0o600, "registry": 0o600, "control": os.ModeSocket | 0o600, "empty": os.ModeDir | 0o555}
+	modes := map[string]os.FileMode{"lock": 0o600, "registry": 0o600, "control": os.ModeSocket | 0o600, "empty": os.ModeDir | 0o555, "adopt": os.ModeDir | 0o700}
 	entries, err := os.ReadDir(b.run)
 	must(t, err)
 	for _, e := range entries {

@@ -132,6 +132,9 @@ func descriptors(pid int, kinds map[string]string) (map[string]int, error) {
 		if strings.HasPrefix(to, "/proc/") && strings.HasSuffix(to, "/smaps_rollup") {
 			to = "memory use of a child"
 		}
+		if strings.HasPrefix(to, "/memfd:gatehouse-") {
+			to = "segment"
+		}
 		count[to]++
 	}
 	return count, nil

@@ -310,7 +310,11 @@ func TestStopDuringRestart(t *testing.T) {
 				b.client("SUB x 1\r\n")
 				for n := range deaths {
 					mark := b.log.mark()
-					b.kill(role)
+					if deaths == 1 {
+						b.kill(role)
+					} else {
+						b.crash(role) // a killed one is not delayed
+					}
 					if b.log.find(mark, "role died", patience, "role", role) == nil {
 						t.Fatal("the parent has not noticed the death")
 					}

@@ -28,6 +28,7 @@ type process struct {
 	PID           int    `json:"pid"`
 	UID           int    `json:"uid"`
 	Restarts      int    `json:"restarts"`
+	Adopted       bool   `json:"adopted"`
 	State         string `json:"state"`
 	Connections   uint64 `json:"connections"`
 	Subscriptions uint64 `json:"subscriptions"`

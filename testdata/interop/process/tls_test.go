@@ -274,3 +274,11 @@ func TestTLSKillAmidHandshakes(t *testing.T) {
 		return st.sum(func(p process) uint64 { return p.Connections }) == 0 && st.role("dispatcher").Connections == 0
 	})
 }
+
+// renew replaces certificate and key.
+func (b *broker) renew() {
+	b.t.Helper()
+	pair, err := b.ca.Server("P-256")
+	must(b.t, err)
+	must(b.t, certs.In(b.dir).Write(pair, gatehouse))
+}

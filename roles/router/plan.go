@@ -1,0 +1,103 @@
+package router
+
+import (
+	"fmt"
+
+	"gatehouse/store"
+)
+
+// A message whose instructions would take more than half of a ring is planned: they
+// go into the idle half of the journal, are committed there together with the
+// record, and go on into the rings as these have room, over many commits.
+//
+// An entry of a plan is the index of the cm, u32, and an instruction.
+const planHead = 4
+
+// span returns how much of the ring to l the instructions about a message take at
+// most, whose recipients there take n bytes. Of any two pieces that follow each
+// other the recipients are longer than pieceLimit.
+func (r *router) span(from, l *link, p *store.RecPub, n int) int {
+	each := (&store.InsDeliver{Subject: p.Subject, Reply: p.Reply}).Size() + store.Framed(8)
+	n += (2*n/pieceLimit + 1) * each
+	if l == from {
+		n += r.size.answers
+	}
+	return n
+}
+
+// spread makes room for the instructions about the message at hand on all links
+// concerned. It returns false if that is too much for one of them: a plan is due.
+func (r *router) spread(from *link, p *store.RecPub) bool {
+	for _, l := range r.links {
+		if l.toN > 0 && r.span(from, l, p, len(l.to)) > r.size.half {
+			return false
+		}
+	}
+	for _, l := range r.links {
+		if l.toN == 0 {
+			continue
+		}
+		if n := r.span(from, l, p, len(l.to)); !l.out.Fits(n, r.size.most) {
+			r.await(l, n)
+		}
+	}
+	return true
+}
+
+// plan is instruct for a plan.
+func (r *router) plan(l *link, ins *store.InsDeliver, to []byte) {
+	for more := true; more; more = len(to) > 0 {
+		to = cutPiece(ins, to)
+		n := planHead + ins.Size()
+		if cap(r.planned) < n {
+			r.planned = make([]byte, n)
+		}
+		b := r.planned[:n]
+		le.PutUint32(b, uint32(l.index))
+		ins.Put(b[planHead:])
+		if !r.state.Journal.Plan(b) {
+			r.exit(errFull)
+		}
+	}
+}
+
+// carryOut commits a plan, with the record that led to it, and puts it into the
+// rings.
+func (r *router) carryOut() {
+	j := &r.state.Journal
+	r.at = nil
+	r.commit()
+	for r.done < j.Planned() {
+		b, next, err := j.NextPlanned(r.done)
+		if err != nil {
+			r.exit(err)
+		}
+		l, ins := r.links[le.Uint32(b)], b[planHead:]
+		l.out.Commit(copy(r.room(l, len(ins)), ins))
+		r.done = next
+	}
+	j.DropPlan()
+	r.done = 0
+	r.commit()
+	r.discard()
+}
+
+// checkPlan looks through what a router before this one had planned.
+func (r *router) checkPlan() error {
+	j, begins := &r.state.Journal, false
+	for at := uint64(0); at < j.Planned(); {
+		b, next, err := j.NextPlanned(at)
+		if err == nil && (len(b) <= planHead || len(b) > r.size.most || le.Uint32(b) >= uint32(len(r.links))) {
+			err = errEntry
+		}
+		if err != nil {
+			return fmt.Errorf("plan at %d of %d: %w", at, j.Planned(), err)
+		}
+		begins = begins || at == r.done
+		at = next
+	}
+	if !begins && r.done != j.Planned() {
+		return fmt.Errorf("plan carried out up to %d, where no entry begins: %w", r.done, errEntry)
+	}
+	return nil
+}

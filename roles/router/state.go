@@ -1,0 +1,171 @@
+package router
+
+import (
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+)
+
+// This file is all that changes the state which outlives the process: each change
+// and its entry in the journal side by side. What is not here, or not in the
+// journal, a new router does not know: holds and who is behind, which the cms say
+// again; matches, which are found again; who got how many messages of those whose
+// subscription has no limit, which it knows from the last snapshot only.
+//
+//	begin, anew, informed, end    a session
+//	add, limit, counted, drop     a subscription
+//	begun, gone                   a process of a cm
+
+// begin adds a session, unless the state has no room for it.
+func (r *router) begin(s *session) bool {
+	if r.live.sessions+r.live.subs+s.footprint() > r.size.state {
+		return false
+	}
+	r.insert(s)
+	r.journal(r.entry.open(s))
+	return true
+}
+
+// insert is begin without a journal.
+func (r *router) insert(s *session) {
+	s.cm.sessions[s.slot] = s
+	s.cm.open++
+	r.live.sessions += s.footprint()
+}
+
+// end forgets a session: its subscriptions, and what others wait for from it.
+func (r *router) end(s *session) {
+	r.journal(r.entry.end(s))
+	r.remove(s)
+}
+
+// remove is end without a journal.
+func (r *router) remove(s *session) {
+	s.ended = true
+	r.clearSubs(s)
+	r.relieve(s)
+	s.cm.sessions[s.slot] = nil
+	s.cm.open--
+	r.live.sessions -= s.footprint()
+}
+
+// anew begins a session anew after a CONNECT, whose options it has.
+func (r *router) anew(s *session) {
+	r.clearSubs(s)
+	r.journal(r.entry.connect(s))
+}
+
+func (r *router) clearSubs(s *session) {
+	for _, t := range s.subs {
+		r.index.remove(t)
+		r.live.subs -= t.footprint()
+	}
+	s.subs, s.last = nil, nil
+}
+
+// informed notes that a client has had its second INFO.
+func (r *router) informed(s *session) {
+	s.knowsInfo = true
+	r.journal(r.entry.informed(s))
+}
+
+// hasRoom tells whether the state has room for one more subscription. The log says
+// so at most once a second.
+func (r *router) hasRoom(c *store.RecSub) bool {
+	n := subFootprint(len(c.Subject), len(c.Queue), len(c.SID))
+	if r.live.subs+n <= r.size.subs {
+		return true
+	}
+	if now := time.Now(); now.Sub(r.complained) >= time.Second {
+		r.complained = now
+		r.log.Error("subscriptions refused: store.journal is too small", privsep.Int(privsep.KeyN, int64(r.index.count)))
+	}
+	return false
+}
+
+// add adds a subscription whose sid the session does not have.
+func (r *router) add(t *sub) {
+	r.enter(t)
+	r.journal(r.entry.sub(t))
+}
+
+// enter is add without a journal.
+func (r *router) enter(t *sub) {
+	if t.ses.subs == nil {
+		t.ses.subs = make(map[string]*sub, 1)
+	}
+	t.ses.subs[string(t.sid)] = t
+	r.index.insert(t)
+	r.live.subs += t.footprint()
+}
+
+// drop ends a subscription.
+func (r *router) drop(t *sub) {
+	if t.ses.subs[string(t.sid)] != t {
+		return
+	}
+	r.journal(r.entry.unsub(t))
+	r.leave(t)
+}
+
+// leave is drop without a journal.
+func (r *router) leave(t *sub) {
+	delete(t.ses.subs, string(t.sid))
+	r.index.remove(t)
+	r.live.subs -= t.footprint()
+}
+
+// limit lets a subscription end after max messages, of which it has had some.
+func (r *router) limit(t *sub, max uint64) {
+	t.max = max
+	r.index.changed(t.subject) // its matches must look at max from now on
+	r.journal(r.entry.limit(t))
+}
+
+// counted is called when a subscription with a limit has had one more message.
+func (r *router) counted(t *sub) {
+	if t.delivered >= t.max {
+		r.drop(t)
+		return
+	}
+	r.journal(r.entry.limit(t))
+}
+
+// begun notes which process of a cm's the sessions to come are of.
+func (r *router) begun(l *link, generation uint64) {
+	l.generation = generation
+	r.journal(r.entry.process(l))
+}
+
+// gone ends the sessions of a cm's processes up to a generation, and returns how
+// many there were.
+func (r *router) gone(l *link, generation uint64) int {
+	r.journal(r.entry.gone(l, generation))
+	return r.removeAll(l, generation)
+}
+
+// removeAll is gone without a journal.
+func (r *router) removeAll(l *link, generation uint64) (n int) {
+	if l.open == 0 {
+		return 0
+	}
+	for _, s := range l.sessions {
+		if s != nil && s.generation <= generation {
+			r.remove(s)
+			n++
+		}
+	}
+	return n
+}
+
+// footprints are what a snapshot takes for a session or a subscription, in bytes.
+type footprints struct{ sessions, subs int }
+
+func (s *session) footprint() int {
+	return store.Framed(openEntry+len(s.challenge)) + store.Framed(connectEntry)
+}
+
+func (t *sub) footprint() int { return subFootprint(len(t.subject), len(t.queue), len(t.sid)) }
+
+func subFootprint(subject, queue, sid int) int { return store.Framed(subEntry + subject + queue + sid) }
