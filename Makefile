@@ -6,10 +6,14 @@ export GOEXPERIMENT := runtimesecret
 export GOFLAGS := -buildvcs=false
 BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 FUZZTIME ?= 10s
+# Of make torture: PLAN=kill:router=1000 and the like, SEED=number to repeat a run,
+# TORTURE='-idle 5000 -gap 100ms' for whatever else `-h` explains.
+PLAN ?= kill:router=1000,kill:dispatcher=1000,kill:parent=200,kill:cm=200,stop=100,hup=50,restart:router=20,restart:dispatcher=20,restart:cm=20,upgrade=100
+SEED ?= 0
 # Modules of their own: what only tests and benchmarks need.
 MODULES := testdata/interop testdata/peers
 
-.PHONY: help build run test test-root race interop bench bench-peers fuzz check clean
+.PHONY: help build run test test-root race interop bench bench-peers torture fuzz check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -40,6 +44,9 @@ bench: ## the hot paths, one by one
 
 bench-peers: build ## beside nats-server: throughput, CPU, latency, memory
 	cd testdata/peers && go run . -gatehouse ../../gatehouse
+
+torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9 SEED=n TORTURE=-h
+	cd testdata/interop && go run ./torture -plan '$(PLAN)' -seed $(SEED) $(TORTURE)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@for p in wire store privsep privsep/keyfile privsep/custody roles roles/parent roles/router; do \

@@ -1,9 +1,6 @@
 package privsep
 
-import (
-	"os"
-	"syscall"
-)
+import "syscall"
 
 // DrainEvery is after how many edges a doorbell is read: an edge-triggered
 // poller tells of every byte, so reading is only to keep the buffer from filling.
@@ -36,26 +33,6 @@ func Deserted(fd int) bool {
 	n, errno := RawRead(fd, b[:])
 	return n == 0 && errno == 0 || errno == syscall.ECONNRESET
 }
-
-// Ear is an end of a doorbell for a goroutine that has nothing else to wait for:
-// it waits in the Go runtime's poller.
-type Ear struct {
-	f   *os.File
-	buf [256]byte
-}
-
-// NewEar makes an Ear of fd, which it owns from now on.
-func NewEar(fd int) *Ear { return &Ear{f: os.NewFile(uintptr(fd), "doorbell")} }
-
-// Wait waits until it is rung; an error means that the Ear, or the other end, is
-// closed.
-func (e *Ear) Wait() error {
-	_, err := e.f.Read(e.buf[:])
-	return err
-}
-
-// Close ends a Wait, too.
-func (e *Ear) Close() error { return e.f.Close() }
 
 // CloseFD closes a descriptor that a message brought or a system call gave.
 func CloseFD(fd int) { closeFD(fd) }

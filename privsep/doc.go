@@ -34,10 +34,26 @@
 //	61116   817 gatehouse: cm/0 -x cm/0
 //	61117   818 gatehouse: cm/1 -x cm/1
 //
-// A child's life: Inherit takes the channel at fd 3 and BOOT; CONFIG, SEGMENT
+// A child's life: Inherit takes the channel at fd 3, a listening socket at fd 4,
+// and BOOT; CONFIG, SEGMENT
 // and the rest until SETUP_END; EmptyRoot; Drop; package sandbox; SETUP_DONE;
 // from here on it has no files, no network of its own, no capability and no way
 // back, which the parent reads in /proc before it believes it.
+//
+// When its parent dies a child goes on (Orphan), and listens at fd 4:
+//
+//	new parent                                           child
+//	  | registry: which process, which segments            |
+//	  | pidfd_open; inode, start time, uid, executable     | SO_PEERCRED: root,
+//	  | --- connect, ADOPT: who is meant, a new key ---->  | else closed
+//	  | <-- ADOPTED: versions, generation, what it knows   |
+//	  | pidfd_getfd: the segments and listeners that it    |
+//	  | holds, which is why it keeps them open (Keeps:     |
+//	  | some that it cannot even read)                     |
+//
+// ADOPT is to a socket what BOOT is to fd 3: it brings the key that it is sealed
+// with. Another binary in the place of a living parent (ExecInPlace) does the same,
+// but has the fds from before the exec (Handover).
 //
 // The laws:
 //
@@ -49,7 +65,8 @@
 //   - What a child tells the parent must come from the very process that was
 //     started: the kernel names the sender of each message (Sender), and pid, uid
 //     and pidfd are those of its record, whoever has the socket and the key. The
-//     parent's sockets take no fds.
+//     parent's sockets take no fds; what a new parent gets by pidfd_getfd it has
+//     asked the kernel for, of a process that it knows.
 //   - Decoders are total: exact length, one encoding for each value, the zero
 //     value on error, no allocation that the peer sizes.
 //   - Every received fd has one owner: who got the Message, or nobody, and then

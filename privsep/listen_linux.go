@@ -1,6 +1,7 @@
 package privsep
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -96,15 +97,24 @@ func ListenUnix(path string, mode os.FileMode) (int, error) {
 
 // Accept takes a connection; addr is zero for a Unix socket.
 func Accept(fd int) (int, netip.AddrPort, syscall.Errno) {
-	nfd, sa, err := unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-	if err != nil {
-		var errno syscall.Errno
-		if !errors.As(err, &errno) {
-			errno = syscall.EINVAL
-		}
+	var sa unix.RawSockaddrInet6
+	nfd, errno := rawAccept(fd, &sa)
+	if errno != 0 {
 		return -1, netip.AddrPort{}, errno
 	}
-	return nfd, addrOf(sa), 0
+	var port [2]byte
+	binary.NativeEndian.PutUint16(port[:], sa.Port)
+	addr := netip.AddrFrom16(sa.Addr).Unmap()
+	switch sa.Family {
+	case unix.AF_INET: // as sockaddr_in, whose address is where the other has flowinfo
+		var ip [4]byte
+		binary.NativeEndian.PutUint32(ip[:], sa.Flowinfo)
+		addr = netip.AddrFrom4(ip)
+	case unix.AF_INET6:
+	default:
+		return nfd, netip.AddrPort{}, 0
+	}
+	return nfd, netip.AddrPortFrom(addr, binary.BigEndian.Uint16(port[:])), 0
 }
 
 func addrOf(sa unix.Sockaddr) netip.AddrPort {

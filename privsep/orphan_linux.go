@@ -38,8 +38,13 @@ func (c *Channel) Orphan(poll *Poller, token uint64) error {
 	return poll.Add(c.heir.fd, token, In)
 }
 
-// Orphaned tells whether there is no parent. Send says ErrClosed then.
-func (c *Channel) Orphaned() bool { return c.fd < 0 }
+// Orphaned tells whether there is no parent, to any goroutine. Send says ErrClosed
+// then.
+func (c *Channel) Orphaned() bool {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	return c.fd < 0
+}
 
 // Adopted hears who is at the door of an orphan. True: there is a new parent,
 // which has been told facts, and the channel is in PhaseRun again. What somebody
@@ -83,11 +88,11 @@ func (c *Channel) Adopted(poll *Poller, token uint64, facts Adopted) bool {
 // says nothing keeps nobody away.
 func (h *heir) accept(poll *Poller, token uint64) {
 	for {
-		fd, _, err := unix.Accept4(h.fd, acceptFlags)
-		if err == unix.EINTR || err == unix.ECONNABORTED {
+		fd, _, errno := Accept(h.fd)
+		if errno == unix.EINTR || errno == unix.ECONNABORTED {
 			continue
 		}
-		if err != nil {
+		if errno != 0 {
 			return
 		}
 		cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
@@ -103,8 +108,6 @@ func (h *heir) accept(poll *Poller, token uint64) {
 		h.caller = fd
 	}
 }
-
-const acceptFlags = unix.SOCK_CLOEXEC | unix.SOCK_NONBLOCK
 
 func (h *heir) hangUp(poll *Poller) {
 	if h.caller >= 0 {

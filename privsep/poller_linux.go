@@ -13,8 +13,8 @@ import (
 // after which the scheduler takes a goroutine for one that hogs its processor.
 const shortWait = 8
 
-// Poller tells which fds are ready: epoll for a role's one loop. One goroutine
-// only.
+// Poller tells which fds are ready: epoll for a loop. Wait is for one goroutine
+// only; Add, Mod and Del for any, as long as there is no Close beside them.
 type Poller struct {
 	fd     int
 	short  int  // shortWait, but for measurements; 0: none

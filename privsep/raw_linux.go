@@ -46,6 +46,15 @@ func rawEpollWait(epfd int, events []unix.EpollEvent, ms int) (int, syscall.Errn
 	return int(n), errno
 }
 
+// rawAccept is accept4(2) on a non-blocking fd. The peer's address is cut to
+// what sa has room for, which is enough for either kind of IP.
+func rawAccept(fd int, sa *unix.RawSockaddrInet6) (int, syscall.Errno) {
+	size := uint32(unix.SizeofSockaddrInet6)
+	n, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(sa)),
+		uintptr(unsafe.Pointer(&size)), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0, 0)
+	return int(n), errno
+}
+
 // dropCapabilities empties the effective, permitted and inheritable sets of
 // every thread.
 func dropCapabilities() error { return setCapabilities(0) }

@@ -13,7 +13,7 @@
 //	 512 data: | length u32, stamp u32 | record, padded to 8 | ... | mark |
 //
 //	     arena (its cm's)              named (one for each arena, the router's)
-//	   0 magic, index, bytes          0 magic, slots, begun
+//	   0 magic, index, bytes          0 magic, slots, last committed
 //	4096 bodies                      64 slots x {seq, cms as bits}
 //
 //	     returns (one for each cm, its own)
@@ -25,12 +25,21 @@
 //	 128 counters                    128 counters
 //	 512 rows                        512 rows, by the same slots
 //
+//	     router state (the router's, nobody else maps it)
+//	 128 number of the last complete redo entry
+//	 256 redo entries, two in turn
+//	8192 journal, two halves in turn
+//
 // Laws:
 //   - One role writes a segment; the others hold a read-only fd of it, which the
 //     kernel neither maps writable nor, for another user, opens for writing.
 //   - Tails and heads are absolute, in bytes since the ring was made, and only
-//     grow. Publish and Release store one word each and are the only commits: what
+//     grow. Publish and Release store one word each and are a cm's only commits: what
 //     was not published never was, what was not released comes again.
+//   - The router's commit is its redo entry, which speaks of all rings and of the
+//     journal at once: tails, heads, bodies that are named, the journal's tail. The
+//     words themselves are stored after it, by that router or by the next one, which
+//     finds the entry and stores them again (Recover, then Publish and Release).
 //   - A record is copied to private memory once and checked there. Indices are
 //     read once and kept privately; one that makes no sense is ErrCorrupt until
 //     the process that wrote it is replaced.
@@ -41,8 +50,9 @@
 //   - Bodies are numbered one after the other and freed first in, first out: who
 //     holds one holds all after it. One is free when the router has named it and
 //     the words of all cms that it named carry its number; no other word counts.
-//     An entry is written before any instruction about the body is published, and
-//     both it and the words say the same when repeated.
+//     Nor does the router's, before it is committed (Named.Commit): until then the
+//     next router may name others. It is committed before any instruction about the
+//     body is published.
 //
 // The words of the router and of the dispatcher outlive their processes: the next
 // one goes on with them. Those of a cm do not, whatever it died of. When a cm's
@@ -73,7 +83,10 @@
 //     ended. A word for anything else has no effect.
 //   - cm, with its arena: change its own clients' bodies at any time; a reader
 //     copies once and decides nothing by them.
-//   - router: anything about who gets which message.
+//   - router: anything about who gets which message. What it leaves to the next one
+//     has checksums, against accidents, and bounds, against itself: entries are
+//     copied one by one, none longer than MaxEntry, and what a router makes of them
+//     is its own to check.
 //
 // Numbers of bodies have 48 bits: three years at three million a second.
 package store

@@ -157,16 +157,17 @@ func Framed(n int) int { return int(frame(n)) }
 
 // Fits tells whether records that take n bytes in all (Framed), none of them more
 // than most, have room now, wherever the end of the ring comes between them.
+// After Err it may say so, too, but nothing can be reserved.
 func (p *Producer) Fits(n, most int) bool {
-	if p.max == 0 {
-		return false
-	}
-	need := p.tail + uint64(n) + uint64(most)
-	if need-p.head <= p.capacity {
-		return true
-	}
+	return p.tail+uint64(n+most)-p.head <= p.capacity || p.fits(n+most)
+}
+
+// fits is apart, so that Fits is inlined.
+//
+//go:noinline
+func (p *Producer) fits(n int) bool {
 	p.refresh()
-	return p.err == nil && need-p.head <= p.capacity
+	return p.err == nil && p.tail+uint64(n)-p.head <= p.capacity
 }
 
 // WantFits asks the consumer to ring when Fits(n, most) comes true. It returns

@@ -21,9 +21,9 @@ type is struct {
 	mask, want uint32
 }
 
+func option(level, name uint32) []is         { return []is{equals(1, level), equals(2, name)} }
 func equals(arg int, want uint32) is         { return is{arg, whole, want} }
 func without(arg int, bits uint32) is        { return is{arg, bits, 0} }
-func option(level, name uint32) []is         { return []is{equals(1, level), equals(2, name)} }
 func mapped(name string, nr uint32) call     { return call{name, nr, []is{without(2, unix.PROT_EXEC)}} }
 func control(cmd uint32, name string) call   { return call{name, unix.SYS_FCNTL, []is{equals(1, cmd)}} }
 func always(name string, nr uint32) call     { return call{name, nr, nil} }
@@ -100,7 +100,6 @@ var (
 var profiles = map[privsep.Role][]call{
 	privsep.RoleDispatcher: {
 		always("accept4", unix.SYS_ACCEPT4),
-		{"getsockopt SO_PROTOCOL", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PROTOCOL)}, // of x/sys, with accept4
 		peerCredentials,
 		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
 	},

@@ -106,8 +106,9 @@ func (m *cm) run() error {
 		}
 		m.publish()
 		m.tick()
-		m.fromHandshakes()
-		m.tls.asking.resume()
+		if err := m.fromHandshakes(); err != nil {
+			return err
+		}
 		if m.stopping && m.finish() {
 			return nil
 		}
@@ -177,12 +178,7 @@ func (m *cm) wait(worked bool) error {
 	default:
 		timeout = m.timeout()
 	}
-	m.tls.shop.asleep.Store(true)
-	if m.tls.shop.posted.Load() {
-		timeout = 0
-	}
-	ready, err := m.poll.Wait(timeout)
-	m.tls.shop.asleep.Store(false)
+	ready, err := m.tls.shop.finished.wait(m.poll, timeout)
 	if err != nil {
 		return err
 	}
@@ -214,7 +210,7 @@ func (m *cm) event1(e privsep.Ready) error {
 		}
 		return nil
 	case tokenTLS:
-		m.bellRung()
+		m.tls.shop.finished.heard()
 		return nil
 	}
 	c := m.conns[e.Token-tokenConn]

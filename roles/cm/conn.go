@@ -102,11 +102,13 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 		return
 	}
 	c := &conn{fd: fd, slot: h.Slot, gen: uint32(h.UID), uid: h.UID, lastIn: m.now, lastOut: m.now}
-	if err := m.poll.Add(fd, tokenConn+uint64(h.Slot), privsep.In|privsep.Out|privsep.Edge); err != nil {
-		m.log.Error("handoff refused", privsep.Int(privsep.KeyCID, int64(h.UID)), privsep.Err(err))
-		privsep.CloseFD(fd)
-		m.release(int(h.Slot), h.UID)
-		return
+	if !h.TLS { // of such a one the workshop is told first
+		if err := m.watch(c); err != nil {
+			m.log.Error("handoff refused", privsep.Int(privsep.KeyCID, int64(h.UID)), privsep.Err(err))
+			privsep.CloseFD(fd)
+			m.release(int(h.Slot), h.UID)
+			return
+		}
 	}
 	if h.Unix {
 		c.flags |= flagUnix
@@ -121,8 +123,6 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 		m.secure(c, h)
 	} else {
 		m.queue(c)
-	}
-	if !c.securing() || c.tls.state == tlsNew {
 		m.open(c, h)
 	}
 }

@@ -20,9 +20,10 @@ type credential struct {
 	chain  [][]byte // DER, the server's own first
 	leaf   *x509.Certificate
 	signs  []tls.SignatureScheme // what its key signs
-	key    releasedKey           // nil: the parent signs
+	key    releasedKey           // nil: the parent signs, or erased
 	config *tls.Config
 
+	// Under the workshop's lock.
 	users   int // handshakes that hold it
 	retired bool
 }
@@ -174,16 +175,13 @@ func (m *cm) promote() {
 		}
 		cred.key, m.tls.key = m.tls.key, nil
 	}
-	if old := m.tls.cred; old != nil {
-		old.retired = true
-		old.release()
-	} else if m.alone {
-		// The loop holds one processor of Go's while it works and waits; the
-		// handshakes need what there is in truth.
+	if m.tls.cred == nil && m.alone {
+		// The loop and the workshop hold one processor of Go's each while they work
+		// and wait; who sweeps needs another.
 		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
 	}
 	m.tls.cred, m.tls.next = cred, nil
-	m.startHandshakes()
+	m.tls.shop.offer(cred)
 }
 
 // release erases a key that no handshake needs any more.

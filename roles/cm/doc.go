@@ -12,7 +12,8 @@
 // over a protocol error is the router's instruction.
 //
 // One goroutine, locked to its thread, runs an edge-triggered event loop over
-// non-blocking sockets; others are for TLS handshakes only. Three laws hold it together:
+// non-blocking sockets; TLS handshakes have a thread of their own. Three laws hold
+// it together:
 //
 //   - The incoming ring is drained at all times, whatever the state of the
 //     outgoing ring or of any client. The router relies on it.
@@ -20,6 +21,12 @@
 //     them down), never anything else.
 //   - A body is copied to its readers' output as soon as its instruction comes,
 //     so a reader that does not read holds its own output, not the arena.
+//
+// A router that ends is nothing to a connection: what was on its way stays in the
+// rings, and the next router goes on with it. Its first instruction (NEW_ROUTER)
+// voids the holds of the one before; readers that are behind, and a body that is
+// waited for, are told again. Only if it could not read what that one has left do
+// all connections end.
 //
 // A new process believes nothing that the one before it left in shared memory. It
 // gets ready when the router has done with that one, and begins where the router
@@ -32,24 +39,25 @@
 //	accept --> INFO, plaintext --> client's first byte --> handshake --> open
 //	       \___________handshake_first____________/   (INFO comes now)
 //
-// The handshake is crypto/tls in a goroutine, one of a bounded number that may
-// compute at once, since it takes a millisecond that the loop cannot spare. Until
-// it is over the goroutine alone reads and writes the socket; the loop tells it
-// of readiness, and closes the socket only after the goroutine has let go of it.
-// auth_timeout, from accept on, is the loop's to enforce, whatever the client or
-// the parent do or do not.
+// The handshake is crypto/tls in a coroutine (hand) of a thread beside the loop
+// (workshop), since it takes a millisecond that the loop cannot spare. From INFO
+// on until it is over the workshop alone reads and writes the socket and waits for
+// it, in a poller of its own; the loop closes it only after the workshop has let
+// go of it. auth_timeout, from accept on, is the loop's to enforce, whatever the
+// client or the parent do or do not.
 //
-//	        ready, stop, signature
-//	loop ---------------------------> goroutine     workshop: the two lists and
-//	     <---------------------------               the bell that is rung when
-//	        finished, asks to sign                  one gets its first entry
+//	         begin, stop, signature
+//	loop ---------------------------> workshop      mailboxes, each with a bell
+//	     <---------------------------               that is rung if the other
+//	               finished                         sleeps
 //
 // The private key is not here: signer sends the whole CertificateVerify input to
 // the parent in a SIGN with the connection's handoff ticket, paced below what the
-// parent takes for an attack; what cannot be sent at once the loop sends later. With key_use = "release" the key lies in
-// locked memory (package custody) and signs in the goroutine. Certificates are
-// numbered: a newer one is for new handshakes, whatever has begun ends with its
-// own. Sessions are never resumed: the keys of tickets would lie here.
+// parent takes for an attack; what cannot be sent at once is sent later. With
+// key_use = "release" the key lies in locked memory (package custody) and signs in
+// the workshop. Certificates are numbered: a newer one is for new handshakes,
+// whatever has begun ends with its own. Sessions are never resumed: the keys of
+// tickets would lie here.
 //
 // Afterwards the connection is the loop's and differs from a plaintext one in
 // two places alone: readSealed opens what was read before it is parsed, and
@@ -59,12 +67,15 @@
 // the ready list; and a turn is bounded in bytes and in time, since a record may
 // cost much more than its length (a key update).
 //
+// Without a parent it goes on, asks the next one again for the signatures that were
+// not given, and finishes after orphan_grace (orphan.go).
+//
 // Files: cm.go (the loop), conn.go (a connection's life), input.go (bytes to
-// records), deliver.go (instructions to bytes), output.go (bytes to sockets),
-// timers.go (keepalive and deadlines), stuck.go (bodies held up), stop.go (the
-// end of the broker), tls.go (states of TLS), handshake.go
-// (goroutines), sign.go (signatures), credential.go and adopt.go (certificates
-// and keys), transport.go (under crypto/tls), records.go (sealed bytes to
-// sockets and back), reload.go (what changes
-// while it runs), setup.go (the role's start).
+// records), deliver.go (instructions to bytes), newrouter.go (another router),
+// output.go (bytes to sockets), timers.go (keepalive and deadlines), stuck.go
+// (bodies held up), stop.go (the end of the broker), tls.go (states of TLS), workshop.go (the thread for
+// handshakes), handshake.go (one of them), sign.go (signatures), credential.go and
+// adopt.go (certificates and keys), transport.go (under crypto/tls), records.go
+// (sealed bytes to sockets and back), reload.go (what changes while it runs),
+// setup.go (the role's start).
 package cm

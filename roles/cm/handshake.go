@@ -4,89 +4,46 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
+	"iter"
 
 	"gatehouse/privsep"
 )
 
-// handshake is one TLS handshake, in a goroutine of its own: it takes a
-// millisecond of computing and waits for client and parent. The socket is its
-// alone until the loop has taken it from the mailbox; the loop only tells it of
-// readiness.
+// handshake is one TLS handshake, from the moment the client may begin it. The
+// socket is the workshop's until the loop has taken it from the mailbox.
 type handshake struct {
-	c    *conn // the loop's
-	fd   int
-	cred *credential
-	conn *tls.Conn
-	from *privsep.ConnHandoff // what the parent wants to know before it signs
-	*workshop
-	asking *asking
+	fd    int
+	token uint64               // in the workshop's poller
+	from  *privsep.ConnHandoff // what the parent wants to know before it signs
+	shop  *workshop
 
-	ready  chan struct{} // of capacity 1: the socket's state has changed
-	stop   chan struct{} // closed by the loop: the connection has ended
-	signed chan []byte   // of capacity 1: the parent's answer, nil if it has none
+	// The loop's.
+	c    *conn
+	gone bool // the connection has ended
 
-	working bool // has one of the workshop's turns
-	request signRequest
-	err     error // the result
+	// The workshop's.
+	lined    bool  // the client has begun
+	hand     *hand // nil: not yet its turn
+	cred     *credential
+	conn     *tls.Conn
+	wide     bool // room in the socket is waited for, too
+	dead     bool // stopped
+	request  signRequest
+	told     bool // the parent has answered
+	signed   []byte
+	over     bool  // shake has returned
+	err      error // so
+	released bool  // and used a key that lies here
 
 	// Under asking's lock.
-	stopped bool   // the loop has ended the connection
-	id      uint64 // of the SIGN that was sent, 0: none
+	id        uint64 // of the SIGN that was sent, 0: none
+	forgotten bool   // it is not wanted any more
 }
-
-// workshop is what all handshakes of a cm share.
-type workshop struct {
-	turns chan struct{} // as many as may compute at once
-	wg    sync.WaitGroup
-
-	// jobs goes to goroutines that have done one before: their stacks have
-	// grown. No more of them wait than may compute.
-	jobs chan *handshake
-	idle atomic.Int32
-
-	asleep atomic.Bool // the loop: ring the bell
-	posted atomic.Bool // one of the lists is not empty
-
-	mu       sync.Mutex
-	bell     int
-	finished []*handshake // to be taken by the loop
-	requests []*handshake // for signatures
-}
-
-// maxHandshakes bounds the handshakes under way, some 30 KiB each; connections
-// beyond wait in line with a fraction of that.
-const maxHandshakes = 4096
 
 var (
 	errEnded  = errors.New("the connection has ended")
 	errSilent = errors.New("no handshake within auth_timeout")
 )
-
-// begin has a goroutine do h, which the group counts already.
-func (w *workshop) begin(h *handshake) {
-	select {
-	case w.jobs <- h:
-	default:
-		go w.serve(h)
-	}
-}
-
-// serve is a goroutine: one handshake, and others while it is needed.
-func (w *workshop) serve(h *handshake) {
-	for h != nil {
-		h.err = h.shake()
-		h.post(&h.finished)
-		w.wg.Done()
-		if int(w.idle.Add(1)) > cap(w.turns) {
-			w.idle.Add(-1)
-			return
-		}
-		h = <-w.jobs // nil: closed
-		w.idle.Add(-1)
-	}
-}
 
 // shake never panics: what a client sends must not end the process.
 func (h *handshake) shake() (err error) {
@@ -94,75 +51,42 @@ func (h *handshake) shake() (err error) {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("crypto/tls: %v", p)
 		}
-		h.rest()
 	}()
-	if err := h.work(); err != nil {
-		return err
-	}
+	h.conn = tls.Server(&transport{hs: h}, h.cred.config)
 	return h.conn.Handshake()
 }
 
-// await waits for the socket. Others compute meanwhile.
+// await lets the others go on until the socket, or anything else of h, has
+// changed.
 func (h *handshake) await() error {
-	select {
-	case <-h.ready:
-		return nil
-	default:
-	}
-	h.rest()
-	select {
-	case <-h.ready:
-		return h.work()
-	case <-h.stop:
+	if h.dead || !h.hand.rest() || h.dead {
 		return errEnded
 	}
+	return nil
 }
 
-// work waits for a turn to compute: more at once than processors would only
-// make the loop wait longer for one.
-func (h *handshake) work() error {
-	select {
-	case h.turns <- struct{}{}:
-		h.working = true
-		return nil
-	case <-h.stop:
-		return errEnded
-	}
+// hand is a coroutine that does one handshake after another. crypto/tls waits
+// in the middle of its work: then the hand rests, and another is taken up, which
+// takes 0.1 us and no scheduler. One that has done a handshake before has a stack
+// that is large enough.
+type hand struct {
+	h    *handshake
+	rest func() bool             // by the coroutine; false: for good
+	work func() (struct{}, bool) // by the workshop: on to the next rest
+	stop func()                  // by the workshop
 }
 
-func (h *handshake) rest() {
-	if h.working {
-		h.working = false
-		<-h.turns
-	}
-}
-
-// post puts h in one of the two lists for the loop. Either the loop sees posted
-// before it sleeps, or asleep is seen here.
-func (h *handshake) post(list *[]*handshake) {
-	h.mu.Lock()
-	*list = append(*list, h)
-	h.posted.Store(true)
-	h.mu.Unlock()
-	if h.asleep.Swap(false) {
-		privsep.Ring(h.bell)
-	}
-}
-
-// collect empties both lists.
-func (w *workshop) collect() (finished, requests []*handshake) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	finished, requests = w.finished, w.requests
-	w.finished, w.requests = nil, nil
-	w.posted.Store(false)
-	return finished, requests
-}
-
-// wake tells the goroutine that the socket has changed.
-func (h *handshake) wake() {
-	select {
-	case h.ready <- struct{}{}:
-	default:
-	}
+func newHand() *hand {
+	d := &hand{}
+	d.work, d.stop = iter.Pull(func(yield func(struct{}) bool) {
+		d.rest = func() bool { return yield(struct{}{}) }
+		for {
+			d.h.err = d.h.shake()
+			d.h.over = true
+			if !d.rest() {
+				return
+			}
+		}
+	})
+	return d
 }

@@ -41,6 +41,7 @@ func (m *cm) heard() {
 	}
 	m.orphan.next = 0
 	m.tls.asking.again()
+	m.tls.shop.box.post(errand{what: errandLook})
 }
 
 // bereft finishes an orphan whose time is up: no more is read, and when that of

@@ -231,6 +231,10 @@ func (m *cm) flushGreeting(c *conn) {
 		case syscall.EINTR:
 		case syscall.EAGAIN:
 			c.flags |= flagBlocked
+			if !t.watched && m.watch(c) != nil {
+				m.close(c, reasonError)
+				return
+			}
 		default:
 			m.close(c, reasonError)
 			return
@@ -244,8 +248,7 @@ func (m *cm) flushGreeting(c *conn) {
 			m.dropOutput(c)
 		}
 		c.showOut()
-		t.state = tlsArmed
-		m.lineUp(c)
+		m.shake(c)
 	}
 }
 

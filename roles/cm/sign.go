@@ -60,36 +60,31 @@ type signRequest struct {
 	input  []byte
 }
 
-// ask asks the parent, or has the loop do so when it must wait, and waits for the
-// answer.
+// ask asks the parent and waits for the answer.
 func (h *handshake) ask(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 	h.request = signRequest{scheme, message}
-	if !h.asking.now(h) {
-		h.post(&h.requests)
-	}
-	h.rest()
-	select {
-	case s := <-h.signed:
-		if len(s) == 0 {
-			return nil, errRefuse
+	h.shop.asking.add(h)
+	for !h.told {
+		if err := h.await(); err != nil {
+			return nil, err
 		}
-		return s, h.work()
-	case <-h.stop:
-		return nil, errEnded
 	}
+	if len(h.signed) == 0 {
+		return nil, errRefuse
+	}
+	return h.signed, nil
 }
 
 // asking asks for signatures, in order and no faster than the parent allows.
-// What can be sent at once is sent by the goroutine that wants it.
 type asking struct {
 	parent *privsep.Channel
 	rate   int // a second, of which a tenth is left to the clock's and the parent's delays
 
-	queued atomic.Int32 // len(queue): the loop looks at it each round
+	queued atomic.Int32 // len(queue): the workshop looks at it each round
 
 	mu     sync.Mutex
 	pace   privsep.Pace
-	queue  []*handshake          // what could not be sent, for the loop
+	queue  []*handshake          // what could not be sent
 	sent   map[uint64]*handshake // by id
 	lastID uint64
 }
@@ -98,21 +93,14 @@ func newAsking(parent *privsep.Channel, rate int) *asking {
 	return &asking{parent: parent, rate: max(rate-rate/10, 1), sent: map[uint64]*handshake{}}
 }
 
-// now tells whether h could be sent without waiting.
-func (a *asking) now(h *handshake) bool {
+// add has the parent asked for h, at once if that can be.
+func (a *asking) add(h *handshake) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.queue) == 0 && a.pace.Take(a.rate, time.Now()) && a.send(h)
-}
-
-// later takes over those that have to wait.
-func (a *asking) later(hs []*handshake) {
-	if len(hs) == 0 {
+	if len(a.queue) == 0 && a.pace.Take(a.rate, time.Now()) && a.send(h) {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.queue = append(a.queue, hs...)
+	a.queue = append(a.queue, h)
 	a.queued.Store(int32(len(a.queue)))
 }
 
@@ -143,7 +131,7 @@ func (a *asking) resume() {
 	defer a.mu.Unlock()
 	now, sent := time.Now(), 0
 	for _, h := range a.queue {
-		if !h.stopped && (!a.pace.Take(a.rate, now) || !a.send(h)) {
+		if !h.forgotten && (!a.pace.Take(a.rate, now) || !a.send(h)) {
 			break
 		}
 		sent++
@@ -165,8 +153,8 @@ func (a *asking) send(h *handshake) bool {
 	case nil:
 	case privsep.ErrAgain, io.EOF, privsep.ErrClosed: // or there is no parent now, but a new one may come
 		return false
-	default:
-		h.signed <- nil
+	default: // the loop will see that the parent is gone
+		h.shop.box.post(errand{what: errandSigned, h: h})
 		return true
 	}
 	a.lastID++
@@ -179,7 +167,7 @@ func (a *asking) send(h *handshake) bool {
 func (a *asking) forget(h *handshake) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	h.stopped = true
+	h.forgotten = true
 	if h.id != 0 {
 		delete(a.sent, h.id)
 		h.id = 0
@@ -206,7 +194,7 @@ func (m *cm) takeSigned(msg *privsep.Message) error {
 		return err
 	}
 	if h := m.tls.asking.answered(s.ID); h != nil {
-		m.tls.door.send(errand{h: h, what: errandSigned, signed: append([]byte(nil), s.Signature...)})
+		h.shop.box.post(errand{what: errandSigned, h: h, signed: append([]byte(nil), s.Signature...)})
 	}
 	return nil
 }

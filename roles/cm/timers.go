@@ -15,7 +15,6 @@ const (
 	lingerMax  = 1 << 20 // bytes thrown away while lingering
 	fastTick   = 50 * time.Millisecond
 	slowTick   = time.Second
-	signTick   = time.Millisecond // while signatures wait for their turn
 )
 
 // await gives a connection a deadline; all deadlines are looked at by tick.
@@ -52,9 +51,6 @@ func (m *cm) timeout() time.Duration {
 	}
 	if at := max(m.orphan.next, m.nextFast); m.orphan.next != 0 && (next < 0 || at < next) {
 		next = at
-	}
-	if m.tls.asking.waiting() && (next < 0 || m.now+int64(signTick) < next) {
-		next = m.now + int64(signTick)
 	}
 	if next < 0 {
 		return -1

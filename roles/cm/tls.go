@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net/netip"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -15,10 +14,10 @@ import (
 type tlsConn struct {
 	state   tlsState
 	plain   int  // bytes of INFO still to be written before the handshake
-	touched bool // the client has sent something, or ended
+	watched bool // in the loop's poller
 
 	from *privsep.ConnHandoff // until the handshake is over
-	hs   *handshake           // while it runs
+	hs   *handshake           // while the workshop has the socket
 	conn *tls.Conn            // afterwards
 
 	left   []byte // sealed, but the socket was full; off of it is written
@@ -30,39 +29,34 @@ type tlsConn struct {
 }
 
 // tlsState is how far a connection has come. With handshake_first it begins
-// armed; else the router's INFO goes out before.
+// shaking; else the router's INFO goes out before.
 //
-//	new --INFO--> greeting --written--> armed --bytes--> lined --> shaking --> open
+//	new --INFO--> greeting --written--> shaking --> open
 type tlsState uint8
 
 const (
 	tlsNew      tlsState = iota // waits for INFO
 	tlsGreeting                 // INFO is being written
-	tlsArmed                    // waits for the client's first byte
-	tlsLined                    // waits for a certificate, or for others' handshakes
-	tlsShaking                  // the goroutine has the socket
+	tlsShaking                  // the workshop has the socket
 	tlsOpen
 	tlsOver // without ever having been open
 )
 
-// tlsSide is the cm's part in TLS, all the loop's but for shop.
+// tlsSide is the cm's part in TLS, all the loop's but for shop and asking.
 type tlsSide struct {
-	untidy  int64 // when a released key was used last, 0: all is swept
-	tidied  int64
-	shop    *workshop
-	door    *doorman
-	rung    int // edges of the bell since it was read
-	bells   [2]int
-	cred    *credential // nil: none yet, handshakes wait
-	next    *credential // waits for its key
-	key     releasedKey // waits for its certificate
-	line    []*conn     // whose handshakes wait
-	running int
-	asking  *asking
-	rec     records
-	sealed  pool
-	cipher  []byte // as read from a socket
-	clear   []byte // opened
+	untidy int64 // when a released key was used last, 0: all is swept
+	tidied int64
+	shop   *workshop
+	begun  uint64 // handshakes, each with its token
+	spare  []*handshake
+	cred   *credential // nil: none yet, handshakes wait
+	next   *credential // waits for its key
+	key    releasedKey // waits for its certificate
+	asking *asking
+	rec    records
+	sealed pool
+	cipher []byte // as read from a socket
+	clear  []byte // opened
 
 	keyNumber    uint32
 	done, failed uint64
@@ -72,19 +66,11 @@ type tlsSide struct {
 
 // newTLS makes what handshakes need to reach the loop. It makes sockets, so it
 // is done before the sandbox.
-func (m *cm) newTLS() error {
-	near, far, err := privsep.Doorbell()
-	if err != nil {
-		return err
-	}
-	m.tls.bells = [2]int{near, far}
+func (m *cm) newTLS() (err error) {
 	m.tls.sealed = pool{size: sealedSize, limit: sealedLimit}
 	m.tls.asking = newAsking(m.parent, m.cfg.TLS.SignRate)
-	m.tls.shop = &workshop{bell: far, turns: make(chan struct{}, runtime.GOMAXPROCS(0)), jobs: make(chan *handshake)}
-	if m.tls.door, err = newDoorman(); err != nil {
-		return err
-	}
-	return m.poll.Add(near, tokenTLS, privsep.In|privsep.Edge)
+	m.tls.shop, err = newWorkshop(m.tls.asking, m.poll)
+	return err
 }
 
 // securing tells whether c is on its way to TLS.
@@ -106,10 +92,12 @@ func (c *conn) pending() int {
 func (m *cm) secure(c *conn, h *privsep.ConnHandoff) {
 	from := *h
 	c.tls = &tlsConn{from: &from}
-	if m.cfg.TLS.HandshakeFirst {
-		c.tls.state = tlsArmed
-	}
 	m.await(c, m.cfg.AuthTimeout)
+	if m.cfg.TLS.HandshakeFirst {
+		m.shake(c)
+	} else {
+		m.open(c, h)
+	}
 }
 
 // greet notes what is INFO of the output: nothing else goes out in the clear.
@@ -119,114 +107,91 @@ func (c *conn) greet(n int) {
 	}
 }
 
-// securingEvent passes readiness on to whoever waits for it.
+// watch has the loop told of c's socket.
+func (m *cm) watch(c *conn) error {
+	err := m.poll.Add(c.fd, tokenConn+uint64(c.slot), privsep.In|privsep.Out|privsep.Edge)
+	if c.tls != nil {
+		c.tls.watched = err == nil
+	}
+	return err
+}
+
+// securingEvent goes on with INFO, which alone the loop waits for before c is
+// open.
 func (m *cm) securingEvent(c *conn, e privsep.Ready) {
-	t := c.tls
 	if e.Hup {
 		c.flags |= flagEOF
 	}
-	if e.In || e.Hup {
-		t.touched = true
-	}
-	switch t.state {
-	case tlsGreeting:
-		if e.Out && c.has(flagBlocked) {
-			c.flags &^= flagBlocked
-			m.touch(c)
-		}
-	case tlsArmed:
-		m.lineUp(c)
-	case tlsShaking:
-		m.tls.door.send(errand{h: t.hs, what: errandReady})
+	if e.Out && c.has(flagBlocked) {
+		c.flags &^= flagBlocked
+		m.touch(c)
 	}
 }
 
-// lineUp starts the handshake once the client has begun: who is silent costs
-// no goroutine.
-func (m *cm) lineUp(c *conn) {
-	if !c.tls.touched {
-		return
+// shake gives c's socket to the workshop. Whatever the client sends is its
+// event from here on, not the loop's.
+func (m *cm) shake(c *conn) {
+	t, w := c.tls, m.tls.shop
+	if t.watched {
+		t.watched = false
+		_ = m.poll.Del(c.fd)
 	}
-	c.tls.state = tlsLined
-	m.tls.line = append(m.tls.line, c)
-	m.startHandshakes()
-}
-
-func (m *cm) startHandshakes() {
-	s := &m.tls
-	for len(s.line) > 0 && s.cred != nil && s.running < maxHandshakes {
-		c := s.line[0]
-		s.line[0] = nil
-		s.line = s.line[1:]
-		if m.conns[c.slot] == c && c.tls.state == tlsLined {
-			m.startHandshake(c)
-		}
-	}
-	if len(s.line) == 0 {
-		s.line = nil
-	}
-}
-
-func (m *cm) startHandshake(c *conn) {
-	s, t := &m.tls, c.tls
-	h := &handshake{c: c, fd: c.fd, cred: s.cred, from: t.from, workshop: s.shop, asking: s.asking,
-		ready: make(chan struct{}, 1), stop: make(chan struct{}), signed: make(chan []byte, 1)}
-	h.conn = tls.Server(&transport{hs: h, rec: &s.rec}, s.cred.config)
+	w.start()
+	m.tls.begun++
+	h := &handshake{c: c, fd: c.fd, token: m.tls.begun, from: t.from, shop: w}
 	t.state, t.hs = tlsShaking, h
-	s.cred.users++
-	s.running++
-	s.shop.wg.Add(1)
-	s.door.send(errand{h: h, what: errandBegin})
+	w.box.put(errand{what: errandBegin, h: h}) // before the socket's first event, which wakes
+	if err := w.poll.Add(h.fd, h.token, privsep.In|privsep.Edge); err != nil {
+		m.tls.failed++
+		m.complain(t.from, err)
+		m.close(c, reasonTLS)
+	}
 }
 
-// stopHandshake has the goroutine end; the socket stays until it has.
+// stopHandshake has the workshop end it; the socket stays until it has.
 func (m *cm) stopHandshake(h *handshake) {
-	m.tls.asking.forget(h)
-	close(h.stop)
-	m.poll.Del(h.fd)
+	h.gone = true
+	h.shop.box.post(errand{what: errandStop, h: h})
 }
 
-// bellRung only wakes the loop; fromHandshakes follows in its next round.
-func (m *cm) bellRung() {
-	if m.tls.rung++; m.tls.rung >= privsep.DrainEvery {
-		m.tls.rung = 0
-		privsep.DrainBell(m.tls.bells[0])
-	}
-}
-
-// fromHandshakes takes what the goroutines have for the loop.
-func (m *cm) fromHandshakes() {
-	if !m.tls.shop.posted.Load() {
-		return
-	}
-	finished, requests := m.tls.shop.collect()
-	m.tls.asking.later(requests)
+// fromHandshakes takes what the workshop has for the loop.
+func (m *cm) fromHandshakes() error {
+	finished := m.tls.shop.finished.take(m.tls.spare)
 	for _, h := range finished {
-		m.tls.running--
-		if h.cred.key != nil {
+		if h == nil {
+			return m.tls.shop.fault
+		}
+		if h.released {
 			m.tls.untidy = m.now
 		}
-		h.cred.users--
-		h.cred.release()
-		switch {
-		case h.stopped:
+		if h.gone {
 			privsep.CloseFD(h.fd)
-		case h.err != nil:
-			h.c.tls.hs = nil
+			continue
+		}
+		h.c.tls.hs = nil
+		if h.err == nil {
+			h.err = m.watch(h.c)
+		}
+		if h.err != nil {
 			m.handshakeFailed(h.c, h.err)
-		default:
+		} else {
 			m.opened(h.c, h)
 		}
 	}
-	m.startHandshakes()
+	if finished != nil {
+		clear(finished)
+		m.tls.spare = finished
+	}
+	return nil
 }
 
 // opened takes over a connection whose handshake is over.
 func (m *cm) opened(c *conn, h *handshake) {
 	t := c.tls
-	h.transport().hs = nil
+	under := h.conn.NetConn().(*transport)
+	under.hs, under.rec = nil, &m.tls.rec
 	from := t.from
-	t.state, t.conn, t.hs, t.from = tlsOpen, h.conn, nil, nil
+	t.state, t.conn, t.from = tlsOpen, h.conn, nil
 	m.tls.done++
 	c.deadline = 0
 	c.flags &^= flagBlocked
@@ -239,15 +204,13 @@ func (m *cm) opened(c *conn, h *handshake) {
 	m.touch(c)
 }
 
-func (h *handshake) transport() *transport { return h.conn.NetConn().(*transport) }
-
 // handshakeFailed ends a connection that did not get to TLS. Clients know a
 // bare close; an alert may have gone before it, and is waited for to arrive.
 func (m *cm) handshakeFailed(c *conn, err error) {
 	t := c.tls
 	m.tls.failed++
 	m.complain(t.from, err)
-	if _, broken := err.(syscall.Errno); broken || err == io.EOF || err == errSilent {
+	if _, broken := err.(syscall.Errno); broken || err == io.EOF || err == errSilent || !t.watched && m.watch(c) != nil {
 		m.close(c, reasonTLS)
 		return
 	}
@@ -273,8 +236,8 @@ func (m *cm) complain(from *privsep.ConnHandoff, err error) {
 	s.mute = 0
 }
 
-// endTLS gives back what a connection that ends has of TLS. True: a goroutine
-// still has the socket, which is closed after it.
+// endTLS gives back what a connection that ends has of TLS. True: the
+// workshop still has the socket, which is closed after it.
 func (m *cm) endTLS(c *conn) bool {
 	m.dropLeft(c)
 	c.tls.kept = nil
@@ -293,12 +256,11 @@ func (m *cm) closeTLS() {
 			m.stopHandshake(c.tls.hs)
 		}
 	}
-	m.tls.shop.wg.Wait()
-	m.tls.door.close()
-	close(m.tls.shop.jobs)
-	finished, _ := m.tls.shop.collect()
-	for _, h := range finished {
-		privsep.CloseFD(h.fd)
+	m.tls.shop.close()
+	for _, h := range m.tls.shop.finished.take(nil) {
+		if h != nil {
+			privsep.CloseFD(h.fd)
+		}
 	}
 	for _, cred := range []*credential{m.tls.cred, m.tls.next} {
 		if cred != nil && cred.key != nil {
@@ -307,8 +269,5 @@ func (m *cm) closeTLS() {
 	}
 	if m.tls.key != nil {
 		_ = m.tls.key.Close()
-	}
-	for _, fd := range m.tls.bells {
-		privsep.CloseFD(fd)
 	}
 }

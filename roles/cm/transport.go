@@ -10,8 +10,8 @@ import (
 )
 
 // transport is the socket under a tls.Conn. During the handshake it belongs to
-// the handshake's goroutine, which may wait; from then on to the loop, which
-// may not: it reads what the loop has read and writes for the loop to write.
+// the handshake, which may wait; from then on to the loop, which may not: it
+// reads what the loop has read and writes for the loop to write.
 type transport struct {
 	hs  *handshake // nil once it is the loop's
 	rec *records
@@ -113,7 +113,7 @@ func (h *handshake) write(b []byte) (int, error) {
 			done += n
 		case syscall.EINTR:
 		case syscall.EAGAIN:
-			if err := h.await(); err != nil {
+			if err := h.awaitRoom(); err != nil {
 				return done, err
 			}
 		default:
@@ -121,4 +121,15 @@ func (h *handshake) write(b []byte) (int, error) {
 		}
 	}
 	return done, nil
+}
+
+// awaitRoom waits for the socket to take more, for which few handshakes must.
+func (h *handshake) awaitRoom() error {
+	if !h.wide {
+		h.wide = true
+		if err := h.shop.poll.Mod(h.fd, h.token, privsep.In|privsep.Out|privsep.Edge); err != nil {
+			return err
+		}
+	}
+	return h.await()
 }

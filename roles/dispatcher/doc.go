@@ -12,6 +12,9 @@
 // listen queue; since the parent holds the listeners, a dispatcher's death
 // closes no port.
 //
+// Without a parent it goes on for orphan_grace; it alone can then say by which key
+// its tickets are checked (orphan.go).
+//
 // Files: dispatcher.go (the loop), accept.go (one connection), slots.go (places
 // in the connection table), rate.go (per-address limits),
 // reload.go (what changes while it runs), setup.go (start).

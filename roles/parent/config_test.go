@@ -88,6 +88,8 @@ func TestConfigMistakes(t *testing.T) {
 		{"[store]\narena = \"3MiB\"", `f:2: store.arena: store.arena (3MiB) must be at least 4 times limits.max_payload (1MiB)`},
 		{"[limits]\nmax_payload = \"32MiB\"", `f:2: limits.max_payload: store.arena (64MiB) must be at least 4 times`},
 		{"[limits]\nmax_pending = \"512KiB\"", `f:2: limits.max_pending: limits.max_pending (512KiB) must be at least limits.max_payload (1MiB)`},
+		{"[store]\njournal = \"8MiB\"", `f:2: store.journal: 8MiB is not between 16MiB and 64GiB`},
+		{"[store]\njournal = \"32MiB\"", `f:2: store.journal: store.journal (32MiB) must be at least 1KiB for each of limits.max_connections (65536)`},
 		{"[store]\nring = \"256KiB\"", `f:2: store.ring: 256KiB is not between 512KiB and 1GiB`},
 		{"[listen]\ntcp = \"127.0.0.1:4222\"", `f:2: listen.tcp: "127.0.0.1:4222" is not a list of strings`},
 		{"[listen]\ntcp = [4222]", `f:2: listen.tcp: 4222 is not a string`},

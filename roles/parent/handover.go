@@ -21,6 +21,7 @@ import (
 type handover struct {
 	Version    int
 	Lock       int    // fd of the runtime directory's lock, which is held all the time
+	Made       bool   // that directory is the broker's
 	Old        int    // fd of the binary that handed over, to go back to; -1: none
 	Client     int    // fd of who asked for it, -1: nobody
 	Back       string // why the other binary gave it back, "" on the way forward
@@ -96,7 +97,7 @@ func (h *handover) exec(exe *os.File) error {
 
 // handOver collects what another binary needs to go on.
 func (p *parent) handOver(old, client int, back string) *handover {
-	h := &handover{Version: handoverVersion, Lock: int(p.dir.lock.Fd()), Old: old, Client: client, Back: back,
+	h := &handover{Version: handoverVersion, Lock: int(p.dir.lock.Fd()), Made: p.dir.made, Old: old, Client: client, Back: back,
 		Started: p.started, Signatures: p.signatures, Unsigned: p.unsigned, Offences: p.offenceList()}
 	for _, s := range p.segments {
 		h.Files = append(h.Files, int(s.rw.Fd()))
@@ -138,6 +139,7 @@ var ourSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
 
 // receive takes over what was handed over, but for the processes.
 func (p *parent) receive(h *handover) error {
+	p.dir.made = h.Made
 	p.started, p.signatures, p.unsigned = h.Started, h.Signatures, h.Unsigned
 	for _, k := range h.Keys {
 		if len(k.Key) != len(tickets.HandoffKey{}) {

@@ -57,6 +57,7 @@ const (
 	trialTime = 20 * time.Second
 	sayTime   = 100 * time.Millisecond // for who asked to take a line
 	maxPath   = 4096
+	maxSaid   = 512 // bytes of what a binary says that are passed on
 )
 
 // tell says something to who asked.
@@ -186,7 +187,7 @@ func (p *parent) unfit(t *trial) string {
 			reason = fmt.Sprintf("it does not answer in %v", trialTime)
 		}
 		if line, _, _ := strings.Cut(strings.TrimSpace(t.stderr), "\n"); line != "" {
-			reason += ": " + show(line)
+			reason += ": " + strings.Map(printable, line[:min(len(line), maxSaid)])
 		}
 		return reason
 	}

@@ -116,12 +116,14 @@ func (r *router) discard() {
 	}
 }
 
-// after is called when a record is done with: what it leads to beside its own
-// output, and what has become due.
+// after is called when a record is done with, and has left something due: a plan,
+// what it leads to beside its own output, compaction.
 func (r *router) after() {
-	if len(r.later) > 0 {
-		r.tellLater()
+	r.due = false
+	if r.state.Journal.Planned() > 0 {
+		r.carryOut()
 	}
+	r.tellLater()
 	if r.state.Journal.Tail() > r.turnAt {
 		r.compact()
 	}

@@ -15,8 +15,8 @@
 // not seen here, only their handles.
 //
 // One goroutine, locked to its thread, does everything in batches: read
-// records, decide, write instructions, publish the outgoing tails, release the
-// incoming heads, ring the doorbells of those who sleep. Order per sender and
+// records, decide, write instructions, commit, publish the outgoing tails, release
+// the incoming heads, ring the doorbells of those who sleep. Order per sender and
 // subject follows from there being one of it.
 //
 // Waiting for space in a ring to a cm is safe since a cm drains its incoming
@@ -34,12 +34,47 @@
 // The router alone says which cms are to finish with a body (store.Named), before
 // they can see their instructions. A cm whose ring makes no sense is reported and
 // from then on neither read nor written to; the end of its process (CM_GONE) and
-// the word of its next one (DOORBELL) make the link whole again, see over. A new
-// router finds its own words as the one before left them: records that it reads
-// again and that were named already were routed.
+// the word of its next one (DOORBELL) make the link whole again, see over.
 //
-// Files: router.go (the loop), link.go (rings of one cm), session.go (client
-// operations), index.go and match.go (who wants a subject), publish.go (the
-// message path), stuck.go (who holds up whose bodies), settings.go
+// Without a parent it goes on, and sees by the doorbells which cms have ended; the
+// next parent hears again what was to be reported (orphan.go).
+//
+// # After a router's end
+//
+// A router may end at any instruction, and nothing is lost or doubled by it:
+//
+//	records --> decide --> instructions, named, journal entries   nobody sees them
+//	                            |
+//	                       redo entry       tails, heads, named, journal tail, plan
+//	                            |
+//	                       tails, heads, bells                     stored again if need be
+//
+// The next one takes over (recover.go): it takes the words of the last redo entry,
+// repeats the journal, carries out a plan, tells the cms that it is new, and goes on
+// with the records that were not committed. Three laws make that exact:
+//
+//   - A record is committed whole or not at all. Before its first instruction there
+//     is room for all that it leads to; what comes before it is committed while the
+//     router waits for that. What no ring has room for is planned (plan.go).
+//   - State changes in state.go alone, each with its entry in the journal. Entries,
+//     too, have room before they are written (sizes): if the state would grow too
+//     large for that a SUB is refused.
+//   - What is not of the output of one record may be said twice or never, and is said
+//     between records: HOLD and RESUME, which a new router makes void, lame-duck
+//     INFO, reminders.
+//
+// Not kept: holds and readers that are behind (the cms say it again), how much a
+// subscription without a limit has had since the last snapshot. An UNSUB with a
+// maximum that comes after a router's end counts from there.
+//
+// What the next router reads may be the work of one that was taken over. If it makes
+// no sense that is logged with its place, the new one begins without sessions, and
+// has the cms end all connections.
+//
+// Files: router.go (the loop), link.go (rings of one cm), commit.go (the redo entry,
+// room), session.go (client operations), state.go (what outlives the process),
+// journal.go (its entries), recover.go (the next router), index.go and match.go (who
+// wants a subject), publish.go (the message path), plan.go (messages to very many),
+// hold.go (senders that wait), stuck.go (who holds up whose bodies), settings.go
 // (what changes while it runs), setup.go (the role's start).
 package router

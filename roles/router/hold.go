@@ -26,7 +26,7 @@ func (r *router) holdOne(s, reader *session) {
 	}
 	reader.holds = append(reader.holds, s)
 	if s.heldBy++; s.heldBy == 1 {
-		r.later = append(r.later, notice{s, true})
+		r.tellSoon(s, true)
 	}
 }
 
@@ -39,7 +39,7 @@ func (r *router) relieve(reader *session) {
 	for i, s := range reader.holds {
 		reader.holds[i] = nil
 		if s.heldBy--; s.heldBy == 0 && !s.ended {
-			r.later = append(r.later, notice{s, false})
+			r.tellSoon(s, false)
 		}
 	}
 	reader.holds = nil
@@ -50,6 +50,10 @@ func (r *router) relieve(reader *session) {
 type notice struct {
 	s    *session
 	hold bool
+}
+
+func (r *router) tellSoon(s *session, hold bool) {
+	r.later, r.due = append(r.later, notice{s, hold}), true
 }
 
 func (r *router) tellLater() {

@@ -129,6 +129,7 @@ func (r *router) journal(b []byte) {
 	if !r.state.Journal.Append(b) {
 		r.exit(errFull)
 	}
+	r.due = r.due || r.state.Journal.Tail() > r.turnAt
 }
 
 var errFull = errors.New("router: an entry or a plan has no room in the journal")

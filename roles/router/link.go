@@ -85,7 +85,7 @@ func (r *router) over(g privsep.CMGone) {
 	for r.drain(l) {
 	}
 	r.endOf(l, math.MaxUint64)
-	r.tellLater()
+	r.after()
 	r.commit() // before the word that lets the successor begin
 	l.out.Abandon()
 	for _, of := range r.links {

@@ -13,11 +13,16 @@ import (
 // An entry of a plan is the index of the cm, u32, and an instruction.
 const planHead = 4
 
+// besides is what each instruction about a message takes in a ring at most beside
+// its recipients.
+func besides(p *store.RecPub) int {
+	return (&store.InsDeliver{Subject: p.Subject, Reply: p.Reply}).Size() + store.Framed(8)
+}
+
 // span returns how much of the ring to l the instructions about a message take at
-// most, whose recipients there take n bytes. Of any two pieces that follow each
-// other the recipients are longer than pieceLimit.
-func (r *router) span(from, l *link, p *store.RecPub, n int) int {
-	each := (&store.InsDeliver{Subject: p.Subject, Reply: p.Reply}).Size() + store.Framed(8)
+// most whose recipients there take n bytes. Of any two pieces that follow each other
+// the recipients are longer than pieceLimit.
+func (r *router) span(from, l *link, each, n int) int {
 	n += (2*n/pieceLimit + 1) * each
 	if l == from {
 		n += r.size.answers
@@ -28,16 +33,22 @@ func (r *router) span(from, l *link, p *store.RecPub, n int) int {
 // spread makes room for the instructions about the message at hand on all links
 // concerned. It returns false if that is too much for one of them: a plan is due.
 func (r *router) spread(from *link, p *store.RecPub) bool {
-	for _, l := range r.links {
-		if l.toN > 0 && r.span(from, l, p, len(l.to)) > r.size.half {
-			return false
-		}
-	}
+	each, fit := besides(p), true
 	for _, l := range r.links {
 		if l.toN == 0 {
 			continue
 		}
-		if n := r.span(from, l, p, len(l.to)); !l.out.Fits(n, r.size.most) {
+		n := r.span(from, l, each, len(l.to))
+		if n > r.size.half {
+			return false
+		}
+		fit = fit && l.out.Fits(n, r.size.most)
+	}
+	if fit {
+		return true
+	}
+	for _, l := range r.links {
+		if n := r.span(from, l, each, len(l.to)); l.toN > 0 && !l.out.Fits(n, r.size.most) {
 			r.await(l, n)
 		}
 	}
@@ -58,6 +69,7 @@ func (r *router) plan(l *link, ins *store.InsDeliver, to []byte) {
 		if !r.state.Journal.Plan(b) {
 			r.exit(errFull)
 		}
+		r.due = true
 	}
 }
 
@@ -65,7 +77,6 @@ func (r *router) plan(l *link, ins *store.InsDeliver, to []byte) {
 // rings.
 func (r *router) carryOut() {
 	j := &r.state.Journal
-	r.at = nil
 	r.commit()
 	for r.done < j.Planned() {
 		b, next, err := j.NextPlanned(r.done)

@@ -107,7 +107,9 @@ func mayPublish(p *store.RecPub) bool {
 
 // refusePub says why a message goes nowhere.
 func (r *router) refusePub(s *session, p *store.RecPub) {
-	r.pedantry(s, p)
+	if s.pedantic {
+		r.pedantry(s, p)
+	}
 	if wire.ReservedPublish(p.Subject) {
 		r.sendErr(s, wire.CodePubPermission, p.Subject)
 		return
@@ -117,14 +119,18 @@ func (r *router) refusePub(s *session, p *store.RecPub) {
 
 // answerPub says to the sender what it hears of any message.
 func (r *router) answerPub(s *session, p *store.RecPub) {
-	r.pedantry(s, p)
-	r.ok(s)
+	if s.pedantic {
+		r.pedantry(s, p)
+	}
+	if s.verbose {
+		r.ok(s)
+	}
 }
 
 // pedantry is for malformed subjects, of which pedantic sessions hear; the
 // messages are delivered all the same.
 func (r *router) pedantry(s *session, p *store.RecPub) {
-	if s.pedantic && (!wire.ValidSubject(p.Subject) || !wire.IsLiteral(p.Subject)) {
+	if !wire.ValidSubject(p.Subject) || !wire.IsLiteral(p.Subject) {
 		r.sendErr(s, wire.CodeInvalidPubSubject)
 	}
 }
@@ -244,16 +250,16 @@ func (r *router) deliver(from *link, s *session, p *store.RecPub) {
 func (r *router) deliverBlock(from *link, s *session, p *store.RecPub, m *match) int {
 	b := &m.blocks[0]
 	l := r.links[b.cm]
-	if n := r.span(from, l, p, len(b.recipients)); n > r.size.half {
+	need := r.span(from, l, besides(p), len(b.recipients))
+	if need > r.size.half {
 		n := r.collect(s, m)
 		r.deliver(from, s, p)
 		return n
-	} else if !l.out.Fits(n, r.size.most) {
-		r.await(l, n)
 	}
-	if s.verbose || s.pedantic {
-		r.answerPub(s, p)
+	if !l.out.Fits(need, r.size.most) {
+		r.await(l, need)
 	}
+	r.answerPub(s, p)
 	for _, t := range m.plain {
 		t.delivered++
 	}

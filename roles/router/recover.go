@@ -22,7 +22,7 @@ func (r *router) takeOver() {
 		err = r.untouched()
 	}
 	if err != nil {
-		r.log.Error("the state of the router before is not readable: all connections end", privsep.Err(err))
+		r.log.Error("state not readable", privsep.Err(err))
 		r.forget()
 	}
 	r.compactAt()

@@ -29,6 +29,7 @@ type router struct {
 	live   footprints
 	done   uint64 // of the plan that is in the rings
 	turnAt uint64 // length of the journal at which it is compacted
+	due    bool   // there is something for after
 	hoards bool   // memory could not be given back
 	entry  entry
 
@@ -145,7 +146,7 @@ func (r *router) drain(l *link) bool {
 		if err != nil {
 			r.refuse(l, "record refused", err)
 		}
-		if len(r.later) > 0 || r.state.Journal.Tail() > r.turnAt {
+		if r.due {
 			r.after()
 		}
 	}
@@ -165,9 +166,6 @@ func (r *router) record(l *link, rec []byte) error {
 	}
 	err := handlers[kind](r, l, rec)
 	r.at = nil
-	if r.state.Journal.Planned() > 0 {
-		r.carryOut()
-	}
 	return err
 }
 

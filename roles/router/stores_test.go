@@ -290,5 +290,6 @@ func (g *rig) routeMessage(n uint64) {
 	rec, err := l.in.Next()
 	g.check(err)
 	g.check(g.r.record(l, rec))
+	g.r.after()
 	g.r.commit()
 }

@@ -3,6 +3,7 @@ module gatehouse.test/interop
 go 1.26.0
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/nats-io/nats.go v1.55.0
 	golang.org/x/sys v0.48.0
 )

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatehouse.test/interop/tree"
 )
 
 // orphan kills the parent and returns the children that it leaves.
@@ -55,12 +57,12 @@ func (b *broker) adopted(before map[string]int, but ...string) {
 			anew = anew || other == role
 		}
 		switch {
-		case anew && (now[role] == pid || st.role(role).Adopted):
+		case anew && (now[role] == pid || st.Role(role).Adopted):
 			b.t.Errorf("%s is pid %d as before", role, pid)
-		case !anew && (now[role] != pid || !st.role(role).Adopted):
-			b.t.Errorf("%s is pid %d, adopted %v, was pid %d", role, now[role], st.role(role).Adopted, pid)
+		case !anew && (now[role] != pid || !st.Role(role).Adopted):
+			b.t.Errorf("%s is pid %d, adopted %v, was pid %d", role, now[role], st.Role(role).Adopted, pid)
 		}
-		if p := st.role(role); p.State != "running" || p.Memory == 0 || !p.OwnNetwork {
+		if p := st.Role(role); p.State != "running" || p.Memory == 0 || !p.OwnNetwork {
 			b.t.Errorf("%s: %+v", role, p)
 		}
 	}
@@ -99,10 +101,10 @@ func TestAdopt(t *testing.T) {
 	}
 	calm.end(t)
 	for _, role := range []string{"dispatcher", "cm/1", "router"} {
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		must(t, syscall.Kill(b.tree()[role], syscall.SIGKILL))
 		b.deaths++
-		if b.log.find(mark, "role ready", patience, "role", role) == nil {
+		if b.log.Find(mark, "role ready", patience, "role", role) == nil {
 			t.Fatalf("%s did not come back", role)
 		}
 		await(t, "service", patience, func() bool { return b.serves() == nil })
@@ -123,7 +125,7 @@ func TestAdoptAfterDeaths(t *testing.T) {
 			calm := startCalm(t, asks, answers, 0)
 			left := b.orphan()
 			must(t, syscall.Kill(left[role], syscall.SIGKILL))
-			await(t, "its end", patience, func() bool { return title(left[role]) == "" })
+			await(t, "its end", patience, func() bool { return tree.Title(left[role]) == "" })
 			if role == "cm/1" { // messages for it do not fill the ring
 				flood := b.client("")
 				for range 64 {
@@ -135,10 +137,10 @@ func TestAdoptAfterDeaths(t *testing.T) {
 			b.adopted(left, role)
 			await(t, "service", patience, func() bool { return b.serves() == nil })
 			calm.end(t)
-			if st := b.status(); st.role(role).Restarts != 0 {
-				t.Errorf("%+v", st.role(role))
+			if st := b.status(); st.Role(role).Restarts != 0 {
+				t.Errorf("%+v", st.Role(role))
 			}
-			await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+			await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 		})
 	}
 }
@@ -150,7 +152,7 @@ func TestAdoptStrangers(t *testing.T) {
 	b := startBroker(t, settings{cms: 2})
 	left := b.orphan()
 	must(t, syscall.Kill(left["cm/1"], syscall.SIGKILL))
-	await(t, "its end", patience, func() bool { return title(left["cm/1"]) == "" })
+	await(t, "its end", patience, func() bool { return tree.Title(left["cm/1"]) == "" })
 	stranger := exec.Command("sleep", "1000")
 	must(t, stranger.Start())
 	defer func() {
@@ -162,11 +164,11 @@ func TestAdoptStrangers(t *testing.T) {
 	b.succeed()
 	b.adopted(left, "cm/1", "dispatcher")
 	must(t, b.serves())
-	if b.log.find(0, "not adopted, ended", 0, "role", "dispatcher", "reason", "executable") == nil {
+	if b.log.Find(0, "not adopted, ended", 0, "role", "dispatcher", "reason", "executable") == nil {
 		t.Error("the log does not tell why the dispatcher was ended")
 	}
 	must(t, stranger.Process.Signal(syscall.Signal(0)))
-	if title(left["dispatcher"]) != "" {
+	if tree.Title(left["dispatcher"]) != "" {
 		t.Error("a dispatcher that was not adopted lives on")
 	}
 }
@@ -236,11 +238,11 @@ func TestAdoptOtherSettings(t *testing.T) {
 	b.succeed()
 	b.adopted(left, roles(left)...)
 	must(t, b.serves())
-	if n := len(b.log.all("not adopted, ended", "reason", "the settings have changed")); n != len(left) {
+	if n := len(b.log.All("not adopted, ended", "reason", "the settings have changed")); n != len(left) {
 		t.Errorf("%d lines about it", n)
 	}
 	for role, pid := range left {
-		if title(pid) != "" {
+		if tree.Title(pid) != "" {
 			t.Errorf("%s lives on", role)
 		}
 	}
@@ -288,7 +290,7 @@ func TestAdoptHandshakes(t *testing.T) {
 			}
 			await(t, "their connections", patience, func() bool {
 				n := 0
-				for _, f := range table("/proc/net/tcp") {
+				for _, f := range tree.Table("/proc/net/tcp") {
 					if len(f) > 3 && f[3] == "01" && strings.HasSuffix(f[1], portOf(b.tls)) {
 						n++
 					}
@@ -328,7 +330,7 @@ func TestOrphanGrace(t *testing.T) {
 	if text := c.rest(); text != "" {
 		t.Errorf("the client was told %q", text)
 	}
-	if !old.ended(patience) {
+	if !old.Ended(patience) {
 		t.Errorf("something of %v is left", left)
 	}
 	if _, err := net.Dial("tcp", b.addr); err == nil {
@@ -347,7 +349,7 @@ func TestAdoptNotRoot(t *testing.T) {
 	must(t, b.serves())
 	b.succeed()
 	for role, pid := range left {
-		if b.tree()[role] == pid || title(pid) != "" {
+		if b.tree()[role] == pid || tree.Title(pid) != "" {
 			t.Errorf("%s is pid %d as before", role, pid)
 		}
 	}
@@ -427,7 +429,7 @@ func TestAdoptNewCertificate(t *testing.T) {
 	b.succeed()
 	b.adopted(before)
 	b.servesTLS(8)
-	if n := b.log.find(0, "role adopted", 0, "role", "cm/0"); n == nil {
+	if n := b.log.Find(0, "role adopted", 0, "role", "cm/0"); n == nil {
 		t.Error("cm/0 was not adopted")
 	}
 }

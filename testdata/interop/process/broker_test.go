@@ -3,19 +3,18 @@ package process
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"gatehouse.test/interop/certs"
+	"gatehouse.test/interop/tree"
 )
 
 const (
@@ -36,8 +35,9 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	dir, err := os.MkdirTemp("", "gh")
+	gatehouse = filepath.Join(dir, "gatehouse")
 	if err == nil {
-		err = errorsOf(os.Chmod(dir, 0o755), raiseFileLimit(), install(filepath.Join(dir, "gatehouse")))
+		err = errorsOf(os.Chmod(dir, 0o755), tree.RaiseFileLimit(), tree.Install(gatehouse))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -53,46 +53,6 @@ func errorsOf(errs ...error) error {
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func raiseFileLimit() error {
-	var l syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
-		return err
-	}
-	l.Cur = l.Max
-	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
-}
-
-// install puts the binary at path.
-func install(path string) error {
-	gatehouse = path
-	given := os.Getenv("GATEHOUSE")
-	if given == "" {
-		return build(path)
-	}
-	from, err := os.Open(given)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(to, from)
-	return errorsOf(err, to.Close())
-}
-
-// build makes the binary, with build tags if need be.
-func build(path string, tags ...string) error {
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-tags", strings.Join(tags, ","), "-o", path, ".")
-	cmd.Dir = filepath.Join("..", "..", "..")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=runtimesecret")
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build gatehouse: %w\n%s", err, text)
 	}
 	return nil
 }
@@ -126,7 +86,7 @@ type broker struct {
 	uid      uint32
 
 	cmd      *exec.Cmd
-	log      *logBook
+	log      *tree.Log
 	exited   chan struct{} // closed once code is set
 	code     int
 	pid      int
@@ -176,8 +136,8 @@ func startBroker(t testing.TB, s settings) *broker {
 func (b *broker) start() {
 	b.t.Helper()
 	b.launch()
-	if b.log.find(0, "ready", soon) == nil {
-		b.t.Fatalf("not ready after %v:\n%s", soon, b.log.text())
+	if b.log.Find(0, "ready", soon) == nil {
+		b.t.Fatalf("not ready after %v:\n%s", soon, b.log.Text())
 	}
 	st := b.status()
 	b.addr, b.pid = st.Listeners[0], st.PID
@@ -201,7 +161,7 @@ func (b *broker) launch() {
 	r, w, err := os.Pipe()
 	must(b.t, err)
 	b.cmd.Stderr = w
-	b.log = follow(r)
+	b.log = tree.Follow(r)
 	err = b.cmd.Start()
 	w.Close()
 	must(b.t, err)
@@ -223,7 +183,7 @@ func (b *broker) finish() {
 		b.stop(soon)
 	}
 	if b.t.Failed() {
-		b.t.Logf("broker's log:\n%s", b.log.text())
+		b.t.Logf("broker's log:\n%s", b.log.Text())
 	}
 }
 
@@ -255,7 +215,7 @@ func (b *broker) checkEnd(code int, in time.Duration) {
 	if b.code != code {
 		b.t.Errorf("exit code %d, want %d", b.code, code)
 	}
-	if !b.log.ended(in) {
+	if !b.log.Ended(in) {
 		b.t.Errorf("a process has outlived the broker: standard error is still open")
 	}
 	for _, path := range []string{b.run, b.unix} {
@@ -268,7 +228,7 @@ func (b *broker) checkEnd(code int, in time.Duration) {
 // killAll makes sure of the next test: what is left of this tree must not stay.
 func (b *broker) killAll() {
 	for pid := range b.seen {
-		if title(pid) != "" {
+		if tree.Title(pid) != "" {
 			syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
@@ -278,20 +238,20 @@ func (b *broker) killAll() {
 // checkLog holds the log against what the test did to the broker.
 func (b *broker) checkLog() {
 	b.t.Helper()
-	if n := len(b.log.all("role died")); n != b.deaths && !b.mortal {
+	if n := len(b.log.All("role died")); n != b.deaths && !b.mortal {
 		b.t.Errorf("%d roles died, the test killed %d", n, b.deaths)
 	}
 	if !b.traces {
 		b.checkTraps()
 	}
-	for _, l := range b.log.lines(0) {
-		if l.fields == nil && b.traces {
+	for _, l := range b.log.Lines(0) {
+		if l.Fields == nil && b.traces {
 			continue
 		}
-		if l.fields == nil {
-			b.t.Errorf("not a log line: %s", l.text)
-		} else if l.fields["security"] != nil && !b.attacked && !(b.released && l.is("private key released", nil)) {
-			b.t.Errorf("security event: %s", l.text)
+		if l.Fields == nil {
+			b.t.Errorf("not a log line: %s", l.Text)
+		} else if l.Fields["security"] != nil && !b.attacked && !(b.released && l.Is("private key released", nil)) {
+			b.t.Errorf("security event: %s", l.Text)
 		}
 	}
 }

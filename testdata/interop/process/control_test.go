@@ -113,7 +113,7 @@ func TestControlOtherUser(t *testing.T) {
 		}
 		return out
 	}
-	if line := check(); !strings.Contains(line, "tells its status to root") {
+	if line := check(); !strings.Contains(line, "answers root") {
 		t.Error(line)
 	}
 	control := filepath.Join(b.run, "control")

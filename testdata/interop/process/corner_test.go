@@ -26,7 +26,7 @@ func TestDeadlineWhileWaiting(t *testing.T) {
 	must(t, c.send(message[100:]+strings.Repeat(message, 200)))
 	await(t, "a full arena", patience, func() bool { // which takes longer than auth_timeout
 		st := b.status()
-		return st.role("cm/0").InMsgs >= 40
+		return st.Role("cm/0").InMsgs >= 40
 	})
 	b.signal("router", syscall.SIGCONT)
 	must(t, witness.sync())

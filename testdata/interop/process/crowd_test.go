@@ -94,11 +94,11 @@ func (b *broker) checkCrowd(n uint64) {
 	}
 	b.t.Logf("%d MiB in all processes, %d bytes a connection", memory>>20, memory/n)
 	for _, role := range []string{"cm/0", "cm/1"} {
-		if got := st.role(role).Connections; got < n*45/100 || got > n*55/100 {
+		if got := st.Role(role).Connections; got < n*45/100 || got > n*55/100 {
 			b.t.Errorf("%s has %d of %d connections", role, got, n)
 		}
 	}
-	if got := st.role("router").Subscriptions; got != n {
+	if got := st.Role("router").Subscriptions; got != n {
 		b.t.Errorf("%d subscriptions, want %d", got, n)
 	}
 }
@@ -182,18 +182,18 @@ func TestMaxConnections(t *testing.T) {
 // most once a second.
 func (b *broker) checkComplaints(reason string, least int, took time.Duration) {
 	b.t.Helper()
-	lines := b.log.all("connection refused", "reason", reason)
+	lines := b.log.All("connection refused", "reason", reason)
 	if len(lines) == 0 || len(lines) > 2+int(took/time.Second) {
 		b.t.Errorf("%d log lines about %s in %v", len(lines), reason, took)
 	}
 	for i := 1; i < len(lines); i++ {
-		if gap := lines[i].at.Sub(lines[i-1].at); gap < 900*time.Millisecond {
+		if gap := lines[i].At.Sub(lines[i-1].At); gap < 900*time.Millisecond {
 			b.t.Errorf("two lines about %s within %v", reason, gap)
 		}
 	}
 	told := 0
 	for _, l := range lines {
-		n, _ := l.fields["n"].(float64)
+		n, _ := l.Fields["n"].(float64)
 		told += int(n)
 	}
 	if told > least || told < 1 {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse.test/interop/tree"
 	"github.com/nats-io/nats.go"
 )
 
@@ -65,16 +66,16 @@ func TestHostileStreams(t *testing.T) {
 	nc.SetDisconnectErrHandler(nil)
 	calm.end(t)
 	b.unchanged(before)
-	var st status
+	var st *tree.Status
 	await(t, "the end of all hostile connections", patience, func() bool {
 		st = b.status()
-		return st.role("router").Connections == 3 && st.role("dispatcher").Connections == 3 && st.empty()
+		return st.Role("router").Connections == 3 && st.Role("dispatcher").Connections == 3 && st.Empty()
 	})
-	if n := st.role("router").Subscriptions; n != 2+2 { // calm's, echo and nats.go's inbox
+	if n := st.Role("router").Subscriptions; n != 2+2 { // calm's, echo and nats.go's inbox
 		t.Errorf("%d subscriptions are left", n)
 	}
 	for _, event := range []string{"record refused", "handoff refused", "role killed at another's word"} {
-		if n := len(b.log.all(event)); n > 0 {
+		if n := len(b.log.All(event)); n > 0 {
 			t.Errorf("%d lines %q in the log", n, event)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"gatehouse.test/interop/tree"
 	"github.com/nats-io/nats.go"
 )
 
@@ -44,8 +45,89 @@ func TestKillRouter(t *testing.T) {
 	if st := nc.Stats(); st.Reconnects > 0 {
 		t.Errorf("%d reconnects", st.Reconnects)
 	}
-	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 	b.awaitOpen(open)
+}
+
+// Messages to so many subscriptions that their instructions do not fit into a ring,
+// which go on over the deaths of routers: each subscription has each of them once.
+func TestKillRouterInFanOut(t *testing.T) {
+	const subs, messages, kills = 9000, 30, 12
+	b := startBroker(t, settings{cms: 2, store: "ring = \"512KiB\""})
+	publisher, done := b.client(""), make(chan error, 2)
+	for cm := range 2 {
+		c := b.clientOn(fmt.Sprintf("cm/%d", cm))
+		var out strings.Builder
+		for i := range subs {
+			fmt.Fprintf(&out, "SUB many subscription.number.%07d\r\n", i)
+		}
+		must(t, c.send(out.String()))
+		must(t, c.sync())
+		go func() { done <- c.each(subs, messages) }()
+	}
+	sent := make(chan error, 1)
+	go func() {
+		for n := range messages {
+			if err := publisher.send(pub("many", fmt.Sprint(n))); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- publisher.sync()
+	}()
+	for range kills {
+		mark := b.log.Mark()
+		b.kill("router")
+		if b.log.Find(mark, "took over", patience, "role", "router") == nil {
+			t.Fatal("the router did not come back")
+		}
+	}
+	must(t, <-sent)
+	for range 2 {
+		must(t, <-done)
+	}
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
+}
+
+// each reads messages of the numbers from 0 on, each once for each of the
+// subscriptions.
+func (c *client) each(subs, messages int) error {
+	for n := range messages {
+		had := make(map[string]bool, subs)
+		for range subs {
+			f, err := c.message(n)
+			if err != nil {
+				return fmt.Errorf("message %d, after %d: %w", n, len(had), err)
+			}
+			sid := strings.Fields(f.line)[2]
+			if had[sid] {
+				return fmt.Errorf("message %d: %s has it twice", n, sid)
+			}
+			had[sid] = true
+		}
+	}
+	return nil
+}
+
+// A router that finds nonsense in the place of the state of the one before says so
+// and begins anew: connections end, new ones are served.
+func TestUnreadableState(t *testing.T) {
+	b := startBroker(t, settings{cms: 2})
+	c := b.client("SUB x 1\r\n")
+	must(t, c.sync())
+	m := b.memoryOf("router")
+	b.signal("router", syscall.SIGSTOP)
+	m.setWord("router_state", stateCommit, 1<<40)
+	mark := b.log.Mark()
+	b.kill("router")
+	if l := b.log.Find(mark, "state not readable", patience, "role", "router"); l == nil {
+		t.Fatal("the log does not tell")
+	}
+	if text := c.rest(); text != "" {
+		t.Errorf("the client was told %q", text)
+	}
+	await(t, "service", patience, func() bool { return b.serves() == nil })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 }
 
 // The connections of a dead dispatcher are the cms'; new ones wait in the
@@ -96,7 +178,7 @@ func TestKillDispatcherInFlight(t *testing.T) {
 				greeted <- c
 			}()
 		}
-		connections := func() uint64 { st := b.status(); return st.role("dispatcher").Connections }
+		connections := func() uint64 { st := b.status(); return st.Role("dispatcher").Connections }
 		await(t, "handoffs", patience, func() bool { return connections() == n })
 		b.kill("dispatcher")
 		b.signal("cm/0", syscall.SIGCONT)
@@ -140,19 +222,19 @@ func TestKillCM(t *testing.T) {
 	}
 	calm.end(t)
 	must(t, there[2].sync())
-	if st := b.status(); st.role("cm/0").Restarts != kills || st.role("cm/1").Restarts != 0 {
+	if st := b.status(); st.Role("cm/0").Restarts != kills || st.Role("cm/1").Restarts != 0 {
 		t.Errorf("restarts: %+v", st.Processes)
 	}
-	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 	b.awaitOpen(open)
 }
 
 // openEverywhere is what each process has open, but for clients.
 func (b *broker) openEverywhere() map[string]string {
 	b.t.Helper()
-	all, kinds := map[string]string{}, sockets()
+	all, kinds := map[string]string{}, tree.Sockets()
 	for role, pid := range b.processes() {
-		count, err := descriptors(pid, kinds)
+		count, err := tree.Descriptors(pid, kinds)
 		must(b.t, err)
 		delete(count, "tcp connection")
 		delete(count, "") // a socket that has come or gone since it was listed
@@ -181,7 +263,7 @@ func (b *broker) awaitOpen(before map[string]string) {
 // back, by a new process of that role and the same of all others.
 func (b *broker) killAndServe(role string, others map[string]int) {
 	b.t.Helper()
-	mark := b.log.mark()
+	mark := b.log.Mark()
 	killed := time.Now()
 	pid := b.kill(role)
 	tries := 0
@@ -195,8 +277,8 @@ func (b *broker) killAndServe(role string, others map[string]int) {
 	if took > back {
 		b.t.Errorf("clients served %v after the death of %s, want at most %v", took, role, back)
 	}
-	ready := b.log.find(mark, "role ready", patience, "role", role)
-	if ready == nil || b.log.find(mark, "role died", patience, "role", role, "reason", "signal killed") == nil {
+	ready := b.log.Find(mark, "role ready", patience, "role", role)
+	if ready == nil || b.log.Find(mark, "role died", patience, "role", role, "reason", "signal killed") == nil {
 		b.t.Fatalf("the log does not tell of the death of %s and its return", role)
 	}
 	now := b.processes()
@@ -296,10 +378,10 @@ func TestKillUnderLoad(t *testing.T) {
 	for _, role := range []string{"router", "cm/0", "dispatcher", "cm/1", "router", "cm/1", "cm/0", "router"} {
 		n := received.Load()
 		await(t, "traffic", patience, func() bool { return received.Load() > n+200 })
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		b.kill(role)
 		killed = append(killed, role)
-		if b.log.find(mark, "role ready", patience, "role", role) == nil {
+		if b.log.Find(mark, "role ready", patience, "role", role) == nil {
 			t.Fatalf("%s did not come back", role)
 		}
 	}
@@ -307,7 +389,7 @@ func TestKillUnderLoad(t *testing.T) {
 	load.Wait()
 	t.Logf("killed %v; %d messages received", killed, received.Load())
 	await(t, "service", patience, func() bool { return b.serves() == nil })
-	var st status
+	var st *tree.Status
 	defer func() {
 		if t.Failed() {
 			t.Logf("%+v", st)
@@ -315,7 +397,7 @@ func TestKillUnderLoad(t *testing.T) {
 	}()
 	await(t, "empty arenas and four connections", patience, func() bool {
 		st = b.status()
-		conns := func(p process) uint64 { return p.Connections }
-		return st.empty() && st.sum(conns) == 4 && st.role("router").Connections == 4 && st.role("dispatcher").Connections == 4
+		conns := func(p tree.Process) uint64 { return p.Connections }
+		return st.Empty() && st.Sum(conns) == 4 && st.Role("router").Connections == 4 && st.Role("dispatcher").Connections == 4
 	})
 }

@@ -15,30 +15,30 @@ func TestDeathLoop(t *testing.T) {
 	mark := 0
 	var gaps []time.Duration // from a death to the next start
 	for range loop {
-		ready := b.log.find(mark, "role ready", patience, "role", "cm/1")
+		ready := b.log.Find(mark, "role ready", patience, "role", "cm/1")
 		if ready == nil {
 			t.Fatal("cm/1 did not come up")
 		}
-		if died := b.log.all("role died"); len(died) > 0 {
-			gaps = append(gaps, ready.at.Sub(died[len(died)-1].at))
+		if died := b.log.All("role died"); len(died) > 0 {
+			gaps = append(gaps, ready.At.Sub(died[len(died)-1].At))
 		}
-		mark = b.log.mark()
+		mark = b.log.Mark()
 		b.crash("cm/1")
-		if b.log.find(mark, "role died", patience, "role", "cm/1") == nil {
+		if b.log.Find(mark, "role died", patience, "role", "cm/1") == nil {
 			t.Fatal("the parent has not noticed the death")
 		}
 	}
-	if st := b.status(); st.role("cm/1").State != "backoff" || st.role("cm/1").PID != 0 {
-		t.Errorf("status in the delay: %+v", st.role("cm/1"))
+	if st := b.status(); st.Role("cm/1").State != "backoff" || st.Role("cm/1").PID != 0 {
+		t.Errorf("status in the delay: %+v", st.Role("cm/1"))
 	}
 	if err := b.serves(); err != nil {
 		t.Errorf("clients in the delay: %v", err)
 	}
-	ready := b.log.find(mark, "role ready", patience, "role", "cm/1")
+	ready := b.log.Find(mark, "role ready", patience, "role", "cm/1")
 	if ready == nil {
 		t.Fatal("cm/1 did not come up in the end")
 	}
-	gaps = append(gaps, ready.at.Sub(b.log.all("role died")[loop-1].at))
+	gaps = append(gaps, ready.At.Sub(b.log.All("role died")[loop-1].At))
 	t.Logf("delays %v", gaps)
 	if gaps[0] > back {
 		t.Errorf("the first start came after %v", gaps[0])
@@ -48,7 +48,7 @@ func TestDeathLoop(t *testing.T) {
 			t.Errorf("start %d came after %v, want at least %v", loop-i, got, least)
 		}
 	}
-	if n := len(b.log.all("role dies in a loop", "role", "cm/1")); n != loop-4 {
+	if n := len(b.log.All("role dies in a loop", "role", "cm/1")); n != loop-4 {
 		t.Errorf("%d reports of a loop, want one from the fifth death on", n)
 	}
 	if err := b.serves(); err != nil {
@@ -56,7 +56,7 @@ func TestDeathLoop(t *testing.T) {
 	}
 	before["cm/1"] = b.processes()["cm/1"]
 	b.unchanged(before)
-	if st := b.status(); st.role("cm/1").Restarts != loop {
-		t.Errorf("status after the loop: %+v", st.role("cm/1"))
+	if st := b.status(); st.Role("cm/1").Restarts != loop {
+		t.Errorf("status after the loop: %+v", st.Role("cm/1"))
 	}
 }

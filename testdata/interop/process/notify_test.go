@@ -132,9 +132,9 @@ func TestNotifyWatchdog(t *testing.T) {
 			for range 5 {
 				within(t, "a sign of life", m.alive)
 			}
-			mark := b.log.mark()
+			mark := b.log.Mark()
 			b.signal(role, syscall.SIGSTOP)
-			if b.log.find(mark, "role does not answer: no sign of life to the service manager", patience, "role", role) == nil {
+			if b.log.Find(mark, "role does not answer: no sign of life to the service manager", patience, "role", role) == nil {
 				t.Error("the log does not say who")
 			}
 			for len(m.alive) > 0 {
@@ -148,7 +148,7 @@ func TestNotifyWatchdog(t *testing.T) {
 			b.signal(role, syscall.SIGCONT)
 			within(t, "a sign of life", m.alive)
 			b.kill(role) // one that is replaced does not count against it
-			b.log.find(mark, "role ready", patience, "role", role)
+			b.log.Find(mark, "role ready", patience, "role", role)
 			within(t, "a sign of life", m.alive)
 		})
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"gatehouse.test/interop/tree"
 )
 
 // What each role has open beside what every child has, on a broker with two
@@ -47,7 +49,7 @@ func TestPosture(t *testing.T) {
 	if want := []string{"cm/0", "cm/1", "dispatcher", "parent", "router"}; !slices.Equal(roles(now), want) {
 		t.Fatalf("ps shows %v, want %v", roles(now), want)
 	}
-	if n := len(childrenOf(b.pid)); n != 4 {
+	if n := len(tree.ChildrenOf(b.pid)); n != 4 {
 		t.Errorf("the parent has %d children", n)
 	}
 	uids := map[string]string{}
@@ -73,7 +75,7 @@ func TestPosture(t *testing.T) {
 // checkTasks looks at every thread and returns the uid of them all.
 func checkTasks(t testing.TB, pid int) (uid string) {
 	t.Helper()
-	all := tasks(pid)
+	all := tree.Tasks(pid)
 	if len(all) == 0 {
 		t.Fatal("no thread")
 	}
@@ -97,14 +99,14 @@ func checkTasks(t testing.TB, pid int) (uid string) {
 }
 
 func checkOpen(t *testing.T, role string, pid int) {
-	got, err := descriptors(pid, sockets())
+	got, err := tree.Descriptors(pid, tree.Sockets())
 	must(t, err)
 	want := maps.Clone(everyChild)
 	maps.Copy(want, open[role])
 	if !maps.Equal(got, want) {
 		t.Errorf("has open %v\nwant     %v", got, want)
 	}
-	shared, err := mappings(pid)
+	shared, err := tree.Mappings(pid)
 	must(t, err)
 	if !maps.Equal(shared, mapped[role]) {
 		t.Errorf("maps %v\nwant %v", shared, mapped[role])

@@ -9,14 +9,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"gatehouse.test/interop/tree"
 )
 
 // reload has the configuration read and returns what the log says of it.
-func (b *broker) reload(event string) *logLine {
+func (b *broker) reload(event string) *tree.Line {
 	b.t.Helper()
-	mark := b.log.mark()
+	mark := b.log.Mark()
 	must(b.t, b.cmd.Process.Signal(syscall.SIGHUP))
-	l := b.log.find(mark, event, patience)
+	l := b.log.Find(mark, event, patience)
 	if l == nil {
 		b.t.Fatalf("no %q after SIGHUP", event)
 	}
@@ -42,7 +44,7 @@ func TestReloadLimits(t *testing.T) {
 	}
 
 	b.edit("max_payload = 100", "max_payload = 100000\nmax_subscriptions = 1")
-	if got := b.reload("reloaded").fields["changed"]; got != "limits.max_payload,limits.max_subscriptions" {
+	if got := b.reload("reloaded").Fields["changed"]; got != "limits.max_payload,limits.max_subscriptions" {
 		t.Errorf("changed: %v", got)
 	}
 	if f, err := news.next(); err != nil || f.verb() != "INFO" || !strings.Contains(f.line, `"max_payload":100000,`) {
@@ -91,10 +93,10 @@ func TestReloadThenRestart(t *testing.T) {
 	for i, role := range []string{"router", "cm/0", "dispatcher"} {
 		n := 1000 * (i + 1)
 		b.edit("[limits]\nmax_payload = ", fmt.Sprintf("[limits]\nmax_payload = %d\nmax_subscriptions = 1 # ", n))
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		b.kill(role)
 		must(t, b.cmd.Process.Signal(syscall.SIGHUP))
-		if b.log.find(mark, "reloaded", patience) == nil || b.log.find(mark, "role ready", patience, "role", role) == nil {
+		if b.log.Find(mark, "reloaded", patience) == nil || b.log.Find(mark, "role ready", patience, "role", role) == nil {
 			t.Fatal("no reload, or no new " + role)
 		}
 		text, err := os.ReadFile(b.config)
@@ -126,7 +128,7 @@ func TestReloadListeners(t *testing.T) {
 	b.edit("unix = ["+fmt.Sprintf("%q", b.unix)+"]", fmt.Sprintf("unix = [%q]", other))
 	b.edit(`tcp = ["127.0.0.1:0"]`, `tcp = ["127.0.0.2:0"]`)
 	b.edit(`tls = ["127.0.0.1:0"]`, `tls = ["127.0.0.1:0", "127.0.0.2:0"]`)
-	if got := b.reload("reloaded").fields["changed"]; got != "listen.tcp,listen.tls,listen.unix" {
+	if got := b.reload("reloaded").Fields["changed"]; got != "listen.tcp,listen.tls,listen.unix" {
 		t.Errorf("changed: %v", got)
 	}
 	for _, gone := range []string{b.addr, b.unix} {
@@ -177,7 +179,7 @@ func TestReloadTLS(t *testing.T) {
 	ca := filepath.Join(b.dir, "ca.pem")
 	b.write(ca, string(b.ca.PEM))
 	b.edit("[tls]\n", fmt.Sprintf("[tls]\nclient_auth = \"require\"\nclient_ca = %q\n", ca))
-	if got := b.reload("reloaded").fields["changed"]; got != "tls.client_auth,tls.client_ca" {
+	if got := b.reload("reloaded").Fields["changed"]; got != "tls.client_auth,tls.client_ca" {
 		t.Errorf("changed: %v", got)
 	}
 	if c, err := b.dialTLS(&net.Dialer{Timeout: patience}); err == nil {
@@ -215,7 +217,7 @@ func TestReloadRefused(t *testing.T) {
 		b.edit(c.from, c.to)
 		want := b.lineOf(c.to[strings.LastIndexByte(c.to, '\n')+1:]) + c.key + ": "
 		l := b.reload("reload failed: everything stays as it is")
-		if e, _ := l.fields["error"].(string); !strings.HasPrefix(e, want) {
+		if e, _ := l.Fields["error"].(string); !strings.HasPrefix(e, want) {
 			t.Errorf("%s: %q, want %s", what, e, want)
 		}
 		b.write(b.config, string(good))
@@ -238,16 +240,16 @@ func TestReloadNextStart(t *testing.T) {
 	b := startBroker(t, settings{limits: "max_connections = 1000\nping_max = 3"})
 	b.edit("count = 1", "count = 2")
 	b.edit("max_connections = 1000\nping_max = 3", "max_connections = 2000\nping_max = 4")
-	mark := b.log.mark()
-	if got := b.reload("reloaded").fields["changed"]; got != "limits.ping_max" {
+	mark := b.log.Mark()
+	if got := b.reload("reloaded").Fields["changed"]; got != "limits.ping_max" {
 		t.Errorf("changed: %v", got)
 	}
 	const event = "takes effect at the next start"
-	if b.log.find(mark, event, patience, "key", "cm.count", "running", "1", "file", "2") == nil ||
-		b.log.find(mark, event, patience, "key", "limits.max_connections", "running", "1000", "file", "2000") == nil {
-		t.Errorf("not named:\n%s", b.log.text())
+	if b.log.Find(mark, event, patience, "key", "cm.count", "running", "1", "file", "2") == nil ||
+		b.log.Find(mark, event, patience, "key", "limits.max_connections", "running", "1000", "file", "2000") == nil {
+		t.Errorf("not named:\n%s", b.log.Text())
 	}
-	if n := len(b.log.all(event)); n != 2 {
+	if n := len(b.log.All(event)); n != 2 {
 		t.Errorf("%d options are named", n)
 	}
 	if st := b.status(); len(st.NextStart) != 2 || st.NextStart[0].Key != "cm.count" || st.NextStart[1].File != "2000" {
@@ -255,7 +257,7 @@ func TestReloadNextStart(t *testing.T) {
 	}
 	b.edit("count = 2", "count = 1")
 	b.edit("2000", "1000")
-	if got := b.reload("reloaded").fields["changed"]; got != "" {
+	if got := b.reload("reloaded").Fields["changed"]; got != "" {
 		t.Errorf("changed: %v", got)
 	}
 	if st := b.status(); len(st.NextStart) != 0 {
@@ -277,7 +279,7 @@ func TestReloadRates(t *testing.T) {
 	}
 	b.edit("connect_rate = 1\n", "")
 	b.edit("[log]\n", "[log]\nlevel = \"error\"\n")
-	mark := b.log.mark()
+	mark := b.log.Mark()
 	must(t, b.cmd.Process.Signal(syscall.SIGHUP))
 	await(t, "the end of the rate", patience, func() bool {
 		c, err := dial(b.addr)
@@ -287,13 +289,13 @@ func TestReloadRates(t *testing.T) {
 		return err == nil
 	})
 	b.kill("router")
-	if b.log.find(mark, "role died", patience) == nil {
+	if b.log.Find(mark, "role died", patience) == nil {
 		t.Error("an error is not logged")
 	}
 	b.serves()
-	for _, l := range b.log.lines(mark) {
-		if l.fields["level"] == "info" {
-			t.Errorf("logged all the same: %s", l.text)
+	for _, l := range b.log.Lines(mark) {
+		if l.Fields["level"] == "info" {
+			t.Errorf("logged all the same: %s", l.Text)
 		}
 	}
 }

@@ -20,6 +20,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"gatehouse.test/interop/tree"
 )
 
 // Every role has walls of its own around it, the operator is told which, and
@@ -51,9 +53,9 @@ func TestSandbox(t *testing.T) {
 		}
 		checkWalls(t, b)
 		for _, role := range []string{"router", "dispatcher", "cm/0", "cm/1"} {
-			mark := b.log.mark()
+			mark := b.log.Mark()
 			b.kill(role)
-			if b.log.find(mark, "role ready", patience, "role", role) == nil {
+			if b.log.Find(mark, "role ready", patience, "role", role) == nil {
 				t.Fatalf("%s did not come back", role)
 			}
 		}
@@ -65,7 +67,7 @@ func checkWalls(t *testing.T, b *broker) {
 	t.Helper()
 	st := b.status()
 	if slices.ContainsFunc(st.Warnings, func(w string) bool { return strings.Contains(w, "this kernel does not give") }) !=
-		slices.ContainsFunc(st.Processes, func(p process) bool { return len(p.Missing) > 0 }) {
+		slices.ContainsFunc(st.Processes, func(p tree.Process) bool { return len(p.Missing) > 0 }) {
 		t.Errorf("warnings %q, processes %+v", st.Warnings, st.Processes)
 	}
 	for _, p := range st.Processes {
@@ -171,7 +173,7 @@ func TestParentCapabilities(t *testing.T) {
 	none := fmt.Sprintf("%016x", 0)
 	want := map[string]string{"CapInh": none, "CapPrm": kept, "CapEff": kept, "CapBnd": kept, "CapAmb": none, "NoNewPrivs": "1"}
 	for range 2 {
-		for _, task := range tasks(b.pid) {
+		for _, task := range tree.Tasks(b.pid) {
 			for key, value := range want {
 				if task[key] != value {
 					t.Errorf("thread %s: %s is %s, want %s", task["Pid"], key, task[key], value)
@@ -181,8 +183,8 @@ func TestParentCapabilities(t *testing.T) {
 		b.kill("router")
 		await(t, "service", patience, func() bool { return b.serves() == nil })
 	}
-	if p := b.status(); len(p.role("parent").Capabilities) != len(parentCaps) {
-		t.Errorf("status: %+v", p.role("parent"))
+	if p := b.status(); len(p.Role("parent").Capabilities) != len(parentCaps) {
+		t.Errorf("status: %+v", p.Role("parent"))
 	}
 }
 
@@ -191,14 +193,14 @@ func TestFilterEndsRole(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, settings{cms: 1, seccomp: "kill"})
 	for _, role := range []string{"router", "cm/0", "dispatcher"} {
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		b.force(role, unix.SYS_PTRACE)
-		died := b.log.find(mark, "role died", patience, "role", role)
+		died := b.log.Find(mark, "role died", patience, "role", role)
 		if died == nil {
 			t.Fatalf("%s has not died", role)
 		}
 		name, _, _ := strings.Cut(role, "/")
-		if reason, _ := died.fields["reason"].(string); !strings.Contains(reason, "a system call that role "+name+" may not make") {
+		if reason, _ := died.Fields["reason"].(string); !strings.Contains(reason, "a system call that role "+name+" may not make") {
 			t.Errorf("%s died of %q", role, reason)
 		}
 		await(t, "service", patience, func() bool { return b.serves() == nil })
@@ -245,9 +247,9 @@ func TestNothingIsTrapped(t *testing.T) {
 	all.Wait()
 	calm.end(t)
 	for _, role := range []string{"cm/0", "router", "dispatcher"} {
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		b.kill(role)
-		if b.log.find(mark, "role ready", patience, "role", role) == nil {
+		if b.log.Find(mark, "role ready", patience, "role", role) == nil {
 			t.Fatalf("%s did not come back", role)
 		}
 	}
@@ -258,7 +260,7 @@ func TestNothingIsTrapped(t *testing.T) {
 // checkTraps names the forbidden system calls of which the log has traces.
 func (b *broker) checkTraps() {
 	b.t.Helper()
-	for _, name := range trapped(b.t, b.log.text()) {
+	for _, name := range trapped(b.t, b.log.Text()) {
 		b.t.Errorf("a role made the system call %s: privsep/sandbox/table.go has no row for it", name)
 	}
 }
@@ -314,14 +316,14 @@ func TestTrappedNames(t *testing.T) {
 	b := startBroker(t, settings{seccomp: "trap"})
 	b.traces = true
 	for _, nr := range []uint64{unix.SYS_PTRACE, unix.SYS_KEYCTL} {
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		b.force("router", nr)
-		if b.log.find(mark, "role died", patience, "role", "router", "reason", "exit 2") == nil {
+		if b.log.Find(mark, "role died", patience, "role", "router", "reason", "exit 2") == nil {
 			t.Fatal("the router has not died")
 		}
-		b.log.find(mark, "role ready", patience, "role", "router")
+		b.log.Find(mark, "role ready", patience, "role", "router")
 	}
-	if names := trapped(t, b.log.text()); !slices.Equal(names, []string{"ptrace", "keyctl"}) {
+	if names := trapped(t, b.log.Text()); !slices.Equal(names, []string{"ptrace", "keyctl"}) {
 		t.Errorf("names %q", names)
 	}
 }

@@ -9,14 +9,19 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"gatehouse.test/interop/tree"
 )
 
-// Offsets of words in the segments of a cm, as package store lays them out.
+// Offsets of words in the segments of a cm and of the router, as package store lays
+// them out.
 const (
 	ringTail   = 128 // ring_up_data
 	ringFrames = 512
 	ringHead   = 128 // ring_down_head
 	doneWords  = 64  // returns
+
+	stateCommit = 128 // router_state
 )
 
 // memory is the shared memory that one process may write, as that process
@@ -136,7 +141,7 @@ func TestScribblingCM(t *testing.T) {
 			m.write("ring_down_head", 0, []byte(strings.Repeat("x", 64)))
 		}, true},
 	} {
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		here := b.clientOn("cm/0")
 		must(t, here.send("SUB scribble 1\r\n"+pub("scribble", "y")+pub("nobody", "y")))
 		must(t, here.sync())
@@ -146,11 +151,11 @@ func TestScribblingCM(t *testing.T) {
 		c.scribble(m)
 		if c.plain {
 			must(t, syscall.Kill(pid, syscall.SIGKILL))
-		} else if b.log.find(mark, "role killed at another's word", patience, "role", "cm/0") == nil {
+		} else if b.log.Find(mark, "role killed at another's word", patience, "role", "cm/0") == nil {
 			t.Fatalf("%s: the router has not noticed", c.name)
 		}
 		b.deaths++
-		if b.log.find(mark, "role ready", patience, "role", "cm/0") == nil {
+		if b.log.Find(mark, "role ready", patience, "role", "cm/0") == nil {
 			t.Fatalf("%s: cm/0 did not come back", c.name)
 		}
 		if err := b.serves(); err != nil {
@@ -158,13 +163,13 @@ func TestScribblingCM(t *testing.T) {
 		}
 		others["cm/0"] = b.processes()["cm/0"]
 		b.unchanged(others)
-		if n := len(b.log.all("role died")); n != b.deaths || others["cm/0"] == pid {
+		if n := len(b.log.All("role died")); n != b.deaths || others["cm/0"] == pid {
 			t.Fatalf("%s: %d deaths, want %d", c.name, n, b.deaths)
 		}
 		here.reset()
 	}
 	calm.end(t)
-	var st status
+	var st *tree.Status
 	defer func() {
 		if t.Failed() {
 			t.Logf("%+v", st)
@@ -172,8 +177,8 @@ func TestScribblingCM(t *testing.T) {
 	}()
 	await(t, "empty arenas and connections that all agree on", patience, func() bool {
 		st = b.status()
-		conns := func(p process) uint64 { return p.Connections }
-		n := st.sum(conns)
-		return st.empty() && n >= left && st.role("router").Connections == n && st.role("dispatcher").Connections == n
+		conns := func(p tree.Process) uint64 { return p.Connections }
+		n := st.Sum(conns)
+		return st.Empty() && n >= left && st.Role("router").Connections == n && st.Role("dispatcher").Connections == n
 	})
 }

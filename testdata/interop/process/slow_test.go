@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"gatehouse.test/interop/tree"
 )
 
 // smallWindow is a dialer whose connections take little that nobody reads.
@@ -72,7 +74,7 @@ func TestStoppedReader(t *testing.T) {
 	}
 	t.Logf("%d MiB to a reader in %v", n*size>>20, time.Since(began))
 	for range stopped {
-		if b.log.find(0, "connection ended", patience, "reason", "slow_consumer") == nil {
+		if b.log.Find(0, "connection ended", patience, "reason", "slow_consumer") == nil {
 			t.Fatal("no subscriber was cut off")
 		}
 	}
@@ -87,10 +89,10 @@ func TestStoppedReader(t *testing.T) {
 	}
 	must(t, publisher.sync())
 	st := b.status()
-	if slow := st.sum(func(p process) uint64 { return p.SlowConsumers }); slow != stopped {
+	if slow := st.Sum(func(p tree.Process) uint64 { return p.SlowConsumers }); slow != stopped {
 		t.Errorf("status counts %d slow consumers, want %d", slow, stopped)
 	}
-	if n := len(b.log.all("connection ended", "reason", "slow_consumer")); n != stopped {
+	if n := len(b.log.All("connection ended", "reason", "slow_consumer")); n != stopped {
 		t.Errorf("%d slow consumers in the log, want %d", n, stopped)
 	}
 }
@@ -166,7 +168,7 @@ func TestSlowReader(t *testing.T) {
 			t.Logf("%d MiB read after %v", speed.total, time.Since(began))
 			must(t, publisher.sync())
 			st := b.status()
-			if slow := st.sum(func(p process) uint64 { return p.SlowConsumers }); slow != 0 {
+			if slow := st.Sum(func(p tree.Process) uint64 { return p.SlowConsumers }); slow != 0 {
 				t.Errorf("status counts %d slow consumers", slow)
 			}
 		})

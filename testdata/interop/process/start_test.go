@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"gatehouse.test/interop/tree"
 )
 
 // startErrors are ways to start a broker that cannot work. spoil prepares one
@@ -143,14 +145,14 @@ func (b *broker) checkRefused(names ...string) {
 	b.t.Helper()
 	b.over = true
 	defer b.killAll()
-	if !b.log.ended(soon) {
+	if !b.log.Ended(soon) {
 		b.t.Fatal("the broker runs, or something of it")
 	}
 	<-b.exited
 	if b.code != 1 {
 		b.t.Errorf("exit code %d, want 1", b.code)
 	}
-	text := b.log.text()
+	text := b.log.Text()
 	if strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "gatehouse: ") {
 		b.t.Errorf("not a one-line error:\n%s", text)
 	}
@@ -207,14 +209,14 @@ func TestChildCannotStart(t *testing.T) {
 	b.launch()
 	b.over = true
 	defer b.killAll()
-	if !b.log.ended(patience) {
+	if !b.log.Ended(patience) {
 		t.Fatal("the broker runs, or something of it")
 	}
 	<-b.exited
-	all := b.log.lines(0)
-	if last := all[len(all)-1].text; b.code != 1 || !strings.HasPrefix(last, "gatehouse: start ") ||
-		!strings.Contains(b.log.text(), "not empty") {
-		t.Errorf("exit code %d:\n%s", b.code, b.log.text())
+	all := b.log.Lines(0)
+	if last := all[len(all)-1].Text; b.code != 1 || !strings.HasPrefix(last, "gatehouse: start ") ||
+		!strings.Contains(b.log.Text(), "not empty") {
+		t.Errorf("exit code %d:\n%s", b.code, b.log.Text())
 	}
 	left := slices.DeleteFunc(listing(t, b.dir), func(s string) bool {
 		return strings.HasPrefix(s, b.config+" ") || strings.HasPrefix(s, b.run+" ") || strings.HasPrefix(s, b.run+"/empty")
@@ -230,8 +232,8 @@ func TestNotRoot(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, settings{cms: 2, uid: nobody})
 	warned := 0
-	for _, l := range b.log.lines(0) {
-		if text, _ := l.fields["message"].(string); l.fields["level"] == "warn" && strings.Contains(text, "not root") {
+	for _, l := range b.log.Lines(0) {
+		if text, _ := l.Fields["message"].(string); l.Fields["level"] == "warn" && strings.Contains(text, "not root") {
 			warned++
 		}
 	}
@@ -244,7 +246,7 @@ func TestNotRoot(t *testing.T) {
 		if p.UID != nobody || !p.NoNewPrivs {
 			t.Errorf("status: %+v", p)
 		}
-		for _, task := range tasks(p.PID) {
+		for _, task := range tree.Tasks(p.PID) {
 			if task["Uid"] != "65534 65534 65534 65534" || task["NoNewPrivs"] != "1" || (task["Seccomp"] == "2") != (p.Role != "parent") {
 				t.Errorf("%s, thread %s: Uid %s, NoNewPrivs %s, Seccomp %s", p.Role, task["Pid"], task["Uid"], task["NoNewPrivs"], task["Seccomp"])
 			}
@@ -272,7 +274,7 @@ func TestStartOnLeftovers(t *testing.T) {
 	for _, pid := range b.processes() {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
-	if !b.log.ended(patience) {
+	if !b.log.Ended(patience) {
 		t.Fatal("something of the tree is left")
 	}
 	<-b.exited
@@ -293,8 +295,8 @@ func TestStopDuringStart(t *testing.T) {
 	t.Parallel()
 	b := newBroker(t, settings{cms: 4})
 	b.launch()
-	if b.log.find(0, "starting", patience) == nil {
-		t.Fatalf("no start:\n%s", b.log.text())
+	if b.log.Find(0, "starting", patience) == nil {
+		t.Fatalf("no start:\n%s", b.log.Text())
 	}
 	b.stop(soon)
 }
@@ -309,16 +311,16 @@ func TestStopDuringRestart(t *testing.T) {
 				b := startBroker(t, settings{cms: 2})
 				b.client("SUB x 1\r\n")
 				for n := range deaths {
-					mark := b.log.mark()
+					mark := b.log.Mark()
 					if deaths == 1 {
 						b.kill(role)
 					} else {
 						b.crash(role) // a killed one is not delayed
 					}
-					if b.log.find(mark, "role died", patience, "role", role) == nil {
+					if b.log.Find(mark, "role died", patience, "role", role) == nil {
 						t.Fatal("the parent has not noticed the death")
 					}
-					if n+1 < deaths && b.log.find(mark, "role ready", patience, "role", role) == nil {
+					if n+1 < deaths && b.log.Find(mark, "role ready", patience, "role", role) == nil {
 						t.Fatalf("%s did not come back", role)
 					}
 				}

@@ -105,10 +105,10 @@ func TestStopWithBacklog(t *testing.T) {
 	must(t, p.publishNumbered("late", late, 16))
 	await(t, "messages on their way", patience, func() bool {
 		st := b.status()
-		return st.role("cm/0").InMsgs == long+late
+		return st.Role("cm/0").InMsgs == long+late
 	})
 	b.cmd.Process.Signal(syscall.SIGTERM)
-	if b.log.find(0, "stopping", patience) == nil {
+	if b.log.Find(0, "stopping", patience) == nil {
 		t.Fatal("no reaction to SIGTERM")
 	}
 	b.signal("router", syscall.SIGCONT)
@@ -158,7 +158,7 @@ func TestStopWithSlowReader(t *testing.T) {
 	defer tick.Stop()
 	c.in.Reset(&paced{from: c.conn, rate: 20 << 20, fast: make(chan struct{}), tick: tick})
 	b.cmd.Process.Signal(syscall.SIGTERM)
-	if b.log.find(0, "stopping", patience) == nil {
+	if b.log.Find(0, "stopping", patience) == nil {
 		t.Fatal("no reaction to SIGTERM")
 	}
 	done := make(chan struct{})
@@ -197,7 +197,7 @@ func TestStopWithStoppedReader(t *testing.T) {
 			must(t, p.publishNumbered("flood", n, size))
 			must(t, p.sync())
 			b.cmd.Process.Signal(syscall.SIGTERM)
-			if b.log.find(0, "stopping", patience) == nil {
+			if b.log.Find(0, "stopping", patience) == nil {
 				t.Fatal("no reaction to SIGTERM")
 			}
 			if signals == 2 {
@@ -205,8 +205,8 @@ func TestStopWithStoppedReader(t *testing.T) {
 			}
 			b.checkEnd(0, soon)
 			b.checkLog()
-			l := b.log.find(0, "messages not delivered", soon)
-			if l == nil || l.fields["n"] == nil || l.fields["n"].(float64) > n || l.fields["bytes"].(float64) < n*size/2 || l.fields["bytes"].(float64) > n*(size+100) {
+			l := b.log.Find(0, "messages not delivered", soon)
+			if l == nil || l.Fields["n"] == nil || l.Fields["n"].(float64) > n || l.Fields["bytes"].(float64) < n*size/2 || l.Fields["bytes"].(float64) > n*(size+100) {
 				t.Errorf("reported: %+v", l)
 			}
 		})
@@ -259,7 +259,7 @@ func TestStopWithFullArena(t *testing.T) {
 			must(t, sub.sync())
 			got := make(chan int, 1)
 			go func() { got <- sub.countNumberedOf(size) }()
-			readBy := func() uint64 { st := b.status(); return st.role("cm/0").InBytes }
+			readBy := func() uint64 { st := b.status(); return st.Role("cm/0").InBytes }
 			before := readBy()
 			b.signal("router", syscall.SIGSTOP)
 			sent := ""
@@ -277,7 +277,7 @@ func TestStopWithFullArena(t *testing.T) {
 				return same == 4
 			})
 			b.cmd.Process.Signal(syscall.SIGTERM)
-			if b.log.find(0, "stopping", patience) == nil {
+			if b.log.Find(0, "stopping", patience) == nil {
 				t.Fatal("no reaction to SIGTERM")
 			}
 			b.signal("router", syscall.SIGCONT)
@@ -292,7 +292,7 @@ func TestStopWithFullArena(t *testing.T) {
 			}
 			b.checkEnd(0, soon)
 			b.checkLog()
-			if len(b.log.all("messages not routed"))+len(b.log.all("messages not delivered")) > 0 {
+			if len(b.log.All("messages not routed"))+len(b.log.All("messages not delivered")) > 0 {
 				t.Error("messages are reported that were delivered")
 			}
 		})
@@ -320,9 +320,9 @@ func TestStopWithHungRouter(t *testing.T) {
 	b.signal("router", syscall.SIGSTOP)
 	must(t, p.publishNumbered("a", n, 16))
 	must(t, p.send("PING\r\n"))
-	await(t, "messages read", patience, func() bool { st := b.status(); return st.role("cm/0").InMsgs == n })
+	await(t, "messages read", patience, func() bool { st := b.status(); return st.Role("cm/0").InMsgs == n })
 	b.cmd.Process.Signal(syscall.SIGTERM)
-	if l := b.log.find(0, "messages not routed", patience, "role", "cm/0"); l == nil || l.fields["n"] != float64(n) || l.fields["cid"] == nil {
+	if l := b.log.Find(0, "messages not routed", patience, "role", "cm/0"); l == nil || l.Fields["n"] != float64(n) || l.Fields["cid"] == nil {
 		t.Errorf("reported: %+v", l)
 	}
 	for _, c := range []*client{p, idle} {
@@ -331,7 +331,7 @@ func TestStopWithHungRouter(t *testing.T) {
 		}
 	}
 	b.checkEnd(0, soon)
-	if len(b.log.all("messages not routed")) != 1 || len(b.log.all("stopped before all was routed")) != 1 {
+	if len(b.log.All("messages not routed")) != 1 || len(b.log.All("stopped before all was routed")) != 1 {
 		t.Error("reported more than once, or for a client that sent nothing")
 	}
 }
@@ -346,10 +346,10 @@ func TestStopWithHalfClosedReader(t *testing.T) {
 	must(t, p.publishNumbered("flood", n, size))
 	must(t, p.sync())
 	b.cmd.Process.Signal(syscall.SIGTERM)
-	if b.log.find(0, "stopping", patience) == nil {
+	if b.log.Find(0, "stopping", patience) == nil {
 		t.Fatal("no reaction to SIGTERM")
 	}
-	await(t, "the end of reading", patience, func() bool { st := b.status(); return st.role("cm/0").State == "stopping" })
+	await(t, "the end of reading", patience, func() bool { st := b.status(); return st.Role("cm/0").State == "stopping" })
 	must(t, c.conn.(*net.TCPConn).CloseWrite())
 	if err := c.readNumbered(n, size); err != nil {
 		t.Error(err)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+
+	"gatehouse.test/interop/tree"
 )
 
 // A binary of which each router dies before a store into shared memory, the n-th of
@@ -24,13 +26,13 @@ func TestRouterDiesAtEveryStore(t *testing.T) {
 		all = append(all, startCrowd(t, b, fmt.Sprintf("s%d", i)))
 	}
 	pair := startCalm(t, b.client(""), b.client(""), 0)
-	died := func() int { return len(b.log.all("role died", "role", "router", "reason", "signal killed")) }
+	died := func() int { return len(b.log.All("role died", "role", "router", "reason", "signal killed")) }
 	await(t, "the deaths of routers", 3*patience, func() bool { return died() >= deaths })
 	for _, c := range all {
 		c.end()
 	}
 	pair.end(t)
-	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 	t.Logf("%d routers died", died())
 }
 
@@ -42,7 +44,7 @@ func mortal(t testing.TB) string {
 	must(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	path := filepath.Join(dir, "gatehouse")
-	must(t, build(path, "stores"))
+	must(t, tree.Build(path, "-tags", "stores"))
 	return path
 }
 

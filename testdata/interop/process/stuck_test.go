@@ -89,15 +89,15 @@ func (s *stream) end() {
 // that was.
 func (b *broker) ended(mark int) time.Time {
 	b.t.Helper()
-	killed := b.log.find(mark, "role killed at another's word", patience, "role", "cm/0", "reason", "stalled")
+	killed := b.log.Find(mark, "role killed at another's word", patience, "role", "cm/0", "reason", "stalled")
 	if killed == nil {
 		b.t.Fatal("cm/0 was not ended")
 	}
 	b.deaths++
-	if b.log.find(mark, "role ready", patience, "role", "cm/0") == nil {
+	if b.log.Find(mark, "role ready", patience, "role", "cm/0") == nil {
 		b.t.Fatal("cm/0 did not come back")
 	}
-	return killed.at
+	return killed.At
 }
 
 // whole wants a broker that works, in which all but cm/0 are as before and
@@ -111,7 +111,7 @@ func (b *broker) whole(before map[string]int) {
 	}
 	before["cm/0"] = now["cm/0"]
 	b.unchanged(before)
-	await(b.t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(b.t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 }
 
 // A cm that goes on in every way, but reports no body as finished, is ended in
@@ -137,7 +137,7 @@ func TestSilentCM(t *testing.T) {
 	close(slow.fast)
 	s.goesOn(2000) // more than the arena holds
 
-	mark, muted := b.log.mark(), time.Now()
+	mark, muted := b.log.Mark(), time.Now()
 	b.mute("cm/0")
 	took := b.ended(mark).Sub(muted)
 	if t.Logf("ended after %v", took); took > stall+2*time.Second {
@@ -168,7 +168,7 @@ func TestStoppedCM(t *testing.T) {
 	s.goesOn(1000)
 	b.unchanged(before)
 
-	mark, began := b.log.mark(), time.Now()
+	mark, began := b.log.Mark(), time.Now()
 	b.signal("cm/0", syscall.SIGSTOP)
 	took := b.ended(mark).Sub(began)
 	if t.Logf("ended after %v", took); took < stall {

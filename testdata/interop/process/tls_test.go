@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gatehouse.test/interop/certs"
+	"gatehouse.test/interop/tree"
 	"github.com/nats-io/nats.go"
 )
 
@@ -133,15 +134,15 @@ func TestTLSStoppedReader(t *testing.T) {
 		t.Error(err)
 	}
 	await(t, "the end of those who read nothing", patience, func() bool {
-		return len(b.log.all("connection ended", "reason", "slow_consumer")) >= stopped
+		return len(b.log.All("connection ended", "reason", "slow_consumer")) >= stopped
 	})
 	calm.end(t)
 	must(t, publisher.sync())
 	st := b.status()
-	if slow := st.sum(func(p process) uint64 { return p.SlowConsumers }); slow != stopped {
+	if slow := st.Sum(func(p tree.Process) uint64 { return p.SlowConsumers }); slow != stopped {
 		t.Errorf("status counts %d slow consumers, want %d", slow, stopped)
 	}
-	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 }
 
 // A reader in TLS that is only slow slows its publisher and loses nothing.
@@ -213,7 +214,7 @@ func TestTLSKillCM(t *testing.T) {
 			if back == 0 { // those who came back may all be on the other cm
 				t.Error("no client was on the cm that died")
 			}
-			await(t, "empty arenas", patience, func() bool { st := b.status(); return st.empty() })
+			await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 			b.awaitOpen(open)
 		})
 	}
@@ -259,9 +260,9 @@ func TestTLSKillAmidHandshakes(t *testing.T) {
 	for _, role := range []string{"cm/0", "dispatcher", "cm/1", "router", "cm/0", "cm/1"} {
 		n := done.Load()
 		await(t, "handshakes", patience, func() bool { return done.Load() > n+50 })
-		mark := b.log.mark()
+		mark := b.log.Mark()
 		b.kill(role)
-		if b.log.find(mark, "role ready", patience, "role", role) == nil {
+		if b.log.Find(mark, "role ready", patience, "role", role) == nil {
 			t.Fatalf("%s did not come back", role)
 		}
 	}
@@ -271,7 +272,7 @@ func TestTLSKillAmidHandshakes(t *testing.T) {
 	b.servesTLS(8)
 	await(t, "no connection left", patience, func() bool {
 		st := b.status()
-		return st.sum(func(p process) uint64 { return p.Connections }) == 0 && st.role("dispatcher").Connections == 0
+		return st.Sum(func(p tree.Process) uint64 { return p.Connections }) == 0 && st.Role("dispatcher").Connections == 0
 	})
 }
 

@@ -1,17 +1,20 @@
-package process
+package tree
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os/exec"
 )
 
-// status is `gatehouse status --json`, as far as it is looked at here.
-type status struct {
+// Status is `gatehouse status --json`, as far as it is looked at here.
+type Status struct {
 	PID       int       `json:"pid"`
+	Version   string    `json:"version"`
 	Root      bool      `json:"root"`
 	Warnings  []string  `json:"warnings"`
 	Listeners []string  `json:"listeners"`
-	Processes []process `json:"processes"`
+	Processes []Process `json:"processes"`
 	NextStart []struct {
 		Key     string `json:"key"`
 		Running string `json:"running"`
@@ -23,7 +26,8 @@ type status struct {
 	} `json:"arenas"`
 }
 
-type process struct {
+// Process is one role of it.
+type Process struct {
 	Role          string `json:"role"`
 	PID           int    `json:"pid"`
 	UID           int    `json:"uid"`
@@ -46,33 +50,31 @@ type process struct {
 	Capabilities []string `json:"capabilities"`
 }
 
-func (b *broker) status() status {
-	b.t.Helper()
-	out, err := exec.Command(gatehouse, "status", "--runtime-dir", b.run, "--json").Output()
-	if err != nil {
-		text := ""
-		if e, ok := err.(*exec.ExitError); ok {
-			text = string(e.Stderr)
-		}
-		b.t.Fatalf("status: %v\n%s", err, text)
+// AskStatus runs `gatehouse status` for the broker in a runtime directory.
+func AskStatus(gatehouse, dir string) (*Status, error) {
+	out, err := exec.Command(gatehouse, "status", "--runtime-dir", dir, "--json").Output()
+	if e, ok := errors.AsType[*exec.ExitError](err); ok {
+		return nil, fmt.Errorf("status: %w\n%s", err, e.Stderr)
 	}
-	var s status
-	must(b.t, json.Unmarshal(out, &s))
-	return s
+	if err != nil {
+		return nil, err
+	}
+	s := new(Status)
+	return s, json.Unmarshal(out, s)
 }
 
-// role is one process of a status; it is there, if only as a memory.
-func (s *status) role(name string) process {
+// Role is one process of a status; it is there, if only as a memory.
+func (s *Status) Role(name string) Process {
 	for _, p := range s.Processes {
 		if p.Role == name {
 			return p
 		}
 	}
-	return process{}
+	return Process{}
 }
 
-// sum adds up a figure over the connection managers.
-func (s *status) sum(of func(process) uint64) uint64 {
+// Sum adds up a figure over the connection managers.
+func (s *Status) Sum(of func(Process) uint64) uint64 {
 	n := uint64(0)
 	for _, p := range s.Processes {
 		if len(p.Role) > 3 && p.Role[:3] == "cm/" {
@@ -82,8 +84,8 @@ func (s *status) sum(of func(process) uint64) uint64 {
 	return n
 }
 
-// empty tells whether no message body is kept anywhere.
-func (s *status) empty() bool {
+// Empty tells whether no message body is kept anywhere.
+func (s *Status) Empty() bool {
 	for _, a := range s.Arenas {
 		if a.Used != 0 || a.Bodies != 0 {
 			return false
