@@ -135,12 +135,13 @@ func (p *parent) writeRegistry() {
 	if !p.settled {
 		return // that of the parent before is still good
 	}
-	g := &privsep.Registry{ServerID: p.settings.ServerID, Settings: p.settingsDigest()}
+	g := &privsep.Registry{ServerID: p.settings.ServerID, Settings: p.settingsDigest(), Numbered: len(p.networks)}
 	if c := p.credential(); c != nil {
 		g.Certificate, g.Chain = c.number, c.digest()
 	}
 	for _, l := range p.listeners {
-		g.Listeners = append(g.Listeners, privsep.ListenerRecord{Network: l.network, FileID: l.id, Address: l.address})
+		g.Listeners = append(g.Listeners, privsep.ListenerRecord{Number: l.number, Network: l.network, FileID: l.id,
+			Asked: l.asked, Address: l.address})
 	}
 	for _, s := range p.segments {
 		g.Segments = append(g.Segments, privsep.SegmentRecord{Kind: s.kind, Index: s.index, Size: s.size, FileID: s.id})

@@ -185,7 +185,7 @@ var refusals = map[string]struct {
 		b.edit("[limits]", "[limits]\nmax_payload = \"1 potato\"")
 	}, "potato"},
 	"another configuration": {func(t *testing.T, b *broker, _ string) {
-		b.edit("[limits]", "[limits]\nmax_payload = \"64KiB\"")
+		b.edit("[limits]", "[limits]\nmax_connections = 1000")
 	}, "needs a restart"},
 	"no key": {func(t *testing.T, b *broker, _ string) { b.edit("server.key", "missing.key") }, "missing.key"},
 }
