@@ -3,6 +3,7 @@ package hostile
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"gatehouse/privsep"
