@@ -34,10 +34,10 @@ type upgrade struct {
 	path   string
 	trials chan trial
 
-	old  *os.File // after it: the binary to go back to, nil: there is none
-	back string   // not "": we are that, and why
-	at   *child   // that is being replaced
-	from time.Time
+	old     *os.File // after it: the binary to go back to, nil: there is none
+	back    string   // not "": we are that, and why
+	at      *change  // under way
+	adopted bool     // the children are ours
 }
 
 // trial is what a binary says when it is tried.
@@ -156,8 +156,8 @@ func (p *parent) tried() {
 	if reason == "" && p.stopping {
 		reason = "the broker is stopping"
 	}
-	if reason == "" && !p.allRunning() {
-		reason = "not all roles are running"
+	if reason == "" {
+		reason = p.unsettled()
 	}
 	if reason != "" {
 		p.refuseUpgrade(u, reason)
@@ -167,6 +167,22 @@ func (p *parent) tried() {
 	p.log.Info().Str("path", u.path).Msg("upgrade: executing the new binary")
 	err := p.execute(u.exe, p.handOver(int(p.exe.Fd()), u.client, ""))
 	p.refuseUpgrade(u, err.Error())
+}
+
+// unsettled names what an upgrade would have to wait for, "" if nothing.
+func (p *parent) unsettled() string {
+	for _, c := range p.children {
+		if c.leaves() {
+			return fmt.Sprintf("%v, which has been replaced by %v, %s", c.id, c.change.new.id, c.change.waits())
+		}
+		if c.change != nil {
+			return fmt.Sprintf("%v is being replaced", c.id)
+		}
+	}
+	if !p.allRunning() {
+		return "not all roles are running"
+	}
+	return ""
 }
 
 // CheckName is what a binary is asked to be in its trial.
@@ -271,18 +287,41 @@ func (p *parent) continueUpgrade(h *handover) {
 	} else {
 		u.tell(UpgradeStep{Step: "the children are adopted"})
 	}
-	p.replaceNext()
+	u.adopted = true
 }
 
-// replaceNext replaces the next child that runs another binary than ours.
-func (p *parent) replaceNext() {
+// goOnUpgrading has the children that run another binary than ours replaced, one
+// after the other.
+func (p *parent) goOnUpgrading() {
 	u := p.upgrade
-	for _, c := range p.children {
-		if c.state == running && p.isOld(c) {
-			u.at, u.from = c, time.Now()
-			p.exchange(c)
+	if u == nil || !u.adopted || p.stopping {
+		return
+	}
+	if ch := u.at; ch != nil {
+		if !ch.over {
 			return
 		}
+		u.at = nil
+		if ch.failed != "" {
+			p.turnBack(ch.failed)
+			return
+		}
+		u.tell(UpgradeStep{Step: replacedText(ch)})
+	}
+	for _, c := range p.children {
+		switch {
+		case c.leaves() && c.change.isLeft():
+			return // about to end, and its place is vacant then
+		case c.state != running || c.leaves() || c.standsBy() || !p.isOld(c):
+			continue
+		}
+		ch, err := p.replace(c)
+		if err != nil {
+			p.turnBack(err.Error())
+			return
+		}
+		u.at = ch
+		return
 	}
 	p.upgrade = nil
 	if u.old != nil {
@@ -297,45 +336,22 @@ func (p *parent) replaceNext() {
 	u.tell(UpgradeStep{Done: "upgraded to version " + p.settings.Version})
 }
 
-// isOld tells whether a child is to be replaced in an upgrade. A cm cannot be
-// without ending its connections.
+// replacedText is what an operator hears of one step.
+func replacedText(ch *change) string {
+	text := fmt.Sprintf("%v replaced in %v", ch.old.id, time.Since(ch.began).Round(time.Millisecond))
+	if ch.old.id != ch.new.id {
+		text += fmt.Sprintf(" by %v, %d connections moved", ch.new.id, ch.progress.Moved)
+	}
+	if n := ch.progress.Stay; n > 0 {
+		text += fmt.Sprintf("; %d by TLS stay until they end, at most until %s", n, ch.by.Format(time.TimeOnly))
+	}
+	return text
+}
+
+// isOld tells whether a child runs another binary than ours.
 func (p *parent) isOld(c *child) bool {
 	id, err := privsep.Stat(int(p.exe.Fd()))
-	return err == nil && c.id.Role != privsep.RoleCM && (c.proc.Record.Dev != id.Dev || c.proc.Record.Ino != id.Ino)
-}
-
-// exchange gives a component a new process.
-func (p *parent) exchange(c *child) {
-	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Msg("role is being replaced")
-	c.replaced, c.quickEnds = true, 0
-	p.kill(c)
-}
-
-// hasEnded follows the end of a process, and tells whether that is part of an
-// upgrade.
-func (p *parent) hasEnded(c *child, was state, status string) bool {
-	if c.replaced && was == running {
-		c.replaced = false
-		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
-		c.state, c.wake = backoff, time.Now()
-		c.restarts-- // which its next start counts
-		return true
-	}
-	if u := p.upgrade; u != nil && u.at == c && was == starting {
-		p.turnBack(fmt.Sprintf("%v, the new process, did not get ready: %s", c.id, status))
-	}
-	return false
-}
-
-// hasStarted follows a child's getting ready.
-func (p *parent) hasStarted(c *child) {
-	u := p.upgrade
-	if u == nil || u.at != c {
-		return
-	}
-	u.tell(UpgradeStep{Step: fmt.Sprintf("%v replaced in %v", c.id, time.Since(u.from).Round(time.Millisecond))})
-	u.at = nil
-	p.replaceNext()
+	return err == nil && (c.proc.Record.Dev != id.Dev || c.proc.Record.Ino != id.Ino)
 }
 
 // turnBack goes back to the binary before. If that is gone, too, the child is

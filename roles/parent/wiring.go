@@ -40,7 +40,7 @@ func (p *parent) newSegment(kind privsep.SegmentKind, index, size int) error {
 // whoever is started anew finds it as the one before left it. A cm believes
 // nothing of what it finds in its own.
 func (p *parent) makeSegments() error {
-	n, rows := p.cms, p.cfg.Limits.MaxConnections
+	n, rows := p.settings.CMs, p.cfg.Limits.MaxConnections
 	slots := store.Slots(p.settings.Arena)
 	if err := p.newSegment(privsep.SegConnTable, 0, store.ConnTableSize(rows)); err != nil {
 		return err
@@ -118,11 +118,11 @@ func (p *parent) handOutSegment(c *child, s *segment) error {
 // are ready too; those that are not get theirs when they are. Peers that are
 // stopping count: a cm cannot finish without the router.
 func (p *parent) connect(c *child) {
-	if c.id.Role == privsep.RoleRouter {
+	if c.id.Role != privsep.RoleCM {
 		p.tellAbsent(c)
 	}
 	for _, o := range p.children {
-		if o == c || o.leaving || o.state != running && o.state != stopping {
+		if o == c || o.leaving || o.standsBy() || o.state != running && o.state != stopping {
 			continue
 		}
 		a, b := c, o
@@ -134,10 +134,13 @@ func (p *parent) connect(c *child) {
 		}
 		switch a.id.Role {
 		case privsep.RoleDispatcher:
-			p.joinPeers(a, b)
+			if !b.leaves() {
+				p.joinPeers(a, b)
+			}
 		case privsep.RoleRouter:
 			p.joinBells(a, b, c)
 		}
+		p.tellRetiring(a, b)
 	}
 }
 
@@ -174,9 +177,10 @@ func (p *parent) joinBells(router, cm, fresh *child) {
 	privsep.CloseFD(fc)
 }
 
-// tellAbsent tells a new router which cms ended while it was not there: the next
-// process of such a cm waits for the router's word on the one before.
-func (p *parent) tellAbsent(router *child) {
+// tellAbsent tells a new router or dispatcher which cms ended while it was not
+// there: the next process of such a cm waits for the router's word on the one
+// before, and no other frees the places of its connections.
+func (p *parent) tellAbsent(to *child) {
 	for _, c := range p.children {
 		gone := c.generation
 		if c.state == starting {
@@ -184,7 +188,7 @@ func (p *parent) tellAbsent(router *child) {
 		}
 		if c.id.Role == privsep.RoleCM && c.state != running && c.state != stopping && gone > 0 {
 			m := privsep.CMGone{CM: c.id.Index, Generation: gone}
-			p.send(router, privsep.KindCMGone, m.Append(nil))
+			p.send(to, privsep.KindCMGone, m.Append(nil))
 		}
 	}
 }
@@ -196,7 +200,7 @@ func (p *parent) tellGone(c *child) {
 	}
 	m := privsep.CMGone{CM: c.id.Index, Generation: c.generation}
 	for _, o := range p.children {
-		if o.id.Role == privsep.RoleDispatcher || o.id.Role == privsep.RoleRouter {
+		if (o.id.Role == privsep.RoleDispatcher || o.id.Role == privsep.RoleRouter) && !o.standsBy() {
 			p.send(o, privsep.KindCMGone, m.Append(nil))
 		}
 	}

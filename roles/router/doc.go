@@ -71,10 +71,13 @@
 // no sense that is logged with its place, the new one begins without sessions, and
 // has the cms end all connections.
 //
+// Without a parent it goes on, and sees by the doorbells which cms have ended; the
+// next parent hears again what was to be reported (orphan.go).
+//
 // Files: router.go (the loop), link.go (rings of one cm), commit.go (the redo entry,
 // room), session.go (client operations), state.go (what outlives the process),
 // journal.go (its entries), recover.go (the next router), index.go and match.go (who
 // wants a subject), publish.go (the message path), plan.go (messages to very many),
-// hold.go (senders that wait), stuck.go (who holds up whose bodies), setup.go (the
-// role's start).
+// hold.go (senders that wait), stuck.go (who holds up whose bodies), orphan.go
+// (without a parent), setup.go (the role's start).
 package router
