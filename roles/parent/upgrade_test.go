@@ -78,8 +78,8 @@ func TestHandover(t *testing.T) {
 	p := upgradeParent()
 	p.dir.lock, p.dir.made = lock, true
 	p.started, p.signatures, p.unsigned = time.Now().Round(0), 5, 6
-	p.newDispatcherKey(privsep.NewKey())
-	p.newDispatcherKey(privsep.NewKey())
+	p.newDispatcherKey(privsep.NewKey(), &child{})
+	p.newDispatcherKey(privsep.NewKey(), &child{})
 	p.used.use(7, time.Now(), p.ticketLife())
 	p.offences[offenceKey{privsep.ID{Role: privsep.RoleCM, Index: 1}, offence{"SIGN", "rate"}}] = 3
 	b, err := json.Marshal(p.handOver(-1, -1, "why"))
