@@ -114,16 +114,9 @@ func askStatus(dir string) ([]byte, error) {
 
 // askControl asks the parent for something.
 func askControl(dir string, verb, about uint32) (net.Conn, error) {
-	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return nil, fmt.Errorf("no broker runs in %s", dir)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no broker runs in %s any more", dir)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("the broker in %s answers root and its own user only", dir)
-	case err != nil:
-		return nil, fmt.Errorf("broker in %s: %w", dir, plain(err))
+	conn, err := dialControl(dir)
+	if err != nil {
+		return nil, err
 	}
 	frame := binary.LittleEndian.AppendUint32([]byte(controlMagic), verb)
 	frame = binary.LittleEndian.AppendUint32(frame, about)
@@ -134,6 +127,22 @@ func askControl(dir string, verb, about uint32) (net.Conn, error) {
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("ask the broker in %s: %w", dir, plain(err))
+	}
+	return conn, nil
+}
+
+// dialControl connects to a broker's parent.
+func dialControl(dir string) (net.Conn, error) {
+	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return nil, fmt.Errorf("no broker runs in %s", dir)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("no broker runs in %s any more", dir)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the broker in %s answers root and its own user only", dir)
+	case err != nil:
+		return nil, fmt.Errorf("broker in %s: %w", dir, plain(err))
 	}
 	return conn, nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,22 +49,29 @@ func (p *program) upgrade(c *cli.Context) error {
 	if err := arguments(c, 0, 0); err != nil {
 		return err
 	}
-	dir, err := runtimeDir(c)
-	if err != nil {
-		return err
+	dir := c.String("runtime-dir")
+	if dir == "" {
+		cfg, _, err := parent.Find(c.String("config"))
+		if err != nil {
+			return err
+		}
+		dir = cfg.Effective().Privsep.RuntimeDir
 	}
 	path := c.String("binary")
 	if path != "" {
+		var err error
 		if path, err = filepath.Abs(path); err != nil {
 			return err
 		}
 	}
-	conn, err := askControl(dir, verbUpgrade, uint32(len(path)))
+	conn, err := dialControl(dir)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, path); err != nil {
+	frame := binary.LittleEndian.AppendUint32([]byte(controlMagic), verbUpgrade)
+	frame = binary.LittleEndian.AppendUint32(frame, uint32(len(path)))
+	if _, err := conn.Write(append(frame, path...)); err != nil {
 		return fmt.Errorf("ask the broker in %s: %w", dir, plain(err))
 	}
 	return p.follow(conn, dir)

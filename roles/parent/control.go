@@ -10,9 +10,9 @@ import (
 )
 
 // A request on the control socket is one frame of controlFrame bytes: the magic,
-// a verb (u32, little endian), and what it is about (u32): of an upgrade the length
-// of the path that follows. The answer is JSON up to the end: one object, or one on
-// each line as things go on.
+// a verb, and what it is about (both u32, little endian): of a restart the role, of
+// an upgrade the length of the path that follows. The answer is JSON up to the end:
+// one object, or one on each line as things go on.
 const (
 	controlMagic = "GHCTL1\x00\x00"
 	controlFrame = 16

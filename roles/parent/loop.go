@@ -75,7 +75,6 @@ func (p *parent) step() error {
 	p.retire(now)
 	p.tidy(now)
 	p.stopByTime(now)
-	p.goOnUpgrading()
 	return nil
 }
 

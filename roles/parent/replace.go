@@ -109,15 +109,10 @@ func (p *parent) replace(c *child) (*change, error) {
 	return ch, nil
 }
 
-// isLeft tells whether the old process of a cm has no connection any more.
-func (ch *change) isLeft() bool {
-	return ch.turned && ch.over && ch.progress.Left+ch.progress.Stay == 0
-}
-
 // waits says what a retiring cm still waits for.
 func (ch *change) waits() string {
 	n := ch.progress
-	if ch.isLeft() {
+	if n.Left+n.Stay == 0 {
 		return "is about to end"
 	}
 	return fmt.Sprintf("keeps %d connections by TLS and %d others until they end, at most until %s", n.Stay, n.Left, ch.by.Format(time.TimeOnly))
@@ -143,6 +138,21 @@ func (p *parent) finish(ch *change) {
 			Uint64("moved", ch.progress.Moved).Uint32("stay", ch.progress.Stay).Msg("role replaced")
 	}
 	p.control.tell(ch)
+	p.replaced(ch)
+}
+
+// summary is how a change went.
+func (ch *change) summary() string {
+	took := time.Since(ch.began).Round(time.Millisecond)
+	n := ch.progress
+	switch {
+	case ch.old.id == ch.new.id:
+		return fmt.Sprintf("%v replaced in %v", ch.old.id, took)
+	case n.Stay > 0:
+		return fmt.Sprintf("%v replaced by %v in %v, %d connections moved; %d by TLS stay until they end, at most until %s",
+			ch.old.id, ch.new.id, took, n.Moved, n.Stay, ch.by.Format(time.TimeOnly))
+	}
+	return fmt.Sprintf("%v replaced by %v in %v, %d connections moved", ch.old.id, ch.new.id, took, n.Moved)
 }
 
 // turn has the old process go, since the new one is ready.
@@ -253,12 +263,13 @@ func (p *parent) changed(c *child, status string) bool {
 	if c.id.Role != privsep.RoleCM && ch.turned {
 		ch.pause = time.Since(ch.turnedAt)
 	}
-	// Told once more what it has not been told while it stood by.
-	waited := c.id.Role != privsep.RoleCM && ch.new.state == running
+	if c.id.Role != privsep.RoleCM && ch.new.state == running {
+		p.connect(ch.new) // its turn has come
+	}
 	ch.progress.Left, ch.progress.Stay = 0, 0
 	p.drop(ch)
-	if waited {
-		p.connect(ch.new)
+	if u := p.upgrade; u != nil && u.exe == nil && u.at == nil {
+		p.replaceNext() // it may have waited for the place
 	}
 	return true
 }

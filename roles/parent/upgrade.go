@@ -34,10 +34,9 @@ type upgrade struct {
 	path   string
 	trials chan trial
 
-	old     *os.File // after it: the binary to go back to, nil: there is none
-	back    string   // not "": we are that, and why
-	at      *change  // under way
-	adopted bool     // the children are ours
+	old  *os.File // after it: the binary to go back to, nil: there is none
+	back string   // not "": we are that, and why
+	at   *change  // that is under way
 }
 
 // trial is what a binary says when it is tried.
@@ -156,8 +155,8 @@ func (p *parent) tried() {
 	if reason == "" && p.stopping {
 		reason = "the broker is stopping"
 	}
-	if reason == "" {
-		reason = p.unsettled()
+	if reason == "" && !p.allRunning() {
+		reason = "not all roles are running"
 	}
 	if reason != "" {
 		p.refuseUpgrade(u, reason)
@@ -167,22 +166,6 @@ func (p *parent) tried() {
 	p.log.Info().Str("path", u.path).Msg("upgrade: executing the new binary")
 	err := p.execute(u.exe, p.handOver(int(p.exe.Fd()), u.client, ""))
 	p.refuseUpgrade(u, err.Error())
-}
-
-// unsettled names what an upgrade would have to wait for, "" if nothing.
-func (p *parent) unsettled() string {
-	for _, c := range p.children {
-		if c.leaves() {
-			return fmt.Sprintf("%v, which has been replaced by %v, %s", c.id, c.change.new.id, c.change.waits())
-		}
-		if c.change != nil {
-			return fmt.Sprintf("%v is being replaced", c.id)
-		}
-	}
-	if !p.allRunning() {
-		return "not all roles are running"
-	}
-	return ""
 }
 
 // CheckName is what a binary is asked to be in its trial.
@@ -287,40 +270,32 @@ func (p *parent) continueUpgrade(h *handover) {
 	} else {
 		u.tell(UpgradeStep{Step: "the children are adopted"})
 	}
-	u.adopted = true
+	p.replaceNext()
 }
 
-// goOnUpgrading has the children that run another binary than ours replaced, one
-// after the other.
-func (p *parent) goOnUpgrading() {
-	u := p.upgrade
-	if u == nil || !u.adopted || p.stopping {
+// replaceNext replaces the next child that runs another binary than ours. One whose
+// second place is not vacant yet has its turn when it is.
+func (p *parent) replaceNext() {
+	u, waits := p.upgrade, false
+	if p.stopping {
 		return
 	}
-	if ch := u.at; ch != nil {
-		if !ch.over {
-			return
-		}
-		u.at = nil
-		if ch.failed != "" {
-			p.turnBack(ch.failed)
-			return
-		}
-		u.tell(UpgradeStep{Step: replacedText(ch)})
-	}
 	for _, c := range p.children {
-		switch {
-		case c.leaves() && c.change.isLeft():
-			return // about to end, and its place is vacant then
-		case c.state != running || c.leaves() || c.standsBy() || !p.isOld(c):
+		if c.state != running || c.leaves() || !p.isOld(c) {
 			continue
 		}
 		ch, err := p.replace(c)
-		if err != nil {
+		if err == nil {
+			u.at = ch
+			return
+		}
+		if waits = p.other(c).state != vacant; !waits {
 			p.turnBack(err.Error())
 			return
 		}
-		u.at = ch
+		u.tell(UpgradeStep{Step: "waiting: " + err.Error()})
+	}
+	if waits {
 		return
 	}
 	p.upgrade = nil
@@ -336,22 +311,25 @@ func (p *parent) goOnUpgrading() {
 	u.tell(UpgradeStep{Done: "upgraded to version " + p.settings.Version})
 }
 
-// replacedText is what an operator hears of one step.
-func replacedText(ch *change) string {
-	text := fmt.Sprintf("%v replaced in %v", ch.old.id, time.Since(ch.began).Round(time.Millisecond))
-	if ch.old.id != ch.new.id {
-		text += fmt.Sprintf(" by %v, %d connections moved", ch.new.id, ch.progress.Moved)
-	}
-	if n := ch.progress.Stay; n > 0 {
-		text += fmt.Sprintf("; %d by TLS stay until they end, at most until %s", n, ch.by.Format(time.TimeOnly))
-	}
-	return text
-}
-
-// isOld tells whether a child runs another binary than ours.
+// isOld tells whether a child is to be replaced in an upgrade.
 func (p *parent) isOld(c *child) bool {
 	id, err := privsep.Stat(int(p.exe.Fd()))
 	return err == nil && (c.proc.Record.Dev != id.Dev || c.proc.Record.Ino != id.Ino)
+}
+
+// replaced follows the end of a change, which may be a part of an upgrade.
+func (p *parent) replaced(ch *change) {
+	u := p.upgrade
+	if u == nil || u.exe != nil || u.at != ch || p.stopping {
+		return
+	}
+	if ch.failed != "" {
+		p.turnBack(ch.failed)
+		return
+	}
+	u.tell(UpgradeStep{Step: ch.summary()})
+	u.at = nil
+	p.replaceNext()
 }
 
 // turnBack goes back to the binary before. If that is gone, too, the child is

@@ -2,6 +2,7 @@ package parent
 
 import (
 	"os"
+	"time"
 
 	"gatehouse/privsep"
 	"gatehouse/store"
@@ -71,10 +72,14 @@ func (p *parent) makeSegments() error {
 	return nil
 }
 
+// handOutTime is how long a new process has to make room for the next message of
+// its setup: there are more than its socket holds where there are many places.
+const handOutTime = time.Second
+
 // handOut sends a new process everything that it needs before it gives up its
 // privileges.
 func (p *parent) handOut(c *child) error {
-	if err := c.ch.Send(privsep.KindConfig, p.settings.Append(nil)); err != nil {
+	if err := c.ch.SendWait(handOutTime, privsep.KindConfig, p.settings.Append(nil)); err != nil {
 		return err
 	}
 	for _, s := range p.segments {
@@ -85,12 +90,12 @@ func (p *parent) handOut(c *child) error {
 	if c.id.Role == privsep.RoleDispatcher {
 		for i, l := range p.listeners {
 			m := privsep.Listener{Number: uint16(i), Network: l.network, Address: l.address}
-			if err := c.ch.Send(privsep.KindListener, m.Append(nil), l.fd); err != nil {
+			if err := c.ch.SendWait(handOutTime, privsep.KindListener, m.Append(nil), l.fd); err != nil {
 				return err
 			}
 		}
 	}
-	return c.ch.Send(privsep.KindSetupEnd, nil)
+	return c.ch.SendWait(handOutTime, privsep.KindSetupEnd, nil)
 }
 
 func (p *parent) handOutSegment(c *child, s *segment) error {
@@ -111,7 +116,7 @@ func (p *parent) handOutSegment(c *child, s *segment) error {
 		defer privsep.CloseFD(fd)
 	}
 	m := privsep.Segment{Kind: s.kind, Index: s.index, Size: uint64(s.size), Writable: writes}
-	return c.ch.Send(privsep.KindSegment, m.Append(nil), fd)
+	return c.ch.SendWait(handOutTime, privsep.KindSegment, m.Append(nil), fd)
 }
 
 // connect gives a child that has just become ready its ways to those peers that

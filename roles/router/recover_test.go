@@ -54,7 +54,7 @@ func (r *router) successor() *router {
 	n.redo.Links = make([]store.Mark, len(r.links))
 	for _, l := range r.links {
 		n.links = append(n.links, &link{index: l.index, in: l.in, out: l.out, named: l.named, returns: l.returns, bell: -1,
-			sessions: make([]*session, len(l.sessions))})
+			slots: l.slots})
 	}
 	return n
 }

@@ -68,11 +68,11 @@ func payload(role string, k privsep.Kind) []byte {
 	case privsep.KindSetupDone:
 		m := privsep.SetupDone{Version: privsep.Version}
 		return m.Append(nil)
+	case privsep.KindRetiring:
+		return new(privsep.Retiring).Append(nil)
 	case privsep.KindAdopted:
 		m := privsep.Adopted{Version: privsep.Version, Generation: 1}
 		return m.Append(nil)
-	case privsep.KindRetiring:
-		return new(privsep.Retiring).Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}
 		return m.Append(nil)
@@ -121,7 +121,7 @@ func cellJob(role, stage string, k privsep.Kind) job {
 		j.reason = "unasked"
 	case !known(k):
 		j.reason = "kind"
-	case !answers(role, k) && !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
+	case !answers(role, k) && k != privsep.KindAdopted && !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
 		j.reason = "direction"
 	default:
 		j.reason = "phase"
@@ -131,7 +131,7 @@ func cellJob(role, stage string, k privsep.Kind) job {
 
 // answers tells whether a role may say k when it has been asked, or told to retire.
 func answers(role string, k privsep.Kind) bool {
-	return k == privsep.KindStats || k == privsep.KindAdopted || k == privsep.KindRetiring && role == "cm"
+	return k == privsep.KindStats || k == privsep.KindRetiring && role == "cm"
 }
 
 func known(k privsep.Kind) bool { return k > privsep.KindNone && k <= privsep.KindMoveBytes }
