@@ -80,7 +80,7 @@ func TestHandover(t *testing.T) {
 	p.started, p.signatures, p.unsigned = time.Now().Round(0), 5, 6
 	p.newDispatcherKey(privsep.NewKey(), &child{})
 	p.newDispatcherKey(privsep.NewKey(), &child{})
-	p.used.use(7, time.Now(), p.ticketLife())
+	p.used.use(7, time.Now(), p.longestLife())
 	p.offences[offenceKey{privsep.ID{Role: privsep.RoleCM, Index: 1}, offence{"SIGN", "rate"}}] = 3
 	b, err := json.Marshal(p.handOver(-1, -1, "why"))
 	if err != nil {
@@ -100,7 +100,7 @@ func TestHandover(t *testing.T) {
 	if len(q.dispatcherKeys) != 2 || q.dispatcherKeys[1].key != p.dispatcherKeys[1].key || q.dispatcherKeys[1].until.IsZero() {
 		t.Error("the dispatchers' keys differ")
 	}
-	if q.used.use(7, time.Now(), q.ticketLife()) || !q.used.use(8, time.Now(), q.ticketLife()) {
+	if q.used.use(7, time.Now(), q.longestLife()) || !q.used.use(8, time.Now(), q.ticketLife()) {
 		t.Error("the used tickets differ")
 	}
 	h.Keys[0].Key = h.Keys[0].Key[:len(tickets.HandoffKey{})-1]
