@@ -306,7 +306,7 @@ func (mv *arrival) sound(p *wire.Parser) bool {
 	return len(b.subject) > 0 && isText(b.subject) && isText(b.reply)
 }
 
-func isText(b []byte) bool { return bytes.IndexAny(b, " \t\r\n") < 0 }
+func isText(b []byte) bool { return !bytes.ContainsAny(b, " \t\r\n") }
 
 // goOn makes a connection of one that has arrived.
 func (m *cm) goOn(c *conn, mv *arrival) {

@@ -61,7 +61,6 @@ type child struct {
 	adopted     bool   // an earlier parent started it
 	certificate uint32 // that an adopted cm has
 	leaving     bool   // was told to go, now that it is not needed any more
-	replaced    bool   // was ended to be replaced
 	killed      bool   // at the end of the broker
 	condemned   bool   // by us, for what it did or did not do
 	signPace    privsep.Pace
