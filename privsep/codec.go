@@ -80,19 +80,50 @@ func (p *Adopted) fields(c *coder) {
 // noID is the uid or gid that stands for none in system calls.
 const noID = 1<<32 - 1
 
-// Settings is what of the configuration a role may know. Sizes are in bytes;
-// 0 means no limit where the configuration says so.
+// Settings is what of the configuration a role may know, the payload of CONFIG.
+// What can change while the role runs is in Live.
 type Settings struct {
+	Live
+	MaxControlLine int // bytes, as the sizes below
+	MaxConnections int
+	CMs            int // places for connection managers
+	Serving        int // how many of them take connections at a time
+	Arena          int
+	Ring           int
+	Journal        int
+	Environment    string // this and the following: at most MaxSettingsText
+	Broker         string
+	Version        string
+	ServerID       string
+	Root           string // directory to be confined to, "" without root
+	Release        bool   // a cm's private key comes by KEY; otherwise the parent signs
+	Trap           bool   // a forbidden system call ends the role with a trace
+}
+
+func (p *Settings) fields(c *coder) {
+	p.Live.fields(c)
+	c.number(&p.MaxControlLine)
+	c.number(&p.MaxConnections)
+	c.number(&p.CMs)
+	c.number(&p.Serving)
+	c.number(&p.Arena)
+	c.number(&p.Ring)
+	c.number(&p.Journal)
+	c.text(&p.Environment, MaxSettingsText)
+	c.text(&p.Broker, MaxSettingsText)
+	c.text(&p.Version, MaxSettingsText)
+	c.text(&p.ServerID, MaxSettingsText)
+	c.text(&p.Root, MaxAddressText)
+	c.flag(&p.Release)
+	c.flag(&p.Trap)
+}
+
+// Live is what a role takes over in the middle of its work, the payload of
+// SETTINGS. Sizes are in bytes; 0 means no limit where the configuration says so.
+type Live struct {
 	MaxPayload       int
-	MaxControlLine   int
-	MaxConnections   int
 	MaxPending       int
 	MaxSubscriptions int
-	CMs              int // places for connection managers
-	Serving          int // how many of them take connections at a time
-	Arena            int
-	Ring             int
-	Journal          int
 	AuthTimeout      time.Duration
 	PingInterval     time.Duration
 	PingMax          int
@@ -103,15 +134,33 @@ type Settings struct {
 	ConnectRate      int           // connections per second and address
 	ConnectBurst     int
 	LogLevel         Level  // lines below it need not be sent
-	Environment      string // this and the following: at most MaxSettingsText
-	Broker           string
-	Version          string
-	ServerID         string
-	Host             string // that clients are told, with Port
+	Host             string // that clients are told, with Port; at most MaxSettingsText
 	Port             int
-	Root             string // directory to be confined to, "" without root
 	TLS              TLSSettings
-	Trap             bool // a forbidden system call ends the role with a trace
+	// MostPayload is the largest MaxPayload since the broker started: what a ring
+	// still holds may come from then.
+	MostPayload int
+}
+
+func (p *Live) fields(c *coder) {
+	c.number(&p.MaxPayload)
+	c.number(&p.MaxPending)
+	c.number(&p.MaxSubscriptions)
+	c.duration(&p.AuthTimeout)
+	c.duration(&p.PingInterval)
+	c.number(&p.PingMax)
+	c.duration(&p.WriteDeadline)
+	c.duration(&p.StallTimeout)
+	c.duration(&p.OrphanGrace)
+	c.duration(&p.DrainTimeout)
+	c.number(&p.ConnectRate)
+	c.number(&p.ConnectBurst)
+	c.u8((*uint8)(&p.LogLevel))
+	c.check(p.LogLevel < numLevels)
+	c.text(&p.Host, MaxSettingsText)
+	c.number(&p.Port)
+	p.TLS.fields(c)
+	c.number(&p.MostPayload)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and
@@ -120,7 +169,6 @@ type TLSSettings struct {
 	HandshakeFirst bool       // before INFO
 	Min            uint16     // TLS version: 0x0303 or 0x0304
 	Client         ClientAuth // certificates of clients
-	Release        bool       // the key comes by KEY; otherwise the parent signs
 	SignRate       int        // signatures a second that this cm may ask for
 }
 
@@ -129,7 +177,6 @@ func (p *TLSSettings) fields(c *coder) {
 	c.u16(&p.Min)
 	c.u8((*uint8)(&p.Client))
 	c.check(p.Client < numClientAuths)
-	c.flag(&p.Release)
 	c.number(&p.SignRate)
 }
 
@@ -143,39 +190,6 @@ const (
 	ClientAuthRequire
 	numClientAuths
 )
-
-func (p *Settings) fields(c *coder) {
-	c.number(&p.MaxPayload)
-	c.number(&p.MaxControlLine)
-	c.number(&p.MaxConnections)
-	c.number(&p.MaxPending)
-	c.number(&p.MaxSubscriptions)
-	c.number(&p.CMs)
-	c.number(&p.Serving)
-	c.number(&p.Arena)
-	c.number(&p.Ring)
-	c.number(&p.Journal)
-	c.duration(&p.AuthTimeout)
-	c.duration(&p.PingInterval)
-	c.number(&p.PingMax)
-	c.duration(&p.WriteDeadline)
-	c.duration(&p.StallTimeout)
-	c.duration(&p.OrphanGrace)
-	c.duration(&p.DrainTimeout)
-	c.number(&p.ConnectRate)
-	c.number(&p.ConnectBurst)
-	c.u8((*uint8)(&p.LogLevel))
-	c.check(p.LogLevel < numLevels)
-	c.text(&p.Environment, MaxSettingsText)
-	c.text(&p.Broker, MaxSettingsText)
-	c.text(&p.Version, MaxSettingsText)
-	c.text(&p.ServerID, MaxSettingsText)
-	c.text(&p.Host, MaxSettingsText)
-	c.number(&p.Port)
-	c.text(&p.Root, MaxAddressText)
-	p.TLS.fields(c)
-	c.flag(&p.Trap)
-}
 
 // SegmentKind says what a segment of shared memory is for.
 type SegmentKind uint8
@@ -261,6 +275,14 @@ func (p *Listener) fields(c *coder) {
 	c.check(p.Network > NetNone && p.Network < numNetworks)
 	c.text(&p.Address, MaxAddressText)
 }
+
+// ListenerGone names a listener that no more connections are taken from. Its
+// number is not given to another.
+type ListenerGone struct {
+	Number uint16
+}
+
+func (p *ListenerGone) fields(c *coder) { c.u16(&p.Number) }
 
 // Peer comes with one end of a channel to another child.
 type Peer struct {

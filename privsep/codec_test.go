@@ -22,27 +22,33 @@ func samples() map[Kind]payload {
 	for i := range values {
 		values[i] = ^uint64(i)
 	}
+	live := Live{
+		MaxPayload: 1, MaxPending: 4, MaxSubscriptions: 5,
+		AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
+		StallTimeout: time.Hour, OrphanGrace: 16, DrainTimeout: 17, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError, Host: text, Port: 16,
+		TLS:         TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, SignRate: 5000},
+		MostPayload: 18,
+	}
 	return map[Kind]payload{
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
 		KindConfig: &Settings{
-			MaxPayload: 1, MaxControlLine: 2, MaxConnections: 3, MaxPending: 4, MaxSubscriptions: 5, CMs: 6, Serving: 3,
-			Arena: 1 << 30, Ring: 8, AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
-			StallTimeout: time.Hour, OrphanGrace: 16, DrainTimeout: 17, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError,
-			Environment: text, Broker: text, Version: "", ServerID: text, Trap: true,
-			TLS: TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, Release: true, SignRate: 5000},
+			Live: live, MaxControlLine: 2, MaxConnections: 3, CMs: 6, Serving: 3, Arena: 1 << 30, Ring: 8, Journal: 19,
+			Environment: text, Broker: text, Version: "", ServerID: text, Release: true, Trap: true,
 		},
-		KindSegment:     &Segment{Kind: SegConnColumns, Index: 5, Size: 1 << 40, Writable: true},
-		KindListener:    &Listener{Number: 7, Network: NetTLS, Address: strings.Repeat("a", MaxAddressText)},
-		KindPeer:        &Peer{ID: ID{RoleDispatcher, 0}, Key: Key{2}, Generation: 1 << 50},
-		KindDoorbell:    &DoorbellEnd{CM: 63, Fresh: true},
-		KindSetupDone:   &SetupDone{Version: Version, Sandbox: Sandbox{Landlock: 7, Missing: allMissing}},
-		KindStatsGet:    &StatsGet{ID: 1 << 60},
-		KindStats:       &Stats{ID: 3, Values: values},
-		KindCMGone:      &CMGone{CM: 2, Generation: 1 << 40},
-		KindCMFault:     &CMFault{CM: 2, Reason: FaultCorrupt},
-		KindConnHandoff: &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, TLS: true, Issued: 1 << 40, Ticket: [32]byte{6}},
-		KindCertificate: &Certificate{Number: 1, Chain: MaxCertificates, Authorities: 2},
-		KindKey:         &ReleasedKey{Number: 1, Size: 1 << 12},
+		KindSettings:     &live,
+		KindListenerGone: &ListenerGone{Number: 7},
+		KindSegment:      &Segment{Kind: SegConnColumns, Index: 5, Size: 1 << 40, Writable: true},
+		KindListener:     &Listener{Number: 7, Network: NetTLS, Address: strings.Repeat("a", MaxAddressText)},
+		KindPeer:         &Peer{ID: ID{RoleDispatcher, 0}, Key: Key{2}, Generation: 1 << 50},
+		KindDoorbell:     &DoorbellEnd{CM: 63, Fresh: true},
+		KindSetupDone:    &SetupDone{Version: Version, Sandbox: Sandbox{Landlock: 7, Missing: allMissing}},
+		KindStatsGet:     &StatsGet{ID: 1 << 60},
+		KindStats:        &Stats{ID: 3, Values: values},
+		KindCMGone:       &CMGone{CM: 2, Generation: 1 << 40},
+		KindCMFault:      &CMFault{CM: 2, Reason: FaultCorrupt},
+		KindConnHandoff:  &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, TLS: true, Issued: 1 << 40, Ticket: [32]byte{6}},
+		KindCertificate:  &Certificate{Number: 1, Chain: MaxCertificates, Authorities: 2},
+		KindKey:          &ReleasedKey{Number: 1, Size: 1 << 12},
 		KindSign: &Sign{ID: 1 << 50, Number: 2, Scheme: 0x0403, Listener: 7, UID: 1 << 60, Issued: 1 << 40, Ticket: [32]byte{6},
 			Input: bytes.Repeat([]byte{' '}, MaxSignInput)},
 		KindSigned: &Signed{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
@@ -118,9 +124,9 @@ func checkRefused(t *testing.T, k Kind, into payload, b []byte) {
 // What a type could hold and a message must not.
 func TestPayloadsOutOfRange(t *testing.T) {
 	for name, p := range map[string]payload{
-		"negative size":    &Settings{MaxPayload: -1},
-		"negative time":    &Settings{AuthTimeout: -1},
-		"unknown level":    &Settings{LogLevel: numLevels},
+		"negative size":    &Live{MaxPayload: -1},
+		"negative time":    &Live{AuthTimeout: -1},
+		"unknown level":    &Live{LogLevel: numLevels},
 		"long text":        &Settings{Broker: strings.Repeat("x", MaxSettingsText+1)},
 		"very long text":   &Settings{Broker: strings.Repeat("x", 1<<17)},
 		"long address":     &Listener{Network: NetTCP, Address: strings.Repeat("x", MaxAddressText+1)},

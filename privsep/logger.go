@@ -47,11 +47,12 @@ const (
 	KeyErr
 	KeyN
 	KeyAddr
+	KeyBytes
 	numLogKeys
 )
 
 var logKeyNames = [numLogKeys]string{
-	"none", "role", "pid", "peer", "kind", "cid", "state", "from", "to", "reason", "err", "n", "addr",
+	"none", "role", "pid", "peer", "kind", "cid", "state", "from", "to", "reason", "err", "n", "addr", "bytes",
 }
 
 // String gives the key as logs have it.

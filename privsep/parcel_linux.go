@@ -51,12 +51,5 @@ func ReadParcel(fd, size int) ([]byte, error) {
 	return b, nil
 }
 
-// Uptime is the kernel's monotonic clock in milliseconds: the same for every
-// process of this host, and never set back.
-func Uptime() uint64 {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
-		return 0 // EFAULT and EINVAL cannot be
-	}
-	return uint64(time.Duration(t.Nano()) / time.Millisecond)
-}
+// Uptime is Monotonic in milliseconds.
+func Uptime() uint64 { return uint64(Monotonic() / time.Millisecond) }

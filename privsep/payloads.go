@@ -108,6 +108,18 @@ func (p *Signed) Append(dst []byte) []byte { return encode(p, dst) }
 func (p *Signed) Parse(b []byte) error { return decode(p, b) }
 
 // Append encodes p.
+func (p *Live) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *Live) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *ListenerGone) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *ListenerGone) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
 func (p *Adopt) Append(dst []byte) []byte { return encode(p, dst) }
 
 // Parse decodes all of b or fails with ErrShape.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 )
@@ -15,6 +16,7 @@ type Registry struct {
 	Settings    [32]byte // digest of what the roles were started with
 	Certificate uint32   // number of the present one, 0: none
 	Chain       [32]byte // its digest
+	Numbered    int      // listeners that there have been
 	Listeners   []ListenerRecord
 	Segments    []SegmentRecord
 	Components  []Record // also those without a process: their generations go on
@@ -22,8 +24,10 @@ type Registry struct {
 
 // ListenerRecord is one listening socket.
 type ListenerRecord struct {
+	Number  uint16
 	Network Network
 	FileID
+	Asked   string // as configured
 	Address string // as bound
 }
 
@@ -53,7 +57,7 @@ type Record struct {
 }
 
 const (
-	registryHeader = "gatehouse registry 2\n"
+	registryHeader = "gatehouse registry 3\n"
 	maxRegistry    = 1 << 20 // bytes
 )
 
@@ -87,13 +91,13 @@ func unhex(sum *[32]byte, s string) error {
 }
 
 func (l *ListenerRecord) line() string {
-	return fmt.Sprintf("listener %v dev=%d ino=%d address=%q\n", l.Network, l.Dev, l.Ino, l.Address)
+	return fmt.Sprintf("listener %v number=%d dev=%d ino=%d asked=%q address=%q\n", l.Network, l.Number, l.Dev, l.Ino, l.Asked, l.Address)
 }
 
 func (l *ListenerRecord) parseLine(s string) error {
 	*l = ListenerRecord{}
 	var network string
-	_, err := fmt.Sscanf(s, "listener %s dev=%d ino=%d address=%q\n", &network, &l.Dev, &l.Ino, &l.Address)
+	_, err := fmt.Sscanf(s, "listener %s number=%d dev=%d ino=%d asked=%q address=%q\n", &network, &l.Number, &l.Dev, &l.Ino, &l.Asked, &l.Address)
 	for n := NetNone + 1; n < numNetworks; n++ {
 		if n.String() == network {
 			l.Network = n
@@ -127,12 +131,15 @@ func (g *SegmentRecord) parseLine(s string) error {
 }
 
 func (g *Registry) line() string {
-	return fmt.Sprintf("broker id=%q settings=%x certificate=%d chain=%x\n", g.ServerID, g.Settings, g.Certificate, g.Chain)
+	return fmt.Sprintf("broker id=%q settings=%x certificate=%d chain=%x numbered=%d\n", g.ServerID, g.Settings, g.Certificate, g.Chain, g.Numbered)
 }
 
 func (g *Registry) parseLine(s string) error {
 	var settings, chain string
-	_, err := fmt.Sscanf(s, "broker id=%q settings=%s certificate=%d chain=%s\n", &g.ServerID, &settings, &g.Certificate, &chain)
+	_, err := fmt.Sscanf(s, "broker id=%q settings=%s certificate=%d chain=%s numbered=%d\n", &g.ServerID, &settings, &g.Certificate, &chain, &g.Numbered)
+	if g.Numbered < 0 || g.Numbered > math.MaxUint16 {
+		return ErrShape
+	}
 	if err != nil || unhex(&g.Settings, settings) != nil || unhex(&g.Chain, chain) != nil || g.line() != s {
 		return ErrShape
 	}

@@ -11,8 +11,8 @@ import (
 
 func someRegistry() *Registry {
 	return &Registry{
-		ServerID: "NABC", Settings: [32]byte{7}, Certificate: 3, Chain: [32]byte{8},
-		Listeners: []ListenerRecord{{NetTCP, FileID{9, 10}, "127.0.0.1:4222"}, {NetUnix, FileID{9, 11}, "/run/a b\"\n"}},
+		ServerID: "NABC", Settings: [32]byte{7}, Certificate: 3, Chain: [32]byte{8}, Numbered: 6,
+		Listeners: []ListenerRecord{{0, NetTCP, FileID{9, 10}, "127.0.0.1:0", "127.0.0.1:4222"}, {5, NetUnix, FileID{9, 11}, "/run/a b\"\n", "/run/a b\"\n"}},
 		Segments:  []SegmentRecord{{SegConnTable, 0, 4096, FileID{1, 20}}, {SegArena, 1023, 1 << 30, FileID{1, 21}}},
 		Components: []Record{
 			{ID: ID{RoleDispatcher, 0}, PID: 815, StartTime: 1 << 60, UID: 61100, PidIno: 77, Dev: 1, Ino: 2, SHA256: [32]byte{0xab}, Generation: 4, Restarts: 3},
@@ -50,7 +50,7 @@ func TestRegistryRefuses(t *testing.T) {
 	at := strings.Index(good, "segment ")
 	for name, text := range map[string]string{
 		"empty":        "",
-		"other header": strings.Replace(good, "registry 2", "registry 1", 1),
+		"other header": strings.Replace(good, "registry 3", "registry 2", 1),
 		"cut":          good[:len(good)-1],
 		"trailing":     good + "x\n",
 		"blank line":   good + "\n",
@@ -60,6 +60,9 @@ func TestRegistryRefuses(t *testing.T) {
 		"header alone": registryHeader,
 		"order":        good[:at] + good[strings.Index(good, "dispatcher"):] + good[at:strings.Index(good, "dispatcher")],
 		"no network":   strings.Replace(good, "listener tcp", "listener none", 1),
+		"high number":  strings.Replace(good, "number=5", "number=65536", 1),
+		"too many":     strings.Replace(good, "numbered=6", "numbered=65536", 1),
+		"less than 0":  strings.Replace(good, "numbered=6", "numbered=-1", 1),
 		"no segment":   strings.Replace(good, "segment arena", "segment none", 1),
 		"size 0":       strings.Replace(good, "size=4096", "size=0", 1),
 		"high index":   strings.Replace(good, "index=1023", "index=1024", 1),

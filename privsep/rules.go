@@ -15,8 +15,8 @@ const Version = 3
 // testdata/kinds.ok and only ever appended.
 type Kind uint16
 
-// The kinds. The payload of each is the struct of its name; that of MOVE_BYTES is
-// the bytes themselves.
+// The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
+// of MOVE_BYTES the bytes themselves.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -46,6 +46,8 @@ const (
 	KindRetiring
 	KindMoveConn
 	KindMoveBytes
+	KindSettings
+	KindListenerGone
 	numKinds
 )
 
@@ -122,7 +124,7 @@ var rules = [...]rule{
 	{KindBoot, "BOOT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
 	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 2048, true, 0},
 	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false, 0},
-	{KindListener, "LISTENER", parent, dispatcher, PhaseSetup, 1, 320, false, 0},
+	{KindListener, "LISTENER", parent, dispatcher, PhaseSetup | PhaseRun, 1, 320, false, 0},
 	{KindPeer, "PEER", parent, dispatcher | cm, PhaseSetup | PhaseRun, 1, 48, false, 0},
 	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true, 0},
@@ -133,11 +135,13 @@ var rules = [...]rule{
 	{KindCMGone, "CM_GONE", parent, dispatcher | router, PhaseRun, 0, 16, false, 0},
 	{KindCMFault, "CM_FAULT", dispatcher | router, parent, PhaseRun, 0, 16, false, 100},
 	{KindConnHandoff, "CONN_HANDOFF", dispatcher, cm, PhaseRun, 1, 128, false, 0},
-	{KindShutdown, "SHUTDOWN", parent, anyChild, PhaseRun, 0, 8, false, 0},
+	{KindShutdown, "SHUTDOWN", parent, anyChild, PhaseRun | PhaseDrain, 0, 8, false, 0},
 	{KindCertificate, "CERTIFICATE", parent, cm, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindKey, "KEY", parent, cm, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSign, "SIGN", cm, parent, PhaseRun | PhaseDrain, 0, 256, false, 20000},
 	{KindSigned, "SIGNED", parent, cm, PhaseRun | PhaseDrain, 0, 1056, false, 0},
+	{KindSettings, "SETTINGS", parent, anyChild, PhaseRun, 0, 512, false, 0},
+	{KindListenerGone, "LISTENER_GONE", parent, dispatcher, PhaseRun, 0, 8, false, 0},
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
 	{KindAdopt, "ADOPT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
 	{KindAdopted, "ADOPTED", anyChild, parent, PhaseAdopt, 0, 2048, true, 0},

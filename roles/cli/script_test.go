@@ -148,11 +148,16 @@ func (p *process) follow(stderr io.Reader, log, out *os.File) {
 
 // await waits for a line of standard error that begins with text.
 func (p *process) await(text string) error {
+	return p.awaitLine(text, strings.HasPrefix)
+}
+
+// awaitLine waits for a line of standard error that is as like says.
+func (p *process) awaitLine(text string, like func(line, text string) bool) error {
 	late := time.After(patience)
 	for {
 		select {
 		case line := <-p.lines:
-			if strings.HasPrefix(line, text) {
+			if like(line, text) {
 				return nil
 			}
 		case <-p.exited:
@@ -223,15 +228,25 @@ func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
 // broker start [CONFIG]: runs gatehouse serve on a free port and sets
 // GATEHOUSE_URL. CONFIG is added to what the command writes itself and may not
 // have the sections listen and privsep. broker stop: ends it, which must work.
-// broker again: starts it as before.
+// broker again: starts it as before. broker reload CONFIG TEXT: puts CONFIG in
+// the place of what was added, sends SIGHUP and waits until the log has TEXT.
 func cmdBroker(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) == 0 || len(args) > 2 || len(args) == 2 && args[0] != "start" {
-		ts.Fatalf("usage: broker start [CONFIG] | broker again | broker stop")
+	if neg || len(args) == 0 || len(args) > 3 || len(args) == 2 && args[0] != "start" || len(args) == 3 != (args[0] == "reload") {
+		ts.Fatalf("usage: broker start [CONFIG] | broker reload CONFIG TEXT | broker again | broker stop")
 	}
 	switch args[0] {
 	case "start":
-		writeConfig(ts, args[1:])
+		addr := freeAddress(ts)
+		ts.Setenv("GATEHOUSE_URL", "nats://"+addr)
+		writeConfig(ts, addr, args[1:])
 		startBroker(ts)
+	case "reload":
+		writeConfig(ts, strings.TrimPrefix(ts.Getenv("GATEHOUSE_URL"), "nats://"), args[1:2])
+		p := processOf(ts, "broker")
+		ts.Check(p.cmd.Process.Signal(syscall.SIGHUP))
+		if err := p.awaitLine(args[2], strings.Contains); err != nil {
+			ts.Fatalf("broker: %v\n%s", err, logOf(ts, "broker"))
+		}
 	case "again":
 		startBroker(ts)
 	case "stop":
@@ -244,14 +259,12 @@ func cmdBroker(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func writeConfig(ts *testscript.TestScript, more []string) {
-	addr := freeAddress(ts)
+func writeConfig(ts *testscript.TestScript, addr string, more []string) {
 	config := fmt.Sprintf("[listen]\ntcp = [%q]\nunix = [\"client.sock\"]\n[privsep]\nruntime_dir = \"run\"\n", addr)
-	if len(more) == 1 {
+	if len(more) > 0 {
 		config += ts.ReadFile(more[0])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("broker.toml"), []byte(config), 0o600))
-	ts.Setenv("GATEHOUSE_URL", "nats://"+addr)
 }
 
 func startBroker(ts *testscript.TestScript) {

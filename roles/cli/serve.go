@@ -30,7 +30,8 @@ func (p *program) serveCommand() *cli.Command {
 		UsageText: "gatehouse serve [-c FILE]",
 		Description: "Starts the parent, which starts the dispatcher, the connection managers and the\n" +
 			"router as processes of their own, and runs until SIGTERM or SIGINT. As root every\n" +
-			"process gets its own uid; without root all of it works except that.\n" +
+			"process gets its own uid; without root all of it works except that. SIGHUP reads\n" +
+			"the configuration, certificates and key again: all of it holds at once, or nothing.\n" +
 			"broker.toml.example explains every option.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {

@@ -163,6 +163,9 @@ func statusText(st *parent.Status, now time.Time) string {
 	for _, w := range st.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}
+	for _, h := range st.NextStart {
+		fmt.Fprintf(&b, "next start: %s = %s, %s until then\n", h.Key, h.File, h.Running)
+	}
 	t := newTable("ROLE", "PID", "UID", "STATE", "UP", "RESTARTS", "CONNS", "SUBS",
 		"MSGS IN", "MSGS OUT", "IN", "OUT", "SLOW", "MEMORY", "THREADS", "SANDBOX")
 	t.left(0, 3, 15)

@@ -43,6 +43,7 @@ func sampleStatus(now time.Time) *parent.Status {
 	return &parent.Status{
 		Version: "1.0", Environment: "orga", Broker: "one", Started: now.Add(-3 * time.Hour), PID: 10, Root: true,
 		Warnings: []string{"no authentication on loopback"}, Listeners: []string{"tcp 127.0.0.1:4222"},
+		NextStart: []parent.Held{{Key: "cm.count", Running: "1", File: "4"}},
 		Processes: []parent.Process{
 			{Role: "parent", PID: 10, State: "running", Started: now.Add(-3 * time.Hour), Memory: 3 << 20, Threads: 7, NoNewPrivs: true, Capabilities: []string{"kill", "setuid"}},
 			{Role: "cm/0", PID: 12, UID: 61116, State: "running", Started: now.Add(-time.Minute), Restarts: 2, Connections: 5000,
@@ -59,6 +60,7 @@ func TestStatusText(t *testing.T) {
 	want := `broker one in environment orga, version 1.0, up 3h0m, pid 10, as root
 listen tcp 127.0.0.1:4222
 warning: no authentication on loopback
+next start: cm.count = 4, 1 until then
 
 ROLE       PID    UID  STATE      UP  RESTARTS  CONNS  SUBS    MSGS IN   MSGS OUT      IN      OUT  SLOW   MEMORY  THREADS  SANDBOX
 parent      10      0  running  3h0m         0      0     0          0          0     0 B      0 B     0  3.0 MiB        7  nnp caps:kill,setuid

@@ -316,6 +316,8 @@ func (m *cm) handle(msg *privsep.Message) error {
 		return m.takeKey(msg)
 	case privsep.KindSigned:
 		return m.takeSigned(msg)
+	case privsep.KindSettings:
+		return m.settings(msg)
 	case privsep.KindShutdown:
 		var s privsep.Shutdown
 		if err := s.Parse(msg.Payload); err != nil {
@@ -325,20 +327,6 @@ func (m *cm) handle(msg *privsep.Message) error {
 		m.stopping, m.stopBy = true, m.now+int64(s.Drain)
 	}
 	return nil
-}
-
-// finish ends the connections once all is delivered that they, or those of other
-// cms, had sent; or when time is up.
-func (m *cm) finish() bool {
-	if !m.drained && m.routed() {
-		m.drained = m.parent.Send(privsep.KindDrained, nil) == nil
-	}
-	if m.now < m.stopBy && !(m.leaving && m.delivered()) {
-		return false
-	}
-	m.endAll(reasonShutdown)
-	m.publish()
-	return true
 }
 
 // shown is the least time between two looks at the counters in shared memory.

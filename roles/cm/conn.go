@@ -21,9 +21,10 @@ type conn struct {
 
 	flags      connFlags
 	pings      uint8
-	lastIn     int64 // loop time, ns
-	lastOut    int64 // last time the socket took bytes, or its peer did
-	unsent     int   // in the socket when last looked at
+	lastIn     int64  // loop time, ns
+	lastOut    int64  // last time the socket took bytes, or its peer did
+	unsent     int    // in the socket when last looked at
+	clear      uint64 // sent.msgs when there was no output left
 	row        *store.ColumnRow
 	in, sent   traffic
 	deadline   int64 // of the first operation or of lingering, 0: none

@@ -165,7 +165,7 @@ func (m *cm) promote() {
 	case m.tls.cred != nil && cred.number <= m.tls.cred.number:
 		m.tls.next = nil
 		return
-	case m.cfg.TLS.Release:
+	case m.cfg.Release:
 		if m.tls.key == nil || m.tls.keyNumber != cred.number {
 			return
 		}

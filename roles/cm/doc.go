@@ -91,8 +91,9 @@
 // Files: move.go and arrive.go (both sides of a move), cm.go (the loop), conn.go (a connection's life), input.go (bytes to
 // records), deliver.go (instructions to bytes), newrouter.go (another router),
 // output.go (bytes to sockets), timers.go (keepalive and deadlines), stuck.go
-// (bodies held up), tls.go (states of TLS), workshop.go (the thread for
+// (bodies held up), stop.go (the end of the broker), tls.go (states of TLS), workshop.go (the thread for
 // handshakes), handshake.go (one of them), sign.go (signatures), credential.go and
 // adopt.go (certificates and keys), transport.go (under crypto/tls), records.go
-// (sealed bytes to sockets and back), setup.go (the role's start).
+// (sealed bytes to sockets and back), reload.go (what changes while it runs),
+// setup.go (the role's start).
 package cm

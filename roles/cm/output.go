@@ -154,6 +154,7 @@ func (m *cm) flush(c *conn) {
 // flushed is for a connection without output.
 func (m *cm) flushed(c *conn) {
 	m.dropOutput(c)
+	c.clear = c.sent.msgs
 	if c.has(flagClosing) && !c.has(flagLingering|flagArriving) {
 		m.linger(c)
 	}

@@ -9,7 +9,6 @@ import (
 	"gatehouse/privsep"
 	"gatehouse/privsep/sandbox"
 	"gatehouse/store"
-	"gatehouse/wire"
 )
 
 // Main is a connection manager's life, step by step. It returns nil when it was
@@ -80,10 +79,10 @@ func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm
 	cfg := &set.Settings
 	m := &cm{
 		index: boot.ID.Index, generation: boot.Generation, cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
-		limits: wire.Limits{ControlLine: cfg.MaxControlLine, Connect: maxConnect, Payload: cfg.MaxPayload},
+		limits: limitsOf(cfg),
 		small:  pool{size: smallChunk, limit: smallLimit}, large: pool{size: chunkSize, limit: largeLimit},
 		bell: -1, conns: make([]*conn, cfg.MaxConnections), rbuf: make([]byte, readSize),
-		slowEvery: min(slowTick, max(cfg.PingInterval/4, fastTick), max(cfg.WriteDeadline/4, fastTick)),
+		slowEvery: slowEvery(cfg),
 	}
 	m.log.SetLevel(cfg.LogLevel)
 	// What is live is small and what is thrown away is smaller: collect late.

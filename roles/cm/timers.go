@@ -168,29 +168,3 @@ func (m *cm) discard(c *conn) {
 		m.queue(c)
 	}
 }
-
-// routed tells whether all that clients sent before the broker was told to stop
-// has been routed.
-func (m *cm) routed() bool {
-	_, unread := m.out.Lag()
-	return unread == 0 && len(m.backlog) == 0
-}
-
-// delivered tells whether all that was routed here has reached the clients'
-// hosts: a connection that is closed with bytes unread takes with it what is
-// still in the socket. What a Unix socket has taken is the peer's already.
-func (m *cm) delivered() bool {
-	if m.in.Backlog() > 0 {
-		return false
-	}
-	for _, c := range m.conns {
-		switch {
-		case c == nil || c.has(flagEOF) || c.securing():
-		case c.has(flagArriving):
-			return false
-		case c.pending() > 0, !c.has(flagUnix) && privsep.Unsent(c.fd) > 0:
-			return false
-		}
-	}
-	return true
-}

@@ -268,7 +268,7 @@ func TestNoAuthorities(t *testing.T) {
 
 // A released key signs here; the parent is not asked.
 func TestRelease(t *testing.T) {
-	g := newRig(t, func(s *privsep.Settings) { s.TLS.Release = true })
+	g := newRig(t, func(s *privsep.Settings) { s.Release = true })
 	var cfg *tls.Config
 	for n := uint32(1); n < 4; n++ {
 		key := newKey(t, "p256")
@@ -305,7 +305,7 @@ func TestRelease(t *testing.T) {
 func TestOldVersion(t *testing.T) {
 	for _, kind := range []string{"p256", "rsa", "ed25519"} {
 		t.Run(kind, func(t *testing.T) {
-			g := newRig(t, func(s *privsep.Settings) { s.TLS.Release, s.TLS.Min = true, tls.VersionTLS12 })
+			g := newRig(t, func(s *privsep.Settings) { s.Release, s.TLS.Min = true, tls.VersionTLS12 })
 			key := newKey(t, kind)
 			der, err := x509.MarshalPKCS8PrivateKey(key)
 			g.check(err)

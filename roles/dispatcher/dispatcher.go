@@ -16,7 +16,7 @@ type dispatcher struct {
 	poll   *privsep.Poller
 	key    tickets.HandoffKey
 
-	listeners  []listener
+	listeners  []*listener
 	table      *store.ConnTable
 	columns    []*store.ConnColumns
 	slots      *slots // nil before begin
@@ -66,7 +66,7 @@ type complaint struct {
 
 const (
 	tokenParent   = 0
-	tokenListener = 1
+	tokenListener = 1 // + number of the listener
 	tokenCM       = 1 << 32
 
 	acceptPause = 100 * time.Millisecond
@@ -134,12 +134,18 @@ func (d *dispatcher) listen(on bool) {
 		return
 	}
 	d.listening = on
-	for i, l := range d.listeners {
-		if !on {
+	for _, l := range d.listeners {
+		if on {
+			d.watch(l)
+		} else {
 			d.poll.Del(l.fd)
-		} else if err := d.poll.Add(l.fd, tokenListener+uint64(i), privsep.In); err != nil {
-			d.log.Error("poll", privsep.Err(err))
 		}
+	}
+}
+
+func (d *dispatcher) watch(l *listener) {
+	if err := d.poll.Add(l.fd, tokenListener+uint64(l.number), privsep.In); err != nil {
+		d.log.Error("poll", privsep.Err(err))
 	}
 }
 
@@ -170,7 +176,9 @@ func (d *dispatcher) event(e privsep.Ready) error {
 	case e.Token >= tokenCM:
 		d.fromCM(int(e.Token - tokenCM))
 	default:
-		d.acceptAll(&d.listeners[e.Token-tokenListener])
+		if l := d.listenerOf(int(e.Token - tokenListener)); l != nil {
+			d.acceptAll(l)
+		}
 	}
 	return nil
 }
@@ -243,6 +251,12 @@ func (d *dispatcher) handle(m *privsep.Message) error {
 	case privsep.KindStatsGet:
 		return privsep.AnswerStats(d.parent, m, privsep.RoleStats{Connections: uint64(d.connections()), Accepted: d.accepted,
 			RefusedRate: d.refusedRate, RefusedMax: d.refusedMax})
+	case privsep.KindSettings:
+		return d.settings(m)
+	case privsep.KindListener:
+		return d.newListener(m)
+	case privsep.KindListenerGone:
+		return d.endListener(m)
 	case privsep.KindShutdown:
 		d.stopping, d.stopBy = true, d.now+int64(lastHandoff)
 	}

@@ -21,5 +21,6 @@
 // word on a cm, which follows the other's end.
 //
 // Files: dispatcher.go (the loop), accept.go (one connection), slots.go (places
-// in the connection table), rate.go (per-address limits), setup.go (start).
+// in the connection table), rate.go (per-address limits),
+// reload.go (what changes while it runs), setup.go (start).
 package dispatcher

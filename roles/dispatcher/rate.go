@@ -19,10 +19,17 @@ type bucket struct {
 const bucketLimit = 1 << 16
 
 func newLimiter(rate, burst int) *limiter {
+	l := &limiter{buckets: make(map[[16]byte]bucket)}
+	l.set(rate, burst)
+	return l
+}
+
+// set changes the limits. Who has used up his share has still done so.
+func (l *limiter) set(rate, burst int) {
 	if burst < 1 {
 		burst = max(rate, 1)
 	}
-	return &limiter{rate: float64(rate), burst: float64(burst), buckets: make(map[[16]byte]bucket)}
+	l.rate, l.burst = float64(rate), float64(burst)
 }
 
 // allow takes a token of addr at time now (ns).

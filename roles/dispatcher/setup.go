@@ -87,8 +87,7 @@ func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Chann
 		return nil, err
 	}
 	for _, l := range set.Listeners {
-		d.listeners = append(d.listeners, listener{fd: l.FD, number: int(l.Number), unix: l.Network == privsep.NetUnix,
-			tls: l.Network == privsep.NetTLS})
+		d.listeners = append(d.listeners, newListener(&l.Listener, l.FD))
 	}
 	return d, d.mapTable(set)
 }

@@ -19,6 +19,7 @@ type past struct {
 	registry *privsep.Registry
 	alive    []*privsep.Child
 	files    map[privsep.FileID]int // segments and listeners, our copies
+	numbers  []uint16               // of the listeners that the dispatcher may have
 }
 
 const (
@@ -136,14 +137,10 @@ func (p *parent) endSurvivor(c *privsep.Child, reason string) {
 	c.Forget()
 }
 
-// settingsDigest covers what a role gets once, at its start, and what decides
-// who it is: where that has changed nobody can be gone on with.
+// settingsDigest covers what holds from the start on (liveness): where that has
+// changed nobody can be gone on with. The rest the adopted are told.
 func (p *parent) settingsDigest() [32]byte {
-	s := p.makeSettings("")
-	s.ServerID, s.Host, s.Port, s.LogLevel = "", "", 0, 0
-	l := &p.cfg.Listen
-	more := fmt.Sprintf("%q %q %q %d %v", l.TCP, l.TLS, l.Unix, p.cfg.Privsep.UIDBase, p.root)
-	return sha256.Sum256(append(s.Append(nil), more...))
+	return sha256.Sum256(fmt.Appendf(nil, "%q %v", p.cfg.frozen(), p.root))
 }
 
 // segment gives a segment of the past, nil if there is none.
@@ -159,31 +156,52 @@ func (w *past) segment(kind privsep.SegmentKind, index, size int) (*os.File, err
 	return nil, nil
 }
 
-// listeners gives those of the past, if the dispatcher that had them lives.
-func (w *past) listeners() []bound {
+// listeners gives those of the past that the dispatcher has, if it lives, and the
+// networks of all that ever were; of what is not known any more NetNone.
+func (w *past) listeners() (all []bound, networks []privsep.Network) {
 	if w == nil {
-		return nil
+		return nil, nil
 	}
-	var all []bound
-	for _, l := range w.registry.Listeners {
+	networks = make([]privsep.Network, w.registry.Numbered)
+	// Of a removal the dispatcher may not have heard: it is told again of what is
+	// not there.
+	for n := max(0, len(networks)-tellAgain); n < len(networks); n++ {
+		w.numbers = append(w.numbers, uint16(n))
+	}
+	w.registry.Listeners = slices.DeleteFunc(w.registry.Listeners, func(l privsep.ListenerRecord) bool {
 		fd, ok := w.files[l.FileID]
-		if !ok {
-			return nil
+		if !ok || int(l.Number) >= len(networks) {
+			return false // the dispatcher died, or had not got this one yet
 		}
-		all = append(all, newBound(fd, l.Network, l.Address))
-	}
-	for _, l := range w.registry.Listeners {
+		b := bound{fd: fd, id: l.FileID, number: l.Number, network: l.Network, asked: l.Asked, address: l.Address}
+		if l.Network == privsep.NetUnix {
+			b.path = l.Address
+		} else if ap, err := netip.ParseAddrPort(l.Address); err == nil {
+			b.at(ap)
+		}
+		networks[l.Number] = l.Network
+		all, w.numbers = append(all, b), append(w.numbers, l.Number)
 		delete(w.files, l.FileID)
-	}
-	return all
+		return true
+	})
+	return all, networks
 }
 
-// address is where the n-th listener of the past was.
-func (w *past) address(n int) netip.AddrPort {
-	if w == nil || n >= len(w.registry.Listeners) {
-		return netip.AddrPort{}
+// tellAgain bounds how many listeners an adopted dispatcher is told of at once.
+const tellAgain = 100
+
+// address is where a listener of the past was that was asked for like b.
+func (w *past) address(b *bound) (ap netip.AddrPort) {
+	if w == nil || b.path != "" {
+		return ap
 	}
-	ap, _ := netip.ParseAddrPort(w.registry.Listeners[n].Address)
+	for i, l := range w.registry.Listeners {
+		if l.Network == b.network && l.Asked == b.asked {
+			ap, _ = netip.ParseAddrPort(l.Address)
+			w.registry.Listeners = slices.Delete(w.registry.Listeners, i, i+1) // one for each
+			break
+		}
+	}
 	return ap
 }
 
@@ -331,7 +349,9 @@ func (p *parent) adopt(c *child, a *privsep.Adopted) {
 	c.state, c.everRan, c.adopted = running, true, true
 	c.started, c.walls = privsep.StartedAt(c.proc.Record.StartTime), a.Sandbox
 	c.certificate = a.Certificate
+	c.reloads = p.reloads - 1 // what has changed is not known: it is told everything
 	if c.id.Role == privsep.RoleDispatcher {
+		c.listens = p.past.numbers
 		p.adoptDispatcherKey(privsep.Key(a.Handoff), c)
 	}
 	p.noteMissing(c)
@@ -341,6 +361,11 @@ func (p *parent) adopt(c *child, a *privsep.Adopted) {
 // rejoin tells the adopted what they have missed: who has ended, who has come,
 // and the certificate if it is a new one.
 func (p *parent) rejoin(facts map[*child]*privsep.Adopted) {
+	for _, c := range p.children { // the router first
+		if c.state == running {
+			p.resettle(c)
+		}
+	}
 	for _, c := range p.children {
 		if c.id.Role != privsep.RoleCM {
 			continue

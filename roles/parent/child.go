@@ -48,6 +48,9 @@ type child struct {
 	started    time.Time
 	walls      privsep.Sandbox
 
+	reloads uint64   // what it was told of: parent.reloads of then
+	listens []uint16 // listeners that it was given, by number
+
 	restarts    int
 	quickEnds   int       // deaths in a row that came soon after the start
 	wake        time.Time // next thing to do by time: setup's end, or the next start

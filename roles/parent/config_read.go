@@ -47,23 +47,34 @@ func (e *ConfigError) Error() string {
 // Load reads and checks the configuration at path. A mistake in it is a
 // *ConfigError; the first one in the file is reported.
 func Load(path string) (*Config, error) {
+	cfg, _, err := loadConfig(path)
+	return cfg, err
+}
+
+// loadConfig is Load with the line of each key.
+func loadConfig(path string) (*Config, map[string]int, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(text) > maxConfig {
-		return nil, fmt.Errorf("%s: larger than %s", path, Size(maxConfig))
+		return nil, nil, fmt.Errorf("%s: larger than %s", path, Size(maxConfig))
 	}
-	return parseConfig(path, string(text))
+	return parseLines(path, string(text))
 }
 
 // parseConfig is Load without the file system.
 func parseConfig(file, text string) (*Config, error) {
+	cfg, _, err := parseLines(file, text)
+	return cfg, err
+}
+
+func parseLines(file, text string) (*Config, map[string]int, error) {
 	cfg := Defaults()
 	lines, err := decodeConfig(text, cfg)
 	if err == nil {
@@ -74,7 +85,7 @@ func parseConfig(file, text string) (*Config, error) {
 		bad.File = file
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	dir := filepath.Dir(file)
 	for _, path := range []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA} {
@@ -82,7 +93,7 @@ func parseConfig(file, text string) (*Config, error) {
 			*path = absolute(filepath.Join(dir, *path))
 		}
 	}
-	return cfg, nil
+	return cfg, lines, nil
 }
 
 // decodeConfig puts the options of text into cfg and returns the line of each

@@ -115,12 +115,7 @@ func (s *controlSocket) event(p *parent, e privsep.Ready) {
 		s.restart(p, i, about)
 		return
 	}
-	p.lastAsk++
-	c.ask, c.due = p.lastAsk, time.Now().Add(answerTime)
-	get := privsep.StatsGet{ID: c.ask}
-	for _, ch := range p.children {
-		p.send(ch, privsep.KindStatsGet, get.Append(nil))
-	}
+	c.ask, c.due = p.askAll(), time.Now().Add(answerTime)
 }
 
 // next is when something is due here, zero if nothing is.

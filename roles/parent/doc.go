@@ -22,6 +22,12 @@
 // the control socket are events of one poller. A child is started by it alone,
 // since a child started from a thread that ends could be killed with it.
 //
+// SIGHUP (reload.go) is all or nothing: everything that can fail is done first, a
+// port bound, a certificate read; then the roles are told, and it is over when
+// each has answered a question that was asked after. live.go says of every option
+// whether it can change like that. The router hears of a new limit before the cms
+// do, so that what a cm sends by it is never taken for an offence.
+//
 // A parent that is killed leaves its children to the next one, which finds them in
 // the registry and adopts them; what died with it is started. A parent that is
 // upgraded leaves them to another binary in its own process, which does the same and
@@ -38,8 +44,9 @@
 // operator), serve.go (start and stop), loop.go (events), child.go (life of one
 // child), wiring.go (who gets which segment, channel and doorbell), rundir.go
 // (runtime directory, lock, registry), adopt.go (what an earlier parent left),
-// upgrade.go and handover.go (another binary), listen.go, tls.go (certificate and
-// key, their reload), sign.go (who gets a signature), offence.go (what is held against
+// upgrade.go and handover.go (another binary), listen.go (listeners and their
+// numbers), reload.go, live.go (what may change), notify.go (the service manager),
+// tls.go (certificate and key), sign.go (who gets a signature), offence.go (what is held against
 // a child), sandbox.go (the walls around parent and children), control.go and
 // status.go (the operator's view), config.go (the configuration).
 package parent

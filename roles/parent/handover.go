@@ -113,7 +113,7 @@ func (p *parent) handOver(old, client int, back string) *handover {
 	now := time.Now()
 	for _, k := range p.dispatcherKeys {
 		if k.until.IsZero() { // that of the present one it says itself
-			k.until = now.Add(p.ticketLife())
+			k.until = now.Add(p.longestLife())
 		}
 		h.Keys = append(h.Keys, handedKey{k.key[:], k.until})
 	}
@@ -149,7 +149,7 @@ func (p *parent) receive(h *handover) error {
 	}
 	now := time.Now()
 	for _, uid := range h.Used {
-		p.used.use(uid, now, p.ticketLife())
+		p.used.use(uid, now, p.longestLife())
 	}
 	for _, o := range h.Offences {
 		id, err := privsep.ParseID(o.Role)

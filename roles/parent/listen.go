@@ -2,7 +2,9 @@ package parent
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
+	"slices"
 
 	"gatehouse/privsep"
 )
@@ -12,83 +14,188 @@ import (
 type bound struct {
 	fd      int
 	id      privsep.FileID
+	number  uint16 // in handoff tickets: never another listener's
 	network privsep.Network
+	asked   string // as configured
 	address string // as bound
 	path    string // of a Unix socket, to be removed
 	port    int
 	host    string
+	fresh   bool // has no number yet
 }
 
-// newBound takes over a socket that listens at address.
-func newBound(fd int, network privsep.Network, address string) bound {
-	b := bound{fd: fd, network: network, address: address}
-	b.id, _ = privsep.Stat(fd) // of a socket that we have just got
-	if network == privsep.NetUnix {
-		b.path = address
-	} else if ap, err := netip.ParseAddrPort(address); err == nil {
-		b.host, b.port = ap.Addr().Unmap().String(), int(ap.Port())
-	}
-	return b
-}
-
-// listen opens every listener of the configuration, or takes over those of an
-// earlier parent.
+// listen opens every listener of the configuration, but for those that an earlier
+// parent had opened and that can be had.
 func (p *parent) listen() error {
-	p.listeners = p.past.listeners()
-	if p.listeners == nil {
-		if err := p.listenAll(); err != nil {
-			return err
-		}
-	}
-	for _, l := range p.listeners {
-		p.networks = append(p.networks, l.network)
-	}
-	return nil
-}
-
-func (p *parent) listenAll() error {
-	for _, a := range p.cfg.Listen.TCP {
-		if err := p.listenTCP(privsep.NetTCP, a); err != nil {
-			return err
-		}
-	}
-	for _, a := range p.cfg.Listen.TLS {
-		if err := p.listenTCP(privsep.NetTLS, a); err != nil {
-			return err
-		}
-	}
-	for _, path := range p.cfg.Listen.Unix {
-		fd, err := privsep.ListenUnix(path, 0o666)
-		if err != nil {
-			return fmt.Errorf("listen unix %s: %w", path, err)
-		}
-		p.listeners = append(p.listeners, newBound(fd, privsep.NetUnix, path))
-	}
-	return nil
-}
-
-func (p *parent) listenTCP(network privsep.Network, address string) error {
-	ap, err := ParseListen(address)
+	p.listeners, p.networks = p.past.listeners()
+	list, _, err := p.listenersOf(p.cfg)
 	if err != nil {
-		return fmt.Errorf("listen %s: %w", address, err)
+		return err
 	}
-	if earlier := p.past.address(len(p.listeners)); earlier.IsValid() {
-		ap = earlier // clients know it
+	p.setListeners(list)
+	return nil
+}
+
+// listenersOf gives the listeners that cfg wants: those there are, and for the
+// rest new ones. An address that is now for another network keeps its socket,
+// and with it who waits there. An error names the option in key; nothing is open
+// then that was not before.
+func (p *parent) listenersOf(cfg *Config) (list []bound, key string, err error) {
+	list = wantedListeners(cfg)
+	free := slices.Clone(p.listeners)
+	for i := range list {
+		w := &list[i]
+		take(&free, w, func(b *bound) bool { return b.network == w.network })
+	}
+	fresh := len(p.networks)
+	for i := range list {
+		w := &list[i]
+		if !w.fresh {
+			continue
+		}
+		if network := w.network; w.path == "" && take(&free, w, func(b *bound) bool { return b.path == "" }) {
+			w.network, w.fresh = network, true
+		} else if err = w.open(p.past.address(w)); err != nil {
+			key = "listen." + w.network.String()
+			break
+		}
+		if fresh++; fresh > math.MaxUint16 {
+			key, err = "listen", fmt.Errorf("%d listeners have had a number so far, and that is all there are until the next start", len(p.networks))
+			break
+		}
+	}
+	if err != nil {
+		p.closeFresh(list)
+		return nil, key, err
+	}
+	return list, "", nil
+}
+
+// take makes w the listener of free that was asked for by the same address, if
+// there is one that will do.
+func take(free *[]bound, w *bound, will func(*bound) bool) bool {
+	for i, b := range *free {
+		if b.asked == w.asked && will(&b) {
+			*w, *free = b, slices.Delete(*free, i, i+1)
+			return true
+		}
+	}
+	return false
+}
+
+// wantedListeners are those of the configuration, in its order, none open.
+func wantedListeners(cfg *Config) (list []bound) {
+	for _, a := range cfg.Listen.TCP {
+		list = append(list, bound{network: privsep.NetTCP, asked: a, fd: -1, fresh: true})
+	}
+	for _, a := range cfg.Listen.TLS {
+		list = append(list, bound{network: privsep.NetTLS, asked: a, fd: -1, fresh: true})
+	}
+	for _, path := range cfg.Listen.Unix {
+		list = append(list, bound{network: privsep.NetUnix, asked: path, path: path, fd: -1, fresh: true})
+	}
+	return list
+}
+
+// open binds b; at earlier, if that is valid, since clients know it.
+func (b *bound) open(earlier netip.AddrPort) (err error) {
+	if b.path != "" {
+		if b.fd, err = privsep.ListenUnix(b.path, 0o666); err != nil {
+			return fmt.Errorf("listen unix %s: %w", b.path, err)
+		}
+		b.address = b.path
+		b.id, err = privsep.Stat(b.fd)
+		return err
+	}
+	ap, err := ParseListen(b.asked)
+	if err != nil {
+		return fmt.Errorf("listen %s: %w", b.asked, err)
+	}
+	if earlier.IsValid() {
+		ap = earlier
 	}
 	fd, got, err := privsep.ListenTCP(ap)
 	if err != nil {
-		return fmt.Errorf("listen %v %s: %w", network, address, err)
+		return fmt.Errorf("listen %v %s: %w", b.network, b.asked, err)
 	}
-	p.listeners = append(p.listeners, newBound(fd, network, got.String()))
-	return nil
+	b.fd = fd
+	b.at(got)
+	b.id, err = privsep.Stat(fd)
+	return err
+}
+
+// at notes where b listens.
+func (b *bound) at(got netip.AddrPort) {
+	b.address, b.host, b.port = got.String(), got.Addr().Unmap().String(), int(got.Port())
+}
+
+// closeFresh takes back what was opened for a list that is not to be.
+func (p *parent) closeFresh(list []bound) {
+	for _, b := range list {
+		if b.fd >= 0 && !slices.ContainsFunc(p.listeners, func(o bound) bool { return o.fd == b.fd }) {
+			b.close()
+		}
+	}
+}
+
+// setListeners makes list the listeners, gives numbers to those without and
+// closes what is not among them.
+func (p *parent) setListeners(list []bound) {
+	for i := range list {
+		if b := &list[i]; b.fresh {
+			b.fresh, b.number = false, uint16(len(p.networks))
+			p.networks = append(p.networks, b.network)
+		}
+	}
+	old := p.listeners
+	p.listeners = list
+	for _, b := range old {
+		if !slices.ContainsFunc(list, func(o bound) bool { return o.fd == b.fd }) {
+			b.close()
+		}
+	}
+}
+
+func (b *bound) close() {
+	privsep.CloseFD(b.fd)
+	if b.path != "" {
+		privsep.RemoveSocket(b.path)
+	}
 }
 
 func (p *parent) closeListeners() {
-	for _, l := range p.listeners {
-		privsep.CloseFD(l.fd)
-		if l.path != "" && !p.spares() {
-			privsep.RemoveSocket(l.path)
+	for _, b := range p.listeners {
+		if p.spares() {
+			b.path = ""
 		}
+		b.close()
 	}
 	p.listeners = nil
+}
+
+// giveListeners brings a dispatcher up to date with the listeners there are.
+// One whose number it has is the one that it has.
+func (p *parent) giveListeners(c *child) {
+	if c.id.Role != privsep.RoleDispatcher {
+		return
+	}
+	for _, n := range c.listens {
+		if !slices.ContainsFunc(p.listeners, func(b bound) bool { return b.number == n }) {
+			m := privsep.ListenerGone{Number: n}
+			p.send(c, privsep.KindListenerGone, m.Append(nil))
+		}
+	}
+	had := c.listens
+	c.listens = nil
+	for _, b := range p.listeners {
+		c.listens = append(c.listens, b.number)
+		if !slices.Contains(had, b.number) {
+			m := b.message()
+			p.send(c, privsep.KindListener, m.Append(nil), b.fd)
+		}
+	}
+}
+
+func (b *bound) message() privsep.Listener {
+	return privsep.Listener{Number: b.number, Network: b.network, Address: b.address}
 }

@@ -74,17 +74,24 @@ func (p *parent) step() error {
 	p.control.byTime(p, now)
 	p.retire(now)
 	p.tidy(now)
+	p.reloadByTime(now)
+	p.notifyByTime(now)
 	p.stopByTime(now)
 	return nil
 }
 
 func (p *parent) timeout() time.Duration {
 	next := p.control.next()
-	if p.stopping && (next.IsZero() || p.stopBy.Before(next)) {
-		next = p.stopBy
+	if by := p.stopBy; p.stopping {
+		if !p.hurried {
+			by = by.Add(-lastWord / 2)
+		}
+		if next.IsZero() || by.Before(next) {
+			next = by
+		}
 	}
-	for _, t := range p.keyTimes() {
-		if next.IsZero() || t.Before(next) {
+	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next()) {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
 	}
@@ -182,6 +189,8 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	c.state, c.everRan = running, true
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).
 		Dur("took", time.Since(c.started)).Msg("role ready")
+	c.statsID, c.stats = p.lastAsk, privsep.RoleStats{} // it was asked for nothing yet
+	p.resettle(c)
 	p.sendCredential(c)
 	if !c.standsBy() {
 		p.connect(c)
@@ -230,8 +239,7 @@ func (p *parent) signal() {
 			continue
 		}
 		if p.stopping {
-			p.log.Warn().Msg("second signal: not waiting any longer")
-			p.stopBy = time.Now()
+			p.hurry()
 			continue
 		}
 		p.beginStop()
@@ -244,7 +252,9 @@ func (p *parent) signal() {
 func (p *parent) beginStop() {
 	drain := p.cfg.Limits.DrainTimeout
 	p.log.Info().Dur("drain", drain).Msg("stopping")
-	p.stopping, p.stopBy = true, time.Now().Add(drain+time.Second)
+	p.endReload()
+	p.stopping, p.stopBy = true, time.Now().Add(drain+lastWord)
+	p.notify.stopping(p.stopBy)
 	p.closeListeners()
 	p.abandonChanges()
 	for _, c := range p.children {
@@ -256,6 +266,32 @@ func (p *parent) beginStop() {
 		}
 	}
 	p.stopCMs()
+}
+
+// lastWord is how long the cms have, when messages have had their time, to
+// report what is not delivered and to close what is open.
+const lastWord = time.Second
+
+// hurry is for signals after the first: one ends the wait for messages, another
+// one any wait.
+func (p *parent) hurry() {
+	p.log.Warn().Msg("another signal: not waiting any longer")
+	if p.hurried {
+		p.stopBy = time.Now()
+		return
+	}
+	p.hurried, p.stopBy = true, time.Now().Add(lastWord)
+	p.tellCMs()
+}
+
+// tellCMs tells every cm that time is up, also those that have not been told of
+// the end yet: the router has to say its word first, and may be what hangs.
+func (p *parent) tellCMs() {
+	for _, c := range p.children {
+		if c.id.Role == privsep.RoleCM && c.alive() {
+			p.stop(c)
+		}
+	}
 }
 
 // giveUp lets a component that is away stay away; but the cms need a router to
@@ -272,7 +308,7 @@ func (p *parent) giveUp(c *child) {
 // only: it serves until the last cm has ended. A cm is asked twice: to read no
 // more, and to go.
 func (p *parent) stop(c *child) {
-	m := privsep.Shutdown{Drain: max(time.Until(p.stopBy)-time.Second, 0)}
+	m := privsep.Shutdown{Drain: max(time.Until(p.stopBy)-lastWord, 0)}
 	p.send(c, privsep.KindShutdown, m.Append(nil))
 	if c.state == running {
 		c.state, c.wake = stopping, p.stopBy.Add(time.Second)
@@ -325,6 +361,10 @@ func (p *parent) stopByTime(now time.Time) {
 		return
 	}
 	p.letCMsGo()
+	if now.After(p.stopBy.Add(-lastWord/2)) && !p.hurried {
+		p.hurried = true
+		p.tellCMs()
+	}
 	cms := false
 	for _, c := range p.children {
 		cms = cms || c.id.Role == privsep.RoleCM && c.alive()

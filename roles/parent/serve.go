@@ -22,7 +22,8 @@ const sigKill = syscall.SIGKILL
 
 // parent is all that the root process knows.
 type parent struct {
-	cfg      *Config
+	cfg      *Config // that which runs: Effective, and what reloads changed of it
+	source   string  // where it came from
 	settings privsep.Settings
 	log      zerolog.Logger
 	root     bool
@@ -35,7 +36,6 @@ type parent struct {
 
 	exe       *os.File
 	dir       *runDir
-	source    string   // of the configuration
 	upgrade   *upgrade // nil: none is under way
 	past      *past    // nil: nothing to go on with
 	settled   bool     // it is known who is adopted: from now on everything is ours
@@ -51,8 +51,18 @@ type parent struct {
 	digested  bool
 	fatal     error // ends the broker: nothing may go on after it
 
-	networks       []privsep.Network // of the listeners, by number
+	notify notifier
+	up     bool // the start is over
+
+	reloads     uint64 // that have changed something
+	reloading   reloading
+	held        []Held // what the file says otherwise, for the next start
+	mostPayload Size   // that was in force since the start
+	lives       []life // of tickets, before auth_timeout changed
+
+	networks       []privsep.Network // of all listeners there have been, by number
 	credentials    []*credential     // the present one last
+	credNumber     uint32            // of the last one
 	dispatcherKeys []dispatcherKey
 	used           usedTickets
 	signatures     uint64
@@ -66,6 +76,7 @@ type parent struct {
 	failed   []privsep.ID // never got ready
 	stopping bool
 	stopBy   time.Time
+	hurried  bool // the cms have been told that time is up
 	lastAsk  uint64
 	msg      privsep.Message
 }
@@ -145,6 +156,9 @@ func (p *parent) prepare(version string, h *handover) error {
 		p.warnings = append(p.warnings, err.Error())
 	}
 	var err error
+	if p.notify, err = openNotify(); err != nil {
+		p.warn("the service manager is told nothing: " + err.Error())
+	}
 	if p.dir, err = openRunDir(p.cfg.Privsep.RuntimeDir, h.lock()); err != nil {
 		return err
 	}
@@ -182,27 +196,14 @@ func (p *parent) prepare(version string, h *handover) error {
 func (p *parent) makeSettings(version string) privsep.Settings {
 	c := p.cfg
 	s := privsep.Settings{
-		MaxPayload: int(c.Limits.MaxPayload), MaxControlLine: int(c.Limits.MaxControlLine),
-		MaxConnections: c.Limits.MaxConnections, MaxPending: int(c.Limits.MaxPending),
-		MaxSubscriptions: c.Limits.MaxSubscriptions, CMs: 2 * p.cms, Serving: p.cms,
+		Live: p.liveSettings(c), MaxControlLine: int(c.Limits.MaxControlLine),
+		MaxConnections: c.Limits.MaxConnections, CMs: 2 * p.cms, Serving: p.cms,
 		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring), Journal: int(c.Store.Journal),
-		AuthTimeout: c.Limits.AuthTimeout, PingInterval: c.Limits.PingInterval, PingMax: c.Limits.PingMax,
-		WriteDeadline: c.Limits.WriteDeadline, StallTimeout: c.Limits.StallTimeout,
-		OrphanGrace: c.Limits.OrphanGrace, DrainTimeout: c.Limits.DrainTimeout,
-		ConnectRate: c.Limits.ConnectRate, ConnectBurst: c.Limits.ConnectBurst,
-		LogLevel:    privsep.ParseLevel(c.Log.Level),
 		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version,
-		Trap: c.Privsep.Seccomp == SeccompTrap,
+		Release: c.TLS.KeyUse == KeyUseRelease, Trap: c.Privsep.Seccomp == SeccompTrap,
 	}
 	if p.root {
 		s.Root = p.dir.file("empty")
-	}
-	s.TLS = p.tlsSettings()
-	for _, l := range p.listeners {
-		if l.host != "" {
-			s.Host, s.Port = l.host, l.port
-			break
-		}
 	}
 	return s
 }
@@ -297,6 +298,8 @@ func (p *parent) startAll() error {
 		}
 	}
 	p.tellMissing()
+	p.up = true
+	p.notify.ready(p.up, p.stateText())
 	p.log.Info().Int("cms", p.cms).Strs("listen", p.addresses()).Msg("ready")
 	return nil
 }

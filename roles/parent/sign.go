@@ -35,7 +35,7 @@ func (p *parent) expireDispatcherKey(c *child) {
 	kept := p.dispatcherKeys[:0]
 	for _, k := range p.dispatcherKeys {
 		if k.of == c && k.until.IsZero() {
-			k.until = now.Add(p.ticketLife())
+			k.until = now.Add(p.longestLife())
 		}
 		if k.until.IsZero() || now.Before(k.until) {
 			kept = append(kept, k)
@@ -56,8 +56,6 @@ func (p *parent) adoptDispatcherKey(key privsep.Key, c *child) {
 func (p *parent) isForgotten(s *privsep.Sign) bool {
 	return p.past != nil && s.Issued < p.began
 }
-
-func (p *parent) ticketLife() time.Duration { return p.cfg.Limits.AuthTimeout + ticketGrace }
 
 // usedTickets remembers the connections for which the key has been used, for as
 // long as their tickets would be good: two halves, of which the older is
@@ -124,11 +122,13 @@ func (p *parent) maySign(c *child, s *privsep.Sign, now time.Time) string {
 		return "scheme"
 	case p.isForgotten(s) && !p.genuine(c, s):
 		return late
+	case p.isUnknown(s.Listener):
+		return late
 	case !p.isTLS(s.Listener) || !p.genuine(c, s) || s.Issued > privsep.Uptime():
 		return "ticket"
 	case p.isLate(s):
 		return late
-	case !p.used.use(s.UID, now, p.ticketLife()):
+	case !p.used.use(s.UID, now, p.longestLife()):
 		return "replayed"
 	}
 	return ""
@@ -145,6 +145,11 @@ func (p *parent) isTLS(listener uint16) bool {
 	return int(listener) < len(p.networks) && p.networks[listener] == privsep.NetTLS
 }
 
+// isUnknown tells of a listener that was removed before this process began.
+func (p *parent) isUnknown(listener uint16) bool {
+	return int(listener) < len(p.networks) && p.networks[listener] == privsep.NetNone
+}
+
 // genuine tells whether a dispatcher of ours handed this connection to this very
 // process.
 func (p *parent) genuine(c *child, s *privsep.Sign) bool {
@@ -159,7 +164,7 @@ func (p *parent) genuine(c *child, s *privsep.Sign) bool {
 
 // isLate tells that a handshake can no longer be in time: its ticket is past.
 func (p *parent) isLate(s *privsep.Sign) bool {
-	return privsep.Uptime()-s.Issued > uint64(p.ticketLife()/time.Millisecond)
+	return privsep.Uptime()-s.Issued > uint64(p.lifeOf(s.Issued)/time.Millisecond)
 }
 
 // signature signs, or gives nil for what is no offence but cannot be done.

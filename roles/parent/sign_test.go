@@ -76,8 +76,8 @@ func newSigner(t testing.TB) *signer {
 	t.Helper()
 	cfg := Defaults()
 	cfg.TLS = writeCredential(t, t.TempDir(), "first")
-	cfg.Listen.TLS = []string{"127.0.0.1:0"}
-	p := &parent{cfg: cfg, log: zerolog.Nop(), offences: map[offenceKey]uint64{}, networks: []privsep.Network{privsep.NetTCP, privsep.NetTLS}}
+	cfg.Listen.TCP, cfg.Listen.TLS = nil, []string{"127.0.0.1:0"}
+	p := &parent{cfg: cfg.Effective(), log: zerolog.Nop(), offences: map[offenceKey]uint64{}, networks: []privsep.Network{privsep.NetTCP, privsep.NetTLS}}
 	if err := p.openCredential(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +88,7 @@ func newSigner(t testing.TB) *signer {
 		t.Fatal(err)
 	}
 	key := privsep.NewKey()
+	t.Cleanup(p.closeListeners)
 	s := &signer{parent: p, t: t, dispatcher: tickets.HandoffKey(channel.Derive(tickets.HandoffPurpose))}
 	s.cm = &child{id: privsep.ID{Role: privsep.RoleCM, Index: 1}, generation: 3, state: running,
 		ch: privsep.NewChannel(near, privsep.RoleParent, privsep.RoleCM, key)}
@@ -279,13 +280,28 @@ func TestUsedTickets(t *testing.T) {
 	}
 }
 
+// reloadWith writes a file with a changed configuration and has it read.
+func (s *signer) reloadWith(change func(*Config)) {
+	s.t.Helper()
+	c := *s.cfg
+	change(&c)
+	text, err := c.TOML()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.source = filepath.Join(s.t.TempDir(), "broker.toml")
+	if err := os.WriteFile(s.source, text, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	s.reload()
+}
+
 // After a reload a handshake that is under way is finished with the old key.
 func TestReload(t *testing.T) {
 	s := newSigner(t)
 	old := s.credential()
 	before := s.request()
-	s.cfg.TLS = writeCredential(t, t.TempDir(), "second")
-	s.reload()
+	s.reloadWith(func(c *Config) { c.TLS = writeCredential(t, t.TempDir(), "second") })
 	if s.credential() == old || s.credential().number != 2 {
 		t.Fatalf("credential %d after the reload", s.credential().number)
 	}
@@ -319,9 +335,10 @@ func TestReloadKeepsWhatWorks(t *testing.T) {
 		"no secret":      func(c *TLSConfig) { c.UnlockFile += ".gone" },
 		"no authorities": func(c *TLSConfig) { c.ClientAuth = "require"; c.ClientCA = "/nowhere.pem" },
 	} {
-		s.cfg.TLS = good
-		change(&s.cfg.TLS)
-		s.reload()
+		s.reloadWith(func(c *Config) {
+			c.TLS = good
+			change(&c.TLS)
+		})
 		if s.credential().number != 1 || len(s.credentials) != 1 {
 			t.Fatalf("%s: credential %d of %d", name, s.credential().number, len(s.credentials))
 		}

@@ -17,7 +17,15 @@ type Status struct {
 	Processes   []Process `json:"processes"`
 	Arenas      []Arena   `json:"arenas"`
 	Offences    []Offence `json:"offences"`
-	Key         *Key      `json:"key"` // of the TLS listeners; null without one
+	Key         *Key      `json:"key"`        // of the TLS listeners; null without one
+	NextStart   []Held    `json:"next_start"` // options that the file had otherwise at the last reload
+}
+
+// Held is an option that cannot change while the broker runs.
+type Held struct {
+	Key     string `json:"key"`
+	Running string `json:"running"`
+	File    string `json:"file"`
 }
 
 // Key is the private key of the TLS listeners and what was done with it. It

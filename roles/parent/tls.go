@@ -23,31 +23,36 @@ type credential struct {
 	chain       []byte // PEM
 	authorities []byte // PEM, of the clients; nil: they are not asked
 	leaf        *x509.Certificate
+	settings    privsep.TLSSettings // that it is used with
 	key         *custody.Key
 	until       time.Time // an earlier one signs what is under way; zero: the present one
 }
 
-// loadCredential reads certificate, key and authorities anew. Errors name the
-// file.
-func (p *parent) loadCredential() (*credential, error) {
-	t := &p.cfg.TLS
+// loadCredential reads certificate, key and authorities of cfg. Errors name the
+// file, and the option as a *ConfigError, but for custody.ErrIdentity.
+func loadCredential(cfg *Config) (*credential, error) {
+	t := &cfg.TLS
 	chain, certs, err := readCertificates(t.Cert)
 	if err != nil {
-		return nil, fmt.Errorf("tls.cert: %w", err)
+		return nil, &ConfigError{Key: "tls.cert", Text: err.Error()}
 	}
-	c := &credential{chain: chain, leaf: certs[0]}
+	c := &credential{chain: chain, leaf: certs[0], settings: tlsSettings(cfg)}
+	c.settings.SignRate, c.settings.HandshakeFirst = 0, false // not the certificate's affair
 	if t.ClientAuth != "none" {
 		if c.authorities, _, err = readCertificates(t.ClientCA); err != nil {
-			return nil, fmt.Errorf("tls.client_ca: %w", err)
+			return nil, &ConfigError{Key: "tls.client_ca", Text: err.Error()}
 		}
 	}
 	c.key, err = custody.Open(custody.Options{KeyFile: t.Key, UnlockFile: t.UnlockFile, UnlockUser: t.UnlockUser})
-	if err != nil {
+	if errors.Is(err, custody.ErrIdentity) {
 		return nil, fmt.Errorf("tls.key: %w", err)
+	}
+	if err != nil {
+		return nil, &ConfigError{Key: "tls.key", Text: err.Error()}
 	}
 	if err := c.key.Match(c.leaf); err != nil {
 		c.key.Close()
-		return nil, fmt.Errorf("certificate %s does not belong to key %s", t.Cert, t.Key)
+		return nil, &ConfigError{Key: "tls.cert", Text: fmt.Sprintf("certificate %s does not belong to key %s", t.Cert, t.Key)}
 	}
 	return c, nil
 }
@@ -96,27 +101,41 @@ func (p *parent) openCredential() error {
 	if len(p.cfg.Listen.TLS) == 0 {
 		return nil
 	}
-	if p.cfg.TLS.Cert == "" {
-		cert, key, unlock, err := custody.Development(p.cfg.Privsep.RuntimeDir)
-		if err != nil {
-			return fmt.Errorf("development certificate: %w", err)
-		}
-		p.cfg.TLS.Cert, p.cfg.TLS.Key, p.cfg.TLS.UnlockFile = cert, key, unlock
-		p.warn("TLS with a certificate made for development: " + cert)
+	own := p.cfg.TLS.Cert != ""
+	if err := develop(p.cfg); err != nil {
+		return err
 	}
-	c, err := p.loadCredential()
+	if !own {
+		p.warn("TLS with a certificate made for development: " + p.cfg.TLS.Cert)
+	}
+	c, err := loadCredential(p.cfg)
 	if err != nil {
 		return err
 	}
 	c.number = p.past.number(c)
+	p.credNumber = c.number
 	p.credentials = []*credential{c}
 	p.warnOf(c)
 	return nil
 }
 
-// digest tells one certificate from another.
+// develop gives a configuration without a file the certificate that its TLS
+// listener shows.
+func develop(cfg *Config) error {
+	if len(cfg.Listen.TLS) == 0 || cfg.TLS.Cert != "" {
+		return nil
+	}
+	cert, key, unlock, err := custody.Development(cfg.Privsep.RuntimeDir)
+	if err != nil {
+		return fmt.Errorf("development certificate: %w", err)
+	}
+	cfg.TLS.Cert, cfg.TLS.Key, cfg.TLS.UnlockFile = cert, key, unlock
+	return nil
+}
+
+// digest tells one certificate, and what else a cm makes of it, from another.
 func (c *credential) digest() [32]byte {
-	return sha256.Sum256(slices.Concat(c.chain, c.authorities))
+	return sha256.Sum256(fmt.Appendf(nil, "%q %q %+v", c.chain, c.authorities, c.settings))
 }
 
 // warnOf says what is weak about a credential.
@@ -160,37 +179,22 @@ func (p *parent) byNumber(n uint32) *credential {
 	return nil
 }
 
-// reload takes certificate and key anew; if that fails the old ones stay.
-func (p *parent) reload() {
-	old := p.credential()
-	if old == nil {
-		p.log.Warn().Msg("reload: there is no certificate to read again, and no other setting of this version can change while it runs")
+// setCredential makes c the one for new handshakes; what is under way ends with
+// the one before. nil: there are no TLS listeners any more.
+func (p *parent) setCredential(c *credential) {
+	if old := p.credential(); old != nil && old.until.IsZero() {
+		old.until = time.Now().Add(p.longestLife())
+	}
+	if c == nil {
 		return
 	}
-	c, err := p.loadCredential()
-	if errors.Is(err, custody.ErrIdentity) {
-		p.fatal = err
-		return
-	}
-	if err != nil {
-		p.log.Error().Err(err).Uint32("number", old.number).Msg("reload failed: the old certificate and key stay in use")
-		return
-	}
-	c.number = old.number + 1
-	old.until = time.Now().Add(p.cfg.Limits.AuthTimeout + ticketGrace)
+	p.credNumber++
+	c.number = p.credNumber
 	p.credentials = append(p.credentials, c)
-	p.writeRegistry() // before anybody has it
-	p.log.Info().Uint32("number", c.number).Str("subject", c.leaf.Subject.String()).Time("not_after", c.leaf.NotAfter).
-		Msg("reloaded certificate and key; other settings need a restart")
 	before := len(p.warnings)
 	p.warnOf(c)
 	for _, w := range p.warnings[before:] {
 		p.log.Warn().Msg(w)
-	}
-	for _, ch := range p.children {
-		if ch.state == running {
-			p.sendCredential(ch)
-		}
 	}
 }
 
@@ -250,10 +254,9 @@ func (p *parent) sendCredential(c *child) {
 }
 
 // tlsSettings is what of [tls] the cms need.
-func (p *parent) tlsSettings() privsep.TLSSettings {
-	t := &p.cfg.TLS
-	s := privsep.TLSSettings{HandshakeFirst: p.cfg.Listen.HandshakeFirst, Min: 0x0304,
-		Release: t.KeyUse == KeyUseRelease, SignRate: t.SignRate}
+func tlsSettings(cfg *Config) privsep.TLSSettings {
+	t := &cfg.TLS
+	s := privsep.TLSSettings{HandshakeFirst: cfg.Listen.HandshakeFirst, Min: 0x0304, SignRate: t.SignRate}
 	if t.MinVersion == "1.2" {
 		s.Min = 0x0303
 	}

@@ -87,9 +87,11 @@ func (p *parent) handOut(c *child) error {
 			return err
 		}
 	}
+	c.reloads, c.listens = p.reloads, nil
 	if c.id.Role == privsep.RoleDispatcher {
-		for i, l := range p.listeners {
-			m := privsep.Listener{Number: uint16(i), Network: l.network, Address: l.address}
+		for _, l := range p.listeners {
+			c.listens = append(c.listens, l.number)
+			m := l.message()
 			if err := c.ch.SendWait(handOutTime, privsep.KindListener, m.Append(nil), l.fd); err != nil {
 				return err
 			}

@@ -75,7 +75,7 @@ func (r *router) parsePub(l *link, p *store.RecPub, rec []byte) error {
 	if len(p.Subject)+len(p.Reply) > r.cfg.MaxControlLine {
 		return errLong
 	}
-	if uint64(p.Off)+uint64(p.Len) > uint64(r.cfg.Arena) || int64(p.Len) > int64(r.cfg.MaxPayload) {
+	if uint64(p.Off)+uint64(p.Len) > uint64(r.cfg.Arena) || r.tooBig(p.Len) {
 		return errBody
 	}
 	if p.Seq != l.seq+1 && !l.lost {

@@ -64,6 +64,7 @@ type router struct {
 	leaving  []*link // whose clients are to be told
 	stopping bool
 	told     bool // that the broker stops
+	news     bool // INFO has changed, which some clients are told
 	walls    privsep.Sandbox
 	until    time.Time // when an orphan finishes, zero: there is a parent
 	msg      privsep.Message
@@ -272,6 +273,8 @@ func (r *router) handle(m *privsep.Message) error {
 		}
 	case privsep.KindStatsGet:
 		return r.stats(m)
+	case privsep.KindSettings:
+		return r.settings(m)
 	case privsep.KindShutdown:
 		if r.told {
 			return errDone
@@ -287,7 +290,7 @@ var errDone = errors.New("router: nothing left to do")
 
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
-func (r *router) noted() bool { return r.stopping || len(r.ended)+len(r.leaving) > 0 }
+func (r *router) noted() bool { return r.stopping || r.news || len(r.ended)+len(r.leaving) > 0 }
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
@@ -299,6 +302,10 @@ func (r *router) between() error {
 		r.warnStaying(l)
 	}
 	r.leaving = r.leaving[:0]
+	if r.news {
+		r.news = false
+		r.tellNews()
+	}
 	if !r.stopping {
 		return nil
 	}

@@ -81,6 +81,7 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 		refused: make(map[wire.Code]uint64),
 	}
 	r.log.SetLevel(set.Settings.LogLevel)
+	r.setMost()
 	var seed [8]byte
 	rand.Read(seed[:])
 	r.rnd = binary.LittleEndian.Uint64(seed[:]) | 1

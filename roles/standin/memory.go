@@ -12,11 +12,13 @@ import (
 // Settings gives small settings for a role on its own, with n cms around it.
 func Settings(n int) privsep.Settings {
 	return privsep.Settings{
-		MaxPayload: 256 << 10, MaxControlLine: 4 << 10, MaxConnections: 64, MaxPending: 8 << 20,
-		CMs: n, Serving: n, Arena: 1 << 20, Ring: 1 << 20, Journal: 16 << 20,
-		AuthTimeout: 2 * time.Second, PingInterval: 2 * time.Minute, PingMax: 2,
-		WriteDeadline: 10 * time.Second, StallTimeout: 10 * time.Second,
-		Environment: "debug", Broker: "debug", Version: "debug", ServerID: "DEBUG", Host: "127.0.0.1",
+		Live: privsep.Live{
+			MaxPayload: 256 << 10, MaxPending: 8 << 20,
+			AuthTimeout: 2 * time.Second, PingInterval: 2 * time.Minute, PingMax: 2,
+			WriteDeadline: 10 * time.Second, StallTimeout: 10 * time.Second, Host: "127.0.0.1",
+		},
+		MaxControlLine: 4 << 10, MaxConnections: 64, CMs: n, Serving: n, Arena: 1 << 20, Ring: 1 << 20, Journal: 16 << 20,
+		Environment: "debug", Broker: "debug", Version: "debug", ServerID: "DEBUG",
 	}
 }
 

@@ -186,12 +186,55 @@ func (b *broker) tamper(what, to string) {
 	must(b.t, os.WriteFile(path, []byte(changed), 0o600))
 }
 
+// What can change while the broker runs can change while it has no parent: the
+// adopted are told, and a listener that was removed is closed.
+func TestAdoptLiveSettings(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, settings{cms: 2, limits: "max_payload = 100"})
+	c := b.client("SUB a 1\r\n")
+	left := b.orphan()
+	b.edit("max_payload = 100", "max_payload = 1000")
+	b.edit(fmt.Sprintf("unix = [%q]", b.unix), "unix = []")
+	b.edit(`tcp = ["127.0.0.1:0"]`, `tcp = ["127.0.0.1:0", "127.0.0.2:0"]`)
+	old := b.addr
+	b.succeed()
+	b.adopted(left)
+	ls := b.status().Listeners
+	if len(ls) != 2 || ls[0] != old || !strings.HasPrefix(ls[1], "127.0.0.2:") {
+		t.Fatalf("listeners %q, was %q", ls, old)
+	}
+	if gone, err := dial(b.unix); err == nil {
+		gone.reset()
+		t.Errorf("%s is still open", b.unix)
+	}
+	for _, addr := range ls {
+		b.addr = addr
+		p := b.client("")
+		if !strings.Contains(p.info, `"max_payload":1000,`) {
+			t.Errorf("greeted with %s", p.info)
+		}
+		must(t, p.send(pub("a", strings.Repeat("x", 1000))))
+		c.expect(t, "MSG a 1 1000")
+	}
+	// Numbers go on, and a second parent finds all that the first one had.
+	b.edit(`"127.0.0.2:0"`, `"127.0.0.3:0"`)
+	b.reload("reloaded")
+	left = b.orphan()
+	b.succeed()
+	b.adopted(left)
+	if now := b.status().Listeners; len(now) != 2 || now[0] != old || !strings.HasPrefix(now[1], "127.0.0.3:") {
+		t.Fatalf("listeners %q, were %q", now, ls)
+	}
+	b.addr = old
+	must(t, b.serves())
+}
+
 // With other settings nobody can be gone on with; the broker starts anew, at once.
 func TestAdoptOtherSettings(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, settings{cms: 2})
 	left := b.orphan()
-	b.edit("[limits]", "[limits]\nmax_payload = \"64KiB\"")
+	b.edit("[limits]", "[limits]\nmax_connections = 1000")
 	b.succeed()
 	b.adopted(left, roles(left)...)
 	must(t, b.serves())

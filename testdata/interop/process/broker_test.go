@@ -93,10 +93,11 @@ type broker struct {
 	seen     map[int]bool // every process of the tree that the test saw
 	deaths   int          // that the test caused
 	over     bool
-	attacked bool // security events are the test's doing
-	ownRun   bool // the runtime directory is the test's
-	traces   bool // the test made roles die with one
-	mortal   bool // roles die by themselves
+	attacked bool     // security events are the test's doing
+	ownRun   bool     // the runtime directory is the test's
+	traces   bool     // the test made roles die with one
+	mortal   bool     // roles die by themselves
+	env      []string // beside the test's own
 }
 
 var brokers atomic.Int64 // started so far: each has a range of uids
@@ -152,6 +153,7 @@ func (b *broker) launch() {
 	b.cmd = exec.Command(b.binary, "serve", "-c", b.config)
 	b.cmd.Dir = b.dir
 	b.cmd.Env = append(os.Environ(), "GATEHOUSE_TEST_SECRET=for nobody's eyes")
+	b.cmd.Env = append(b.cmd.Env, b.env...)
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if b.uid != 0 {
 		b.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: b.uid, Gid: b.uid}

@@ -193,7 +193,8 @@ func TestStopWithStoppedReader(t *testing.T) {
 			b := startBroker(t, settings{limits: fmt.Sprintf("drain_timeout = %q", drain)})
 			b.clientBy(smallWindow(4<<10), "SUB flood 1\r\n")
 			p := b.client("")
-			must(t, p.publishNumbered("flood", 2000, 8<<10))
+			const n, size = 2000, 8 << 10
+			must(t, p.publishNumbered("flood", n, size))
 			must(t, p.sync())
 			b.cmd.Process.Signal(syscall.SIGTERM)
 			if b.log.Find(0, "stopping", patience) == nil {
@@ -204,6 +205,10 @@ func TestStopWithStoppedReader(t *testing.T) {
 			}
 			b.checkEnd(0, soon)
 			b.checkLog()
+			l := b.log.Find(0, "messages not delivered", soon)
+			if l == nil || l.Fields["n"] == nil || l.Fields["n"].(float64) > n || l.Fields["bytes"].(float64) < n*size/2 || l.Fields["bytes"].(float64) > n*(size+100) {
+				t.Errorf("reported: %+v", l)
+			}
 		})
 	}
 }
@@ -236,15 +241,119 @@ func TestStopLameDuck(t *testing.T) {
 	}
 }
 
-// SIGHUP changes nothing in this version, and says so.
-func TestHangup(t *testing.T) {
+// What was read before the signal counts as accepted, also what waits as bytes
+// for room in the arena: it is delivered. Who sent more than was read is not told
+// that it arrived.
+func TestStopWithFullArena(t *testing.T) {
+	const size, most = 8 << 10, 60
+	for _, kind := range []string{"tcp", "tls"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			b := startBroker(t, settings{cms: 2, tls: "sign", store: "arena = \"64KiB\"\nring = \"512KiB\"", limits: "max_payload = \"16KiB\""})
+			on := b.clientOn
+			if kind == "tls" {
+				on = b.tlsClientOn
+			}
+			sub, p := on("cm/1"), on("cm/0")
+			must(t, sub.send("SUB a 1\r\n"))
+			must(t, sub.sync())
+			got := make(chan int, 1)
+			go func() { got <- sub.countNumberedOf(size) }()
+			readBy := func() uint64 { st := b.status(); return st.Role("cm/0").InBytes }
+			before := readBy()
+			b.signal("router", syscall.SIGSTOP)
+			sent := ""
+			for n := range most {
+				sent += pub("a", fmt.Sprintf("%0*d", size, n))
+			}
+			go p.send(sent + "PING\r\n")
+			// It has read what it will when nothing more comes for a while.
+			read, same := uint64(0), 0
+			await(t, "a full arena", patience, func() bool {
+				now := readBy() - before
+				if same++; now != read || now == 0 {
+					read, same = now, 0
+				}
+				return same == 4
+			})
+			b.cmd.Process.Signal(syscall.SIGTERM)
+			if b.log.Find(0, "stopping", patience) == nil {
+				t.Fatal("no reaction to SIGTERM")
+			}
+			b.signal("router", syscall.SIGCONT)
+			want := int(read) / (len(sent) / most)
+			// More may be read until the news has come to the cm.
+			n := within(t, "the end of the reader", got)
+			if n < want || want <= 64<<10/size {
+				t.Errorf("the reader got %d messages, %d were read from their sender", n, want)
+			}
+			if rest := p.rest(); n < most && strings.Contains(rest, "PONG") {
+				t.Errorf("the sender was told that all had arrived, the reader got %d of %d", n, most)
+			}
+			b.checkEnd(0, soon)
+			b.checkLog()
+			if len(b.log.All("messages not routed"))+len(b.log.All("messages not delivered")) > 0 {
+				t.Error("messages are reported that were delivered")
+			}
+		})
+	}
+}
+
+// countNumberedOf reads numbered messages of that size up to the end of the
+// connection.
+func (c *client) countNumberedOf(size int) int {
+	for n := 0; ; n++ {
+		f, err := c.next()
+		if err != nil || f.verb() != "MSG" || string(f.body) != fmt.Sprintf("%0*d", size, n) {
+			return n
+		}
+	}
+}
+
+// What the router never took is reported by sender, and no sender is told that it
+// arrived: a router that hangs does not keep the end from being one in order.
+func TestStopWithHungRouter(t *testing.T) {
 	t.Parallel()
+	const n = 100
+	b := startBroker(t, settings{cms: 2, limits: "drain_timeout = \"500ms\""})
+	p, idle := b.clientOn("cm/0"), b.clientOn("cm/1")
+	b.signal("router", syscall.SIGSTOP)
+	must(t, p.publishNumbered("a", n, 16))
+	must(t, p.send("PING\r\n"))
+	await(t, "messages read", patience, func() bool { st := b.status(); return st.Role("cm/0").InMsgs == n })
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	if l := b.log.Find(0, "messages not routed", patience, "role", "cm/0"); l == nil || l.Fields["n"] != float64(n) || l.Fields["cid"] == nil {
+		t.Errorf("reported: %+v", l)
+	}
+	for _, c := range []*client{p, idle} {
+		if rest := c.rest(); rest != "" {
+			t.Errorf("a client was told %q", rest)
+		}
+	}
+	b.checkEnd(0, soon)
+	if len(b.log.All("messages not routed")) != 1 || len(b.log.All("stopped before all was routed")) != 1 {
+		t.Error("reported more than once, or for a client that sent nothing")
+	}
+}
+
+// A client that has ended its own stream gets all the same what it has coming.
+func TestStopWithHalfClosedReader(t *testing.T) {
+	t.Parallel()
+	const n, size = 1000, 8 << 10
 	b := startBroker(t, settings{})
-	calm, before := startCalm(t, b.client(""), b.client(""), 0), b.processes()
-	mark := b.log.Mark()
-	b.cmd.Process.Signal(syscall.SIGHUP)
-	await(t, "a word about it in the log", patience, func() bool { return b.log.Mark() > mark })
-	must(t, b.serves())
-	calm.end(t)
-	b.unchanged(before)
+	c := b.clientBy(smallWindow(16<<10), "SUB flood 1\r\n")
+	p := b.client("")
+	must(t, p.publishNumbered("flood", n, size))
+	must(t, p.sync())
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	if b.log.Find(0, "stopping", patience) == nil {
+		t.Fatal("no reaction to SIGTERM")
+	}
+	await(t, "the end of reading", patience, func() bool { st := b.status(); return st.Role("cm/0").State == "stopping" })
+	must(t, c.conn.(*net.TCPConn).CloseWrite())
+	if err := c.readNumbered(n, size); err != nil {
+		t.Error(err)
+	}
+	b.checkEnd(0, soon)
+	b.checkLog()
 }

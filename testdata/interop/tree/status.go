@@ -15,7 +15,12 @@ type Status struct {
 	Warnings  []string  `json:"warnings"`
 	Listeners []string  `json:"listeners"`
 	Processes []Process `json:"processes"`
-	Arenas    []struct {
+	NextStart []struct {
+		Key     string `json:"key"`
+		Running string `json:"running"`
+		File    string `json:"file"`
+	} `json:"next_start"`
+	Arenas []struct {
 		Used   uint64 `json:"used"`
 		Bodies uint64 `json:"bodies"`
 	} `json:"arenas"`

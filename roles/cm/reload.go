@@ -1,0 +1,38 @@
+package cm
+
+import (
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/wire"
+)
+
+// settings takes over what may change. What has begun goes on under the rule
+// that it began with: a payload, a deadline, a handshake, which has its own
+// certificate's. A new certificate follows where [tls] has changed.
+func (m *cm) settings(msg *privsep.Message) error {
+	if err := m.cfg.Live.Parse(msg.Payload); err != nil {
+		return err
+	}
+	m.limits = limitsOf(m.cfg)
+	m.log.SetLevel(m.cfg.LogLevel)
+	m.tls.asking.setRate(m.cfg.TLS.SignRate)
+	m.slowEvery = slowEvery(m.cfg)
+	m.nextSlow = min(m.nextSlow, m.now+int64(m.slowEvery))
+	return nil
+}
+
+func limitsOf(cfg *privsep.Settings) wire.Limits {
+	return wire.Limits{ControlLine: cfg.MaxControlLine, Connect: maxConnect, Payload: cfg.MaxPayload}
+}
+
+// slowEvery is how often keepalive has to look to be in time.
+func slowEvery(cfg *privsep.Settings) time.Duration {
+	return min(slowTick, max(cfg.PingInterval/4, fastTick), max(cfg.WriteDeadline/4, fastTick))
+}
+
+func (a *asking) setRate(rate int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rate = newAsking(nil, rate).rate
+}
