@@ -16,7 +16,7 @@ import (
 // cms, one TCP and one Unix listener, and one TCP connection on each cm.
 var open = map[string]map[string]int{
 	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 34},
-	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 6},
+	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 26},
 	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 14},
 	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 14},
 }
