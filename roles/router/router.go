@@ -20,7 +20,7 @@ type router struct {
 	log    *privsep.Logger
 	poll   *privsep.Poller
 	links  []*link
-	at     *link // whose record is being routed
+	at     int // index of the link whose record is being routed, or nobody
 
 	// What outlives the process, and what of it was committed last.
 	state  *store.State
@@ -82,6 +82,8 @@ var handlers = [store.KindStuck + 1]func(*router, *link, []byte) error{
 	store.KindReset:     (*router).reset,
 	store.KindStuck:     (*router).stuck,
 }
+
+const nobody = -1
 
 const (
 	tokenParent = iota
@@ -159,12 +161,12 @@ func (r *router) record(l *link, rec []byte) error {
 		return store.ErrCorrupt
 	}
 	hearing()
-	r.at = l
+	r.at = l.index
 	if !l.out.Fits(r.size.answers, r.size.most) {
 		r.await(l, r.size.answers)
 	}
 	err := handlers[kind](r, l, rec)
-	r.at = nil
+	r.at = nobody
 	return err
 }
 
