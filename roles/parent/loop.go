@@ -89,7 +89,7 @@ func (p *parent) timeout() time.Duration {
 		}
 	}
 	for _, c := range p.children {
-		if (c.state == starting || c.state == backoff || c.state == stopping) && (next.IsZero() || c.wake.Before(next)) {
+		if c.timed() && (next.IsZero() || c.wake.Before(next)) {
 			next = c.wake
 		}
 		if c.mute() && (next.IsZero() || c.muteBy.Before(next)) {
@@ -156,6 +156,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.sign(c, m)
 	case privsep.KindCMFault:
 		return p.fault(c, m)
+	case privsep.KindRetiring:
+		return p.retiring(c, m)
 	case privsep.KindDrained:
 		p.hasDrained(c)
 	}
@@ -181,11 +183,15 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).
 		Dur("took", time.Since(c.started)).Msg("role ready")
 	p.sendCredential(c)
-	p.connect(c)
+	if !c.standsBy() {
+		p.connect(c)
+	}
+	if c.change != nil && c == c.change.new {
+		p.turn(c.change)
+	}
 	if p.stopping {
 		p.stop(c)
 	}
-	p.hasStarted(c)
 	return nil
 }
 
@@ -240,6 +246,7 @@ func (p *parent) beginStop() {
 	p.log.Info().Dur("drain", drain).Msg("stopping")
 	p.stopping, p.stopBy = true, time.Now().Add(drain+time.Second)
 	p.closeListeners()
+	p.abandonChanges()
 	for _, c := range p.children {
 		if c.state == backoff {
 			p.giveUp(c)

@@ -49,12 +49,12 @@ func (r *router) describe(counts bool) string {
 func (r *router) successor() *router {
 	n := &router{
 		cfg: r.cfg, parent: r.parent, log: r.log, poll: r.poll, state: r.state, size: r.size,
-		index: newIndex(), greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody,
+		index: newIndex(), greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody, turned: true,
 	}
 	n.redo.Links = make([]store.Mark, len(r.links))
 	for _, l := range r.links {
 		n.links = append(n.links, &link{index: l.index, in: l.in, out: l.out, named: l.named, returns: l.returns, bell: -1,
-			sessions: make([]*session, len(l.sessions))})
+			slots: l.slots})
 	}
 	return n
 }

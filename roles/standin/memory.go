@@ -13,7 +13,7 @@ import (
 func Settings(n int) privsep.Settings {
 	return privsep.Settings{
 		MaxPayload: 256 << 10, MaxControlLine: 4 << 10, MaxConnections: 64, MaxPending: 8 << 20,
-		CMs: n, Arena: 1 << 20, Ring: 1 << 20, Journal: 16 << 20,
+		CMs: n, Serving: n, Arena: 1 << 20, Ring: 1 << 20, Journal: 16 << 20,
 		AuthTimeout: 2 * time.Second, PingInterval: 2 * time.Minute, PingMax: 2,
 		WriteDeadline: 10 * time.Second, StallTimeout: 10 * time.Second,
 		Environment: "debug", Broker: "debug", Version: "debug", ServerID: "DEBUG", Host: "127.0.0.1",

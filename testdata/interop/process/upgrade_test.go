@@ -110,6 +110,7 @@ func TestUpgrade(t *testing.T) {
 		}
 	})
 	before := b.tree()
+	versions := []string{b.status().Version, "next"}
 	open := 0
 	for i, from := range []string{next, gatehouse, next, gatehouse} {
 		copyFile(t, from, b.binary)
@@ -118,7 +119,7 @@ func TestUpgrade(t *testing.T) {
 		if err != nil || !strings.Contains(text, "upgraded to version ") {
 			t.Fatalf("upgrade %d: %v\n%s", i, err, text)
 		}
-		if want := []string{"dev", "next"}[1-i%2]; b.status().Version != want {
+		if want := versions[1-i%2]; b.status().Version != want {
 			t.Errorf("version %s, want %s", b.status().Version, want)
 		}
 		now := b.tree()

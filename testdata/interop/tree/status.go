@@ -32,6 +32,7 @@ type Process struct {
 	Connections   uint64 `json:"connections"`
 	Subscriptions uint64 `json:"subscriptions"`
 	InMsgs        uint64 `json:"in_msgs"`
+	InBytes       uint64 `json:"in_bytes"`
 	SlowConsumers uint64 `json:"slow_consumers"`
 	Memory        uint64 `json:"memory"`
 	NoNewPrivs    bool   `json:"no_new_privs"`
@@ -39,6 +40,9 @@ type Process struct {
 	Seccomp       int    `json:"seccomp"`
 	Landlock      int    `json:"landlock"`
 	OwnNetwork    bool   `json:"own_network"`
+
+	Successor string `json:"successor"` // while it retires
+	Stay      uint64 `json:"stay"`
 
 	Missing      []string `json:"missing"`
 	Capabilities []string `json:"capabilities"`
