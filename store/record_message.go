@@ -79,8 +79,11 @@ type InsDeliver struct {
 const deliverSize = 32
 
 // Size returns the encoded size in bytes.
-func (r *InsDeliver) Size() int {
-	return deliverSize + len(r.Subject) + len(r.Reply) + len(r.Recipients)
+func (r *InsDeliver) Size() int { return DeliverSize(len(r.Subject), len(r.Reply), len(r.Recipients)) }
+
+// DeliverSize is Size of an InsDeliver whose parts have so many bytes.
+func DeliverSize(subject, reply, recipients int) int {
+	return deliverSize + subject + reply + recipients
 }
 
 // Put encodes r.

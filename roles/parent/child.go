@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"gatehouse/privsep"
@@ -183,6 +184,11 @@ func (p *parent) ended(c *child) {
 		return
 	}
 	p.writeRegistry()
+	if p.stopping && p.unfinished(c, status) {
+		p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role died")
+		c.state, c.wake = backoff, time.Now()
+		return
+	}
 	if was == stopping || p.stopping {
 		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
 		if p.stopping {
@@ -201,6 +207,15 @@ func (p *parent) ended(c *child) {
 		return
 	}
 	p.delay(c, lived)
+}
+
+// unfinished tells whether a broker that stops still needs what has died: the cms
+// cannot deliver what they have without a router.
+func (p *parent) unfinished(c *child, status string) bool {
+	if c.id.Role != privsep.RoleRouter || c.killed || status == "exit 0" || time.Now().After(p.stopBy) {
+		return false
+	}
+	return slices.ContainsFunc(p.children, func(o *child) bool { return o.id.Role == privsep.RoleCM && o.alive() })
 }
 
 // signalKilled is how a child ends by SIGKILL.

@@ -30,7 +30,7 @@ func (r *router) commit() {
 
 // taken is up to where the records of a cm have been routed.
 func (r *router) taken(l *link) uint64 {
-	if l == r.at {
+	if l.index == r.at {
 		return l.in.Begin()
 	}
 	return l.in.Position()

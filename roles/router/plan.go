@@ -16,7 +16,7 @@ const planHead = 4
 // besides is what each instruction about a message takes in a ring at most beside
 // its recipients.
 func besides(p *store.RecPub) int {
-	return (&store.InsDeliver{Subject: p.Subject, Reply: p.Reply}).Size() + store.Framed(8)
+	return store.DeliverSize(len(p.Subject), len(p.Reply), store.Framed(8))
 }
 
 // span returns how much of the ring to l the instructions about a message take at
@@ -31,28 +31,28 @@ func (r *router) span(from, l *link, each, n int) int {
 }
 
 // spread makes room for the instructions about the message at hand on all links
-// concerned. It returns false if that is too much for one of them: a plan is due.
-func (r *router) spread(from *link, p *store.RecPub) bool {
-	each, fit := besides(p), true
-	for _, l := range r.links {
-		if l.toN == 0 {
-			continue
+// concerned, and returns their cms as bits. fit is false if that is too much for one
+// of them: a plan is due.
+func (r *router) spread(from *link, p *store.RecPub) (cms uint64, fit bool) {
+	each, now := besides(p), true
+	fit = true
+	for i, l := range r.links {
+		if l.toN > 0 {
+			cms |= 1 << i
+			n := r.span(from, l, each, len(l.to))
+			fit = fit && n <= r.size.half
+			now = now && l.out.Fits(n, r.size.most)
 		}
-		n := r.span(from, l, each, len(l.to))
-		if n > r.size.half {
-			return false
-		}
-		fit = fit && l.out.Fits(n, r.size.most)
 	}
-	if fit {
-		return true
+	if now || !fit {
+		return cms, fit
 	}
 	for _, l := range r.links {
 		if n := r.span(from, l, each, len(l.to)); l.toN > 0 && !l.out.Fits(n, r.size.most) {
 			r.await(l, n)
 		}
 	}
-	return true
+	return cms, fit
 }
 
 // plan is instruct for a plan.

@@ -78,15 +78,18 @@ func (r *router) parsePub(l *link, p *store.RecPub, rec []byte) error {
 	if uint64(p.Off)+uint64(p.Len) > uint64(r.cfg.Arena) || r.tooBig(p.Len) {
 		return errBody
 	}
-	if p.Seq != l.seq+1 && !l.lost {
-		return errNumber
+	if p.Seq != l.seq+1 {
+		if !l.lost {
+			return errNumber
+		}
+		l.seq, l.lost = p.Seq-1, false
 	}
 	return nil
 }
 
 // name says for good, with the next commit, which cms are to finish with a body.
 func (l *link) name(seq, cms uint64) {
-	l.seq, l.lost = seq, false
+	l.seq = seq
 	l.named.Set(seq, cms)
 }
 
@@ -221,14 +224,10 @@ func (r *router) pick(s *session, members []*sub) *sub {
 // deliver writes the instructions for the collected recipients. Their cms are
 // named before one of them can see its instruction.
 func (r *router) deliver(from *link, s *session, p *store.RecPub) {
-	cms := uint64(0)
-	for i, l := range r.links {
-		if l.toN > 0 {
-			cms |= 1 << i
-		}
+	cms, fit := r.spread(from, p)
+	if s.verbose || s.pedantic {
+		r.answerPub(s, p)
 	}
-	fit := r.spread(from, p)
-	r.answerPub(s, p)
 	from.name(p.Seq, cms)
 	ins := &r.ins
 	*ins = store.InsDeliver{Handle: handle(from, p), HeaderLen: p.HeaderLen, Subject: p.Subject, Reply: p.Reply}
@@ -259,7 +258,9 @@ func (r *router) deliverBlock(from *link, s *session, p *store.RecPub, m *match)
 	if !l.out.Fits(need, r.size.most) {
 		r.await(l, need)
 	}
-	r.answerPub(s, p)
+	if s.verbose || s.pedantic {
+		r.answerPub(s, p)
+	}
 	for _, t := range m.plain {
 		t.delivered++
 	}

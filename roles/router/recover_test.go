@@ -49,7 +49,7 @@ func (r *router) describe(counts bool) string {
 func (r *router) successor() *router {
 	n := &router{
 		cfg: r.cfg, parent: r.parent, log: r.log, poll: r.poll, state: r.state, size: r.size,
-		index: newIndex(), greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1,
+		index: newIndex(), greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody, turned: true,
 	}
 	n.redo.Links = make([]store.Mark, len(r.links))
 	for _, l := range r.links {

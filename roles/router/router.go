@@ -20,8 +20,8 @@ type router struct {
 	log    *privsep.Logger
 	poll   *privsep.Poller
 	links  []*link
-	at     *link // whose record is being routed
-	turned bool  // it is this router's turn, see standBy
+	at     int  // index of the link whose record is being routed, or nobody
+	turned bool // it is this router's turn, see standBy
 
 	// What outlives the process, and what of it was committed last.
 	state  *store.State
@@ -86,6 +86,8 @@ var handlers = [store.KindMove + 1]func(*router, *link, []byte) error{
 	store.KindStuck:     (*router).stuck,
 	store.KindMove:      (*router).move,
 }
+
+const nobody = -1
 
 const (
 	tokenParent = iota
@@ -180,12 +182,12 @@ func (r *router) record(l *link, rec []byte) error {
 		return store.ErrCorrupt
 	}
 	hearing()
-	r.at = l
+	r.at = l.index
 	if !l.out.Fits(r.size.answers, r.size.most) {
 		r.await(l, r.size.answers)
 	}
 	err := handlers[kind](r, l, rec)
-	r.at = nil
+	r.at = nobody
 	return err
 }
 

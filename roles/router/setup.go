@@ -76,6 +76,7 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 // the headers of new segments: see takeOver.
 func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	r := &router{
+		at:  nobody,
 		cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent),
 		index: newIndex(), greeting: newGreetings(&set.Settings), names: make(map[string]string),
 		refused: make(map[wire.Code]uint64),
