@@ -54,10 +54,12 @@ type Adopted struct {
 	Layout      uint32 // of the shared memory
 	Generation  uint64
 	Sandbox     Sandbox
-	Leaving     bool     // it has begun to finish: there is no way back
-	Handoff     Key      // dispatcher: checks its tickets, so that those under way stay good
-	Certificate uint32   // cm: number of the one in use
-	Peers       []uint64 // dispatcher, router: generation of each cm's process that it works with, 0: none; at most MaxPeers
+	Leaving     bool          // it has begun to finish: there is no way back
+	Handoff     Key           // dispatcher: checks its tickets, so that those under way stay good
+	Certificate uint32        // cm: number of the one in use
+	Heir        int           // cm: 1 + index of the one to which its connections move, 0: they do not
+	Drain       time.Duration // how long those that stay have then
+	Peers       []uint64      // dispatcher, router: generation of each cm's process that it works with, 0: none; at most MaxPeers
 }
 
 func (p *Adopted) fields(c *coder) {
@@ -70,6 +72,8 @@ func (p *Adopted) fields(c *coder) {
 	c.flag(&p.Leaving)
 	c.fixed(p.Handoff[:])
 	c.u32(&p.Certificate)
+	c.index(&p.Heir)
+	c.milliseconds(&p.Drain)
 	c.words(&p.Peers, MaxPeers)
 }
 
@@ -82,7 +86,8 @@ type Settings struct {
 	Live
 	MaxControlLine int // bytes, as the sizes below
 	MaxConnections int
-	CMs            int // how many connection managers there are
+	CMs            int // places for connection managers
+	Serving        int // how many of them take connections at a time
 	Arena          int
 	Ring           int
 	Journal        int
@@ -100,6 +105,7 @@ func (p *Settings) fields(c *coder) {
 	c.number(&p.MaxControlLine)
 	c.number(&p.MaxConnections)
 	c.number(&p.CMs)
+	c.number(&p.Serving)
 	c.number(&p.Arena)
 	c.number(&p.Ring)
 	c.number(&p.Journal)
@@ -415,17 +421,7 @@ type Shutdown struct {
 	Drain time.Duration // whole milliseconds; how long it may take
 }
 
-func (p *Shutdown) fields(c *coder) {
-	ms := uint64(p.Drain / time.Millisecond)
-	c.u64(&ms)
-	c.check(ms <= maxDrain)
-	if !c.encoding {
-		p.Drain = time.Duration(ms) * time.Millisecond
-	}
-}
-
-// maxDrain bounds Shutdown.Drain in milliseconds: a duration holds it.
-const maxDrain = uint64(1<<63-1) / uint64(time.Millisecond)
+func (p *Shutdown) fields(c *coder) { c.milliseconds(&p.Drain) }
 
 // Certificate comes with a sealed memfd: the certificate chain to show, then
 // the authorities that sign certificates of clients, both PEM. It replaces an

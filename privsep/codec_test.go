@@ -32,7 +32,7 @@ func samples() map[Kind]payload {
 	return map[Kind]payload{
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
 		KindConfig: &Settings{
-			Live: live, MaxControlLine: 2, MaxConnections: 3, CMs: 6, Arena: 1 << 30, Ring: 8, Journal: 19,
+			Live: live, MaxControlLine: 2, MaxConnections: 3, CMs: 6, Serving: 3, Arena: 1 << 30, Ring: 8, Journal: 19,
 			Environment: text, Broker: text, Version: "", ServerID: text, Release: true, Trap: true,
 		},
 		KindSettings:     &live,
@@ -54,8 +54,13 @@ func samples() map[Kind]payload {
 		KindSigned: &Signed{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
 		KindAdopt:  &Adopt{ID: ID{RoleRouter, 0}, Key: Key{3}, Generation: 1 << 50},
 		KindAdopted: &Adopted{Version: Version, Layout: 2, Generation: 9, Sandbox: Sandbox{Landlock: 7, Missing: allMissing}, Leaving: true,
-			Handoff: Key{4}, Certificate: 3, Peers: values[:MaxStats]},
+			Handoff: Key{4}, Certificate: 3, Heir: 64, Drain: time.Hour, Peers: values[:MaxStats]},
 		KindShutdown: &Shutdown{Drain: 30 * time.Second},
+		KindCMRetire: &CMRetire{CM: 1, Generation: 1 << 40, To: maxIndex},
+		KindRetire:   &Retire{To: 63, Generation: 1 << 40, Key: Key{3}, Drain: 24 * time.Hour},
+		KindRetiring: &Retiring{Moved: 1 << 40, Left: 1 << 30, Stay: 2},
+		KindMoveConn: &MoveConn{UID: 1 << 60, Slot: 2, Flags: allMoveFlags, Pings: 3, Idle: 4, Deadline: 5, InMsgs: 6, InBytes: 7,
+			OutMsgs: 8, OutBytes: 9, HeaderLen: 10, Size: 1 << 20, Parser: 11, Subject: 12, Reply: 13, Body: 1 << 20, Rest: 14, Output: 1 << 30},
 	}
 }
 
@@ -64,12 +69,13 @@ func fresh(p payload) payload {
 	return reflect.New(reflect.TypeOf(p).Elem()).Interface().(payload)
 }
 
-// Each kind that may carry bytes is tested here; LOG has a codec of its own.
+// Each kind that may carry bytes is tested here; LOG has a codec of its own,
+// MOVE_BYTES none.
 func TestEveryPayloadHasASample(t *testing.T) {
 	have := samples()
 	for i := range rules {
 		r := &rules[i]
-		if want := r.max > 0 && r.kind != KindLog; want != (have[r.kind] != nil) {
+		if want := r.max > 0 && r.kind != KindLog && r.kind != KindMoveBytes; want != (have[r.kind] != nil) {
 			t.Errorf("%v: sample %v, up to %d bytes", r.kind, have[r.kind], r.max)
 		}
 	}
@@ -137,6 +143,13 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"no fault":         &CMFault{CM: 1},
 		"unknown fault":    &CMFault{CM: 1, Reason: numFaults},
 		"negative drain":   &Shutdown{Drain: -time.Second},
+		"negative drain 2": &Retire{Drain: -time.Second},
+		"more than moves":  &MoveConn{Flags: allMoveFlags + 1},
+		"headers of -2":    &MoveConn{Flags: MoveMessage, HeaderLen: -2},
+		"headers beyond":   &MoveConn{Flags: MoveMessage, HeaderLen: 3, Size: 2},
+		"body beyond":      &MoveConn{Flags: MoveMessage, Size: 2, Body: 3},
+		"no message":       &MoveConn{Subject: 1},
+		"waits incomplete": &MoveConn{Flags: MoveMessage | MoveWaiting, Size: 2, Body: 1},
 		"too many peers":   &Adopted{Peers: make([]uint64, MaxPeers+1)},
 		"adopted parent":   &Adopt{ID: ID{RoleParent, 0}},
 		"missing walls":    &Adopted{Sandbox: Sandbox{Missing: allMissing + 1}},

@@ -125,6 +125,19 @@ func (c *coder) duration(v *time.Duration) {
 	}
 }
 
+// milliseconds is a time that is never negative, in whole milliseconds.
+func (c *coder) milliseconds(v *time.Duration) {
+	ms := uint64(*v / time.Millisecond)
+	c.u64(&ms)
+	c.check(ms <= maxMilliseconds)
+	if !c.encoding {
+		*v = time.Duration(ms) * time.Millisecond
+	}
+}
+
+// maxMilliseconds is what a duration holds.
+const maxMilliseconds = uint64(1<<63-1) / uint64(time.Millisecond)
+
 // text is at most max bytes after a length. A longer one is encoded whole, and
 // refused by rule and decoder, rather than cut in silence.
 func (c *coder) text(v *string, max int) {

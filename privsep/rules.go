@@ -15,8 +15,8 @@ const Version = 3
 // testdata/kinds.ok and only ever appended.
 type Kind uint16
 
-// The kinds. The payload of each is the struct of codec.go with its name, of
-// SETTINGS it is Live.
+// The kinds. The payload of each is the struct of its name; that of SETTINGS is
+// Live, that of MOVE_BYTES the bytes themselves.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -41,6 +41,11 @@ const (
 	KindSigned
 	KindAdopt
 	KindAdopted
+	KindCMRetire
+	KindRetire
+	KindRetiring
+	KindMoveConn
+	KindMoveBytes
 	KindSettings
 	KindListenerGone
 	numKinds
@@ -140,6 +145,12 @@ var rules = [...]rule{
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
 	{KindAdopt, "ADOPT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
 	{KindAdopted, "ADOPTED", anyChild, parent, PhaseAdopt, 0, 2048, true, 0},
+	{KindCMRetire, "CM_RETIRE", parent, dispatcher | router, PhaseRun, 0, 16, false, 0},
+	{KindRetire, "RETIRE", parent, cm, PhaseRun, 1, 56, false, 0},
+	{KindRetiring, "RETIRING", cm, parent, PhaseRun | PhaseDrain, 0, 24, false, 100},
+	// One way, whoever sends: from a cm that is replaced to the one in its place.
+	{KindMoveConn, "MOVE_CONN", cm, cm, PhaseRun, 1, 128, false, 0},
+	{KindMoveBytes, "MOVE_BYTES", cm, cm, PhaseRun, 0, MaxMoveBytes, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

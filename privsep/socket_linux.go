@@ -37,6 +37,13 @@ func pair(typ int) (a, b int, err error) {
 	return fds[0], fds[1], nil
 }
 
+// NonBlocking reports whether reading and writing fd never waits: for one that
+// another role has sent.
+func NonBlocking(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_NONBLOCK != 0
+}
+
 func closeFD(fd int) { unix.Close(fd) }
 
 // sendPacket sends b and fds as one packet or not at all.

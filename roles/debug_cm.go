@@ -75,7 +75,8 @@ func (p *cmPeers) start(*privsep.Boot) (err error) {
 
 func (p *cmPeers) lines() map[string]func(*coder) error {
 	lines := make(map[string]func(*coder) error)
-	for _, kind := range []store.RecKind{store.KindDeliver, store.KindSend, store.KindHold, store.KindResume, store.KindNewRouter} {
+	for _, kind := range []store.RecKind{store.KindDeliver, store.KindSend, store.KindHold, store.KindResume, store.KindNewRouter,
+		store.KindArriving, store.KindMoved} {
 		lines[kind.String()] = func(c *coder) error { return p.instruct(c, kind) }
 	}
 	return lines
@@ -84,6 +85,7 @@ func (p *cmPeers) lines() map[string]func(*coder) error {
 var (
 	errNoBody = errors.New("seq: no such body was published")
 	errPlace  = errors.New("arena, off, len: not within the arena of cm/0")
+	errConn   = errors.New("slot, gen, uid: no connection is called that")
 )
 
 // instruct passes on what the router says.
@@ -102,6 +104,9 @@ func (p *cmPeers) instruct(c *coder, kind store.RecKind) error {
 	// A cm ends over a router that names what does not exist.
 	if isDeliver && (ins.Arena != 0 || uint64(ins.Off)+uint64(ins.Len) > uint64(debugSettings(p.d.cms).Arena)) {
 		return errPlace
+	}
+	if a, ok := r.(*store.InsArriving); ok && (a.Gen != uint32(a.UID) || int(a.Slot) >= len(p.uids)) {
+		return errConn
 	}
 	if isDeliver {
 		p.named.Set(ins.Seq, 1)

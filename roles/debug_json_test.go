@@ -67,6 +67,12 @@ func drawRecord(t *rapid.T, kind store.RecKind) store.Record {
 			if kind == store.KindSession {
 				*p &= 15
 			}
+			if kind == store.KindArriving {
+				*p &= store.ArrivingHeaders | store.ArrivingHeld | store.ArrivingCongested
+			}
+			if kind == store.KindMoved {
+				*p &= store.MovedNot
+			}
 		case *int32:
 			*p = rapid.Int32Min(-1).Draw(t, name)
 		case *bool:

@@ -43,7 +43,7 @@ func (p *routerPeers) start(*privsep.Boot) error {
 
 func (p *routerPeers) lines() map[string]func(*coder) error {
 	lines := map[string]func(*coder) error{privsep.KindCMGone.String(): p.gone}
-	for kind := store.KindOpen; kind <= store.KindStuck; kind++ {
+	for kind := store.KindOpen; kind <= store.KindMove; kind++ {
 		lines[kind.String()] = func(c *coder) error { return p.record(c, kind) }
 	}
 	return lines

@@ -54,6 +54,10 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 	store.KindRelieved:  shape(func(c *coder, r *store.RecRelieved) { conn(c, &r.Conn) }),
 	store.KindReset:     shape(func(c *coder, r *store.RecReset) { ident(c, "generation", &r.Generation) }),
 	store.KindStuck:     shape(func(c *coder, r *store.RecStuck) { seq(c, &r.Seq) }),
+	store.KindMove: shape(func(c *coder, r *store.RecMove) {
+		conn(c, &r.Conn)
+		number(c, "to", &r.To)
+	}),
 
 	store.KindDeliver: shape(func(c *coder, r *store.InsDeliver) {
 		ident(c, "arena", &r.Arena)
@@ -79,6 +83,17 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 	store.KindHold:      shape(func(c *coder, r *store.InsHold) { conn(c, &r.Conn) }),
 	store.KindResume:    shape(func(c *coder, r *store.InsResume) { conn(c, &r.Conn) }),
 	store.KindNewRouter: shape(func(c *coder, r *store.InsNewRouter) { c.flag("forget", &r.Forget) }),
+	store.KindArriving: shape(func(c *coder, r *store.InsArriving) {
+		conn(c, &r.Conn)
+		ident(c, "uid", &r.UID)
+		bit(c, "headers", &r.Flags, store.ArrivingHeaders)
+		bit(c, "held", &r.Flags, store.ArrivingHeld)
+		bit(c, "congested", &r.Flags, store.ArrivingCongested)
+	}),
+	store.KindMoved: shape(func(c *coder, r *store.InsMoved) {
+		conn(c, &r.Conn)
+		bit(c, "not", &r.Flags, store.MovedNot)
+	}),
 }
 
 func shape[R store.Record](fields func(*coder, R)) func(*coder, store.Record) {

@@ -106,6 +106,9 @@ func (r *ConnRow) Set(i *ConnInfo) {
 	r.uid.Store(i.UID)
 }
 
+// SetCM notes that the connection has moved to another cm. Dispatcher only.
+func (r *ConnRow) SetCM(cm uint16) { r.place.Store(r.place.Load()&^0xffff | uint64(cm)) }
+
 // Clear empties the row. Dispatcher only.
 func (r *ConnRow) Clear() { r.uid.Store(0) }
 
@@ -138,6 +141,7 @@ type CMCounters struct {
 	// Dispatcher is the generation of the dispatcher whose channel the cm reads:
 	// it has taken all that earlier ones had handed to it.
 	Dispatcher atomic.Uint64
+	Moved      atomic.Uint64 // to its successor
 }
 
 // ColumnRow is a cm's view of one connection; counts in messages and bytes.
@@ -149,7 +153,7 @@ type ColumnRow struct {
 	InBytes   atomic.Uint64
 	OutBytes  atomic.Uint64
 	Pending   atomic.Uint64 // bytes that wait for the client to read
-	Since     atomic.Uint64 // last activity, Unix time in nanoseconds
+	MovedUID  atomic.Uint64 // the last connection of this slot that has moved to its successor
 }
 
 // ConnColumns is one cm's part of the connection table.

@@ -17,6 +17,11 @@ func TestConnTable(t *testing.T) {
 	if got, ok := r.Row(rows - 1).Get(); !ok || got != want || r.Row(rows-1).UID() != want.UID {
 		t.Fatalf("%+v, %v", got, ok)
 	}
+	w.Row(rows - 1).SetCM(2)
+	want.CM = 2
+	if got, ok := r.Row(rows - 1).Get(); !ok || got != want {
+		t.Fatalf("%+v, %v", got, ok)
+	}
 	w.Row(rows - 1).Clear()
 	if _, ok := r.Row(rows - 1).Get(); ok {
 		t.Fatal("an empty row")
@@ -85,10 +90,11 @@ func TestConnColumns(t *testing.T) {
 	r, err := NewConnColumns(ro, rows)
 	check(t, err)
 	w.Row(2).ClosedUID.Store(9)
-	w.Row(2).Since.Store(10)
+	w.Row(2).MovedUID.Store(10)
 	w.Counters().Dispatcher.Store(11)
-	if r.Row(2).ClosedUID.Load() != 9 || r.Row(2).Since.Load() != 10 || r.Row(0).ClosedUID.Load() != 0 ||
-		r.Counters().Dispatcher.Load() != 11 || r.Len() != rows {
+	w.Counters().Moved.Store(12)
+	if r.Row(2).ClosedUID.Load() != 9 || r.Row(2).MovedUID.Load() != 10 || r.Row(0).ClosedUID.Load() != 0 ||
+		r.Counters().Dispatcher.Load() != 11 || r.Counters().Moved.Load() != 12 || r.Len() != rows {
 		t.Fatal("the reader sees something else")
 	}
 	if r.Row(rows) != nil || r.Row(-1) != nil {

@@ -35,6 +35,7 @@ const (
 	KindRelieved
 	KindReset
 	KindStuck
+	KindMove
 )
 
 // Instructions of the router.
@@ -45,6 +46,8 @@ const (
 	KindHold
 	KindResume
 	KindNewRouter
+	KindArriving
+	KindMoved
 )
 
 // kinds is the whole codec: a kind without a row does not exist.
@@ -64,12 +67,15 @@ var kinds = map[RecKind]struct {
 	KindRelieved:  {"RELIEVED", func() Record { return new(RecRelieved) }},
 	KindReset:     {"RESET", func() Record { return new(RecReset) }},
 	KindStuck:     {"STUCK", func() Record { return new(RecStuck) }},
+	KindMove:      {"MOVE", func() Record { return new(RecMove) }},
 	KindDeliver:   {"DELIVER", func() Record { return new(InsDeliver) }},
 	KindSend:      {"SEND", func() Record { return new(InsSend) }},
 	KindSession:   {"SESSION", func() Record { return new(InsSession) }},
 	KindHold:      {"HOLD", func() Record { return new(InsHold) }},
 	KindResume:    {"RESUME", func() Record { return new(InsResume) }},
 	KindNewRouter: {"NEW_ROUTER", func() Record { return new(InsNewRouter) }},
+	KindArriving:  {"ARRIVING", func() Record { return new(InsArriving) }},
+	KindMoved:     {"MOVED", func() Record { return new(InsMoved) }},
 }
 
 // String returns the kind's name as it shows in logs, empty for none.

@@ -23,11 +23,13 @@ func samples() []Record {
 		&RecPub{Conn: c, Seq: seqMask, Off: 16, Len: 100, HeaderLen: -1, Subject: []byte("px.a"), Reply: []byte{}},
 		&RecPub{Conn: c, Seq: 1, Len: 20, HeaderLen: 20, Subject: []byte("a"), Reply: []byte("_INBOX.1")},
 		&RecPing{c}, &RecFail{c, 3}, &RecClosed{c, 4}, &RecCongested{c}, &RecRelieved{c}, &RecReset{1 << 33}, &RecStuck{seqMask},
+		&RecMove{c, 63},
 		&InsDeliver{Handle: Handle{2, 5, 32, 64}, HeaderLen: 12, Flags: DeliverMore,
 			Subject: []byte("px.a"), Reply: []byte("r"), Recipients: to},
 		&InsDeliver{Handle: Handle{1, seqMask, 0, 0}, HeaderLen: -1, Subject: []byte("s"), Reply: []byte{}, Recipients: []byte{}},
 		&InsSend{c, FlagClose, []byte("-ERR 'x'\r\n")},
 		&InsSession{c, SessionOpen | SessionHeaders}, &InsHold{c}, &InsResume{c}, &InsNewRouter{}, &InsNewRouter{Forget: true},
+		&InsArriving{c, ArrivingHeaders | ArrivingCongested, 1 << 40}, &InsMoved{c, MovedNot},
 	}
 }
 
@@ -80,7 +82,8 @@ func TestRecordRoundTrip(t *testing.T) {
 func TestRecordLayout(t *testing.T) {
 	for k, want := range map[RecKind]string{
 		1: "OPEN", 2: "CONNECT", 3: "SUB", 4: "UNSUB", 5: "PUB", 6: "PING", 7: "FAIL", 8: "CLOSED", 9: "CONGESTED",
-		10: "RELIEVED", 11: "RESET", 12: "STUCK", 33: "DELIVER", 34: "SEND", 35: "SESSION", 36: "HOLD", 37: "RESUME",
+		10: "RELIEVED", 11: "RESET", 12: "STUCK", 13: "MOVE", 33: "DELIVER", 34: "SEND", 35: "SESSION", 36: "HOLD", 37: "RESUME",
+		38: "NEW_ROUTER", 39: "ARRIVING", 40: "MOVED",
 	} {
 		if k.String() != want {
 			t.Errorf("%d is %s, not %s", k, k, want)

@@ -46,6 +46,10 @@ func (p *Parser) SetHeaders(on bool) { p.headers = on }
 // Started reports whether an op has begun and is not complete.
 func (p *Parser) Started() bool { return p.state != atVerb || p.node != 0 }
 
+// InPayload reports whether a payload has begun that is not complete, its CRLF
+// included.
+func (p *Parser) InPayload() bool { return p.state >= inBody && p.state <= atLF }
+
 // Next takes the next bytes of the connection and returns how many of them it
 // used and what they completed, described in f. Call it until b is used up. An
 // error is an *Error; the parser is dead then and repeats its code.
@@ -96,10 +100,7 @@ func (p *Parser) junk(b []byte, i int, f *Frame) (int, Event, error) {
 // args reads the arguments from b[i:] up to the line end and decodes them.
 func (p *Parser) args(b []byte, i int, lim *Limits, f *Frame) (int, Event, error) {
 	row := &ops[p.row]
-	limit := lim.ControlLine
-	if row.op == OpConnect {
-		limit = lim.Connect
-	}
+	limit := row.limit(lim)
 	end := bytes.IndexByte(b[i:], '\n')
 	if end < 0 {
 		if !p.hold(b[i:], limit) {

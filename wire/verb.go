@@ -14,6 +14,7 @@ const (
 var (
 	verbClass [256]uint8 // folds case and separators; 0: in no verb
 	verbStep  [verbNodes][verbClasses]uint8
+	verbFree  uint8 // the first node that no verb leads to
 )
 
 func init() {
@@ -21,13 +22,13 @@ func init() {
 		verbClass[c], verbClass[c-'a'+'A'] = c-'a'+1, c-'a'+1
 	}
 	verbClass[' '], verbClass['\t'], verbClass['+'], verbClass['-'] = 27, 27, 28, 29
-	free := uint8(1)
+	verbFree = 1
 	for row, o := range ops {
 		node, last := uint8(0), len(o.verb)-1
 		for i := range last {
 			to := &verbStep[node][verbClass[o.verb[i]]]
 			if *to == 0 {
-				*to, free = free, free+1
+				*to, verbFree = verbFree, verbFree+1
 			}
 			node = *to
 		}

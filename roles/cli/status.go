@@ -23,12 +23,13 @@ import (
 //
 //	0        8        12       16
 //	+--------+--------+--------+
-//	| magic  | verb   | 0      |   u32 little endian
+//	| magic  | verb   | about  |   u32 little endian
 //	+--------+--------+--------+
 const (
 	controlSocket  = "control"
 	controlMagic   = "GHCTL1\x00\x00"
 	verbStatus     = 1
+	verbRestart    = 2 // about: role, which of several << 16
 	controlTimeout = 10 * time.Second
 	maxStatus      = 16 << 20 // bytes
 )
@@ -58,13 +59,9 @@ func (p *program) status(c *cli.Context) error {
 	if err := arguments(c, 0, 0); err != nil {
 		return err
 	}
-	dir := c.String("runtime-dir")
-	if dir == "" {
-		cfg, _, err := parent.Find(c.String("config"))
-		if err != nil {
-			return err
-		}
-		dir = cfg.Effective().Privsep.RuntimeDir
+	dir, err := runtimeDir(c)
+	if err != nil {
+		return err
 	}
 	text, err := askStatus(dir)
 	if err != nil {
@@ -86,21 +83,25 @@ func (p *program) status(c *cli.Context) error {
 	return err
 }
 
+// runtimeDir is where the broker is that a command is about.
+func runtimeDir(c *cli.Context) (string, error) {
+	if dir := c.String("runtime-dir"); dir != "" {
+		return dir, nil
+	}
+	cfg, _, err := parent.Find(c.String("config"))
+	if err != nil {
+		return "", err
+	}
+	return cfg.Effective().Privsep.RuntimeDir, nil
+}
+
 // askStatus gets the JSON from the parent.
 func askStatus(dir string) ([]byte, error) {
-	conn, err := dialControl(dir)
+	conn, err := askControl(dir, verbStatus, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {
-		return nil, err
-	}
-	frame := binary.LittleEndian.AppendUint32([]byte(controlMagic), verbStatus)
-	frame = binary.LittleEndian.AppendUint32(frame, 0)
-	if _, err := conn.Write(frame); err != nil {
-		return nil, fmt.Errorf("ask the broker in %s: %w", dir, plain(err))
-	}
 	text, err := io.ReadAll(io.LimitReader(conn, maxStatus))
 	if err != nil {
 		return nil, fmt.Errorf("answer of the broker in %s: %w", dir, plain(err))
@@ -109,6 +110,25 @@ func askStatus(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("the broker in %s gave no answer", dir)
 	}
 	return text, nil
+}
+
+// askControl asks the parent for something.
+func askControl(dir string, verb, about uint32) (net.Conn, error) {
+	conn, err := dialControl(dir)
+	if err != nil {
+		return nil, err
+	}
+	frame := binary.LittleEndian.AppendUint32([]byte(controlMagic), verb)
+	frame = binary.LittleEndian.AppendUint32(frame, about)
+	err = conn.SetDeadline(time.Now().Add(controlTimeout))
+	if err == nil {
+		_, err = conn.Write(frame)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("ask the broker in %s: %w", dir, plain(err))
+	}
+	return conn, nil
 }
 
 // dialControl connects to a broker's parent.

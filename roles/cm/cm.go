@@ -59,7 +59,9 @@ type cm struct {
 
 	inMsgs, inBytes, outMsgs, outBytes, slow, malformed uint64
 
-	tls tlsSide
+	tls       tlsSide
+	departing departure
+	arriving  arrivals
 
 	// Scratch space of the message path.
 	rbuf  []byte
@@ -80,6 +82,8 @@ const (
 	tokenDispatcher
 	tokenBell
 	tokenTLS
+	tokenSuccessor
+	tokenPredecessor
 	tokenConn // + slot
 )
 
@@ -104,12 +108,14 @@ func (m *cm) run() error {
 		if m.mayRead(round) {
 			worked = m.readReady() || worked
 		}
+		m.arrive()
+		m.depart()
 		m.publish()
 		m.tick()
 		if err := m.fromHandshakes(); err != nil {
 			return err
 		}
-		if m.stopping && m.finish() {
+		if m.stopping && m.finish() || m.retired() {
 			return nil
 		}
 		if worked && round%8 != 0 {
@@ -164,7 +170,7 @@ func (m *cm) ring() {
 func (m *cm) wait(worked bool) error {
 	var timeout time.Duration
 	switch {
-	case worked || m.out.Pending() || len(m.ready) > 0 && !m.full && !m.stopping && !m.ahead:
+	case worked || m.arriving.more || m.out.Pending() || len(m.ready) > 0 && !m.full && !m.stopping && !m.ahead:
 	case !m.in.Sleep():
 	case m.full:
 		// Room in the ring is rung for; room in the arena is looked for.
@@ -211,6 +217,12 @@ func (m *cm) event1(e privsep.Ready) error {
 		return nil
 	case tokenTLS:
 		m.tls.shop.finished.heard()
+		return nil
+	case tokenSuccessor:
+		m.successorEvent(e)
+		return nil
+	case tokenPredecessor:
+		m.predecessorEvent(e)
 		return nil
 	}
 	c := m.conns[e.Token-tokenConn]
@@ -287,7 +299,9 @@ func (m *cm) handle(msg *privsep.Message) error {
 	case privsep.KindDoorbell:
 		return m.newBell(msg)
 	case privsep.KindPeer:
-		return m.newDispatcher(msg)
+		return m.newPeer(msg)
+	case privsep.KindRetire:
+		return m.retire(msg)
 	case privsep.KindStatsGet:
 		m.arena.Reclaim() // else what is free but not yet needed would count as used
 		bytes, bodies := m.arena.Used()

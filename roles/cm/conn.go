@@ -50,6 +50,8 @@ const (
 	flagWide                            // has been sent more than a small chunk at once
 	flagUnix                            // is a Unix socket
 	flagOpened                          // the router knows it
+	flagDeparting                       // has asked to move to another process
+	flagArriving                        // is on its way here, without a socket yet
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -89,10 +91,11 @@ const (
 	reasonSlow
 	reasonStale
 	reasonShutdown
-	reasonTLS // no handshake
+	reasonTLS   // no handshake
+	reasonMoved // on its way from another process
 )
 
-var reasonNames = [...]string{"eof", "error", "router", "slow_consumer", "stale", "shutdown", "tls"}
+var reasonNames = [...]string{"eof", "error", "router", "slow_consumer", "stale", "shutdown", "tls", "moved"}
 
 // accept takes over a connection that the dispatcher handed to this cm.
 func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
@@ -154,10 +157,18 @@ func (m *cm) fail(c *conn, code wire.Code) {
 	m.must(&store.RecFail{Conn: c.ref(), Code: uint8(code)})
 }
 
-// close ends a connection for good.
+// close ends a connection for good. One that has asked to move has said its last
+// here: its successor finds out by itself what is wrong with it.
 func (m *cm) close(c *conn, reason uint8) {
 	if m.conns[c.slot] != c {
 		return
+	}
+	if c.has(flagDeparting) {
+		c.flags |= flagBlocked
+		return
+	}
+	if c.has(flagArriving) {
+		m.missed(c.uid)
 	}
 	m.farewell(c)
 	m.conns[c.slot] = nil
@@ -167,7 +178,7 @@ func (m *cm) close(c *conn, reason uint8) {
 	c.rest = nil
 	c.flags |= flagFailed
 	m.release(int(c.slot), c.uid)
-	if c.tls == nil || !m.endTLS(c) {
+	if c.fd >= 0 && (c.tls == nil || !m.endTLS(c)) {
 		privsep.CloseFD(c.fd)
 	}
 	if c.has(flagOpened) {

@@ -37,6 +37,10 @@ func (m *cm) instruction(rec []byte) error {
 		return m.unhold(rec)
 	case store.KindNewRouter:
 		return m.newRouter(rec)
+	case store.KindArriving:
+		return m.announced(rec)
+	case store.KindMoved:
+		return m.movedTo(rec)
 	}
 	return store.ErrCorrupt
 }
@@ -106,6 +110,7 @@ func (m *cm) sendTo(rec []byte) error {
 		m.write3(c, s.Data, nil, nil)
 	}
 	if s.Flags&store.FlagClose != 0 {
+		m.remain(c) // its MOVE came too late
 		c.flags |= flagClosing | flagFailed
 		m.touch(c) // the flush sees to the rest
 	}

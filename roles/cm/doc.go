@@ -32,6 +32,24 @@
 // gets ready when the router has done with that one, and begins where the router
 // stands; its arena opens when all bodies of its predecessor are delivered.
 //
+// # Moving to another process
+//
+// A cm that is replaced (RETIRE) has its plaintext and Unix connections moved to
+// its successor, one by one, each in the middle of whatever it is at; those by TLS
+// stay until they end, since no library gives their state away.
+//
+//	     old cm                 router                  new cm
+//	MOVE, reads no more -----> session moves ---ARRIVING--> a place without socket
+//	until it is answered <--MOVED--                         collects its output
+//	MOVE_CONN (socket), MOVE_BYTES -----------------------> goes on
+//
+// Records and instructions of a connection are in order on either side of the
+// move, since each ring is; what the old process had not sent goes out before what
+// the new one has collected. While it moves it belongs to neither loop: what is
+// wrong with it, its new process finds out. The old process ends when it has no
+// connection, when all they sent is delivered from its arena, or its time is up.
+// Who was announced and does not come, since the old process died, is closed.
+//
 // # TLS
 //
 // A connection of a TLS listener goes through the states of tlsState:
@@ -70,7 +88,7 @@
 // Without a parent it goes on, asks the next one again for the signatures that were
 // not given, and finishes after orphan_grace (orphan.go).
 //
-// Files: cm.go (the loop), conn.go (a connection's life), input.go (bytes to
+// Files: move.go and arrive.go (both sides of a move), cm.go (the loop), conn.go (a connection's life), input.go (bytes to
 // records), deliver.go (instructions to bytes), newrouter.go (another router),
 // output.go (bytes to sockets), timers.go (keepalive and deadlines), stuck.go
 // (bodies held up), stop.go (the end of the broker), tls.go (states of TLS), workshop.go (the thread for

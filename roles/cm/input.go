@@ -52,7 +52,7 @@ func (m *cm) readOne(c *conn) bool {
 		return false // the router's answer closes it
 	case c.has(flagHeld):
 		return false // queued again when the hold ends
-	case c.securing():
+	case c.securing() || c.has(flagDeparting|flagArriving):
 		return false
 	case len(c.rest) > 0:
 		rest := c.rest
@@ -335,7 +335,7 @@ func (m *cm) resume() {
 	m.backlog = nil
 	m.full = false
 	for _, c := range m.ready {
-		if c.has(flagWaiting) && m.conns[c.slot] == c {
+		if c.has(flagWaiting) && !c.has(flagDeparting) && m.conns[c.slot] == c {
 			m.messageEnd(c)
 			if m.full {
 				return

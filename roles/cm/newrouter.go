@@ -14,7 +14,7 @@ func (m *cm) newRouter(rec []byte) error {
 		return err
 	}
 	if n.Forget {
-		m.endAll()
+		m.log.Warn("connections ended with the router", privsep.Int(privsep.KeyN, m.endAll(reasonShutdown)))
 		return nil
 	}
 	for _, c := range m.conns {
@@ -36,15 +36,4 @@ func (m *cm) introduce(c *conn) {
 	if c.has(flagCongested) {
 		m.must(&store.RecCongested{Conn: c.ref()})
 	}
-}
-
-func (m *cm) endAll() {
-	n := 0
-	for _, c := range m.conns {
-		if c != nil {
-			m.close(c, reasonShutdown)
-			n++
-		}
-	}
-	m.log.Warn("connections ended with the router", privsep.Int(privsep.KeyN, int64(n)))
 }

@@ -33,6 +33,9 @@ func (m *cm) lost() error {
 func (m *cm) heard() {
 	facts := privsep.Adopted{Layout: store.LayoutVersion, Sandbox: m.walls,
 		Leaving: m.stopping || m.out.Closed() >= m.generation} // or the router has done with us
+	if d := &m.departing; d.on {
+		facts.Heir, facts.Drain = d.place+1, time.Duration(max(d.by-m.now, 0))
+	}
 	if cred := m.tls.cred; cred != nil {
 		facts.Certificate = cred.number
 	}

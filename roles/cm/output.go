@@ -155,7 +155,7 @@ func (m *cm) flush(c *conn) {
 func (m *cm) flushed(c *conn) {
 	m.dropOutput(c)
 	c.clear = c.sent.msgs
-	if c.has(flagClosing) && !c.has(flagLingering) {
+	if c.has(flagClosing) && !c.has(flagLingering|flagArriving) {
 		m.linger(c)
 	}
 }
@@ -179,6 +179,9 @@ func (m *cm) advance(o *output, n int) {
 // reads makes its senders wait, one that has stopped is cut off.
 func (m *cm) pressure(c *conn) {
 	c.showOut()
+	if c.has(flagDeparting) {
+		return // the router takes no more words on it from here
+	}
 	size := c.pending()
 	if c.has(flagCongested) {
 		if size <= m.cfg.MaxPending/16 {
@@ -192,12 +195,16 @@ func (m *cm) pressure(c *conn) {
 	}
 	limit := m.cfg.MaxPending
 	if c.has(flagCongested) {
-		limit += m.cfg.CMs * m.cfg.Arena // what was under way when its senders were stopped
+		limit = m.outputMost()
 	}
 	if size > limit {
 		m.close(c, reasonSlow)
 	}
 }
+
+// outputMost is what a reader that makes its senders wait may have unsent: also
+// what was under way when they were stopped.
+func (m *cm) outputMost() int { return m.cfg.MaxPending + m.cfg.CMs*m.cfg.Arena }
 
 // progressing tells whether the socket took bytes lately.
 func (m *cm) progressing(c *conn) bool { return m.now-c.lastOut < int64(stopGrace) }

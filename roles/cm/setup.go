@@ -112,6 +112,9 @@ func (m *cm) takeOver(generation uint64) {
 	m.readClock()
 	c := m.columns.Counters()
 	for i := range m.conns {
+		if generation == 1 {
+			break // there was none; and no page of the rows comes to be
+		}
 		if row := m.columns.Row(i); row.UID.Load() != 0 {
 			row.ClosedUID.Store(row.UID.Load())
 			row.UID.Store(0)
@@ -223,13 +226,32 @@ func (m *cm) newBell(msg *privsep.Message) error {
 	return nil
 }
 
-// newDispatcher takes the channel that connections come in on.
-func (m *cm) newDispatcher(msg *privsep.Message) error {
+// endAll ends all connections, also those on their way to another process.
+func (m *cm) endAll(reason uint8) (n int64) {
+	for _, c := range m.conns {
+		if c != nil {
+			m.remain(c)
+			m.close(c, reason)
+			n++
+		}
+	}
+	return n
+}
+
+// newPeer takes a channel that connections come in on: from the dispatcher, or
+// from the process that this one replaces.
+func (m *cm) newPeer(msg *privsep.Message) error {
 	var p privsep.Peer
 	if err := p.Parse(msg.Payload); err != nil {
+		msg.CloseFDs()
 		return err
 	}
-	if p.ID.Role != privsep.RoleDispatcher {
+	switch p.ID.Role {
+	case privsep.RoleDispatcher:
+	case privsep.RoleCM:
+		return m.newPredecessor(&p, msg.FDs[0])
+	default:
+		msg.CloseFDs()
 		return privsep.ErrShape
 	}
 	// What the dispatcher before it had handed over is taken first, to its last

@@ -49,6 +49,9 @@ func (m *cm) timeout() time.Duration {
 	if (len(m.waiting)+len(m.behind) > 0 || m.tls.untidy != 0) && (next < 0 || m.nextFast < next) {
 		next = m.nextFast
 	}
+	if t := m.moveTimeout(); t > 0 && (next < 0 || m.now+t < next) {
+		next = m.now + t
+	}
 	if at := max(m.orphan.next, m.nextFast); m.orphan.next != 0 && (next < 0 || at < next) {
 		next = at
 	}
@@ -63,6 +66,8 @@ func (m *cm) deadlines() {
 	for _, c := range m.waiting {
 		switch {
 		case m.conns[c.slot] != c || c.deadline == 0:
+		case c.has(flagDeparting):
+			keep = append(keep, c)
 		case c.has(flagConnected|flagWaiting) && !c.has(flagLingering): // in time
 			c.deadline = 0
 		case m.now < c.deadline:
@@ -86,6 +91,10 @@ func (m *cm) stopped() {
 	keep := m.behind[:0]
 	for _, c := range m.behind {
 		if m.conns[c.slot] != c || !c.has(flagCongested) {
+			continue
+		}
+		if c.has(flagDeparting | flagArriving) {
+			keep = append(keep, c)
 			continue
 		}
 		if m.taking(c); m.progressing(c) {
@@ -116,7 +125,7 @@ func (m *cm) keepalive() {
 	silent, stuck := int64(m.cfg.PingInterval), int64(m.cfg.WriteDeadline)
 	for _, c := range m.conns {
 		switch {
-		case c == nil || c.has(flagLingering) || c.securing():
+		case c == nil || c.has(flagLingering|flagDeparting|flagArriving) || c.securing():
 		case c.has(flagBlocked) && m.now-c.lastOut > stuck && !m.taking(c):
 			m.close(c, reasonSlow)
 		case m.now-c.lastIn < silent*int64(c.pings+1) || c.has(flagHeld|flagFailed|flagReadable) || len(c.rest) > 0:

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gatehouse/privsep"
+	"gatehouse/store"
 	"gatehouse/tickets"
 )
 
@@ -15,17 +16,20 @@ type dispatcher struct {
 	poll   *privsep.Poller
 	key    tickets.HandoffKey
 
-	listeners []*listener
-	slots     *slots
-	rate      *limiter
-	cms       []cmPeer
-	order     []int
+	listeners  []*listener
+	table      *store.ConnTable
+	columns    []*store.ConnColumns
+	slots      *slots // nil before begin
+	generation uint64
+	rate       *limiter
+	cms        []cmPeer
+	order      []int
 
 	waiting    *pending // accepted, but no cm takes it now
 	told       []refused
 	pauseUntil int64
 	since      int64 // the first cm was there
-	gathered   bool  // all cms were there, or have been waited for
+	gathered   bool  // as many cms as serve were there, or have been waited for
 	listening  bool  // the listeners are in the poller
 	stopping   bool
 	stopBy     int64
@@ -117,7 +121,7 @@ func (d *dispatcher) open() bool {
 			present++
 		}
 	}
-	if present == len(d.cms) || d.since != 0 && d.now >= d.since+int64(gatherTime) {
+	if present >= d.cfg.Serving || d.since != 0 && d.now >= d.since+int64(gatherTime) {
 		d.gathered = true
 	}
 	return present > 0 && d.gathered
@@ -209,6 +213,8 @@ func (d *dispatcher) fromParent() error {
 		switch {
 		case err == privsep.ErrAgain:
 			return nil
+		case err == io.EOF && d.slots == nil:
+			return privsep.ErrOrphan // and never was the dispatcher
 		case err == io.EOF:
 			return d.lost()
 		case err != nil:
@@ -220,7 +226,14 @@ func (d *dispatcher) fromParent() error {
 	}
 }
 
+// begin takes up the table as the dispatcher before has left it. It follows the
+// parent's first word on a cm: until then that one may still be there.
+func (d *dispatcher) begin() { d.slots = newSlots(d.table, d.columns, d.generation) }
+
 func (d *dispatcher) handle(m *privsep.Message) error {
+	if d.slots == nil && m.Kind != privsep.KindStatsGet {
+		d.begin()
+	}
 	switch m.Kind {
 	case privsep.KindPeer:
 		return d.newCM(m)
@@ -233,8 +246,10 @@ func (d *dispatcher) handle(m *privsep.Message) error {
 			d.dropCM(k)
 			d.slots.lost(k)
 		}
+	case privsep.KindCMRetire:
+		return d.retire(m)
 	case privsep.KindStatsGet:
-		return privsep.AnswerStats(d.parent, m, privsep.RoleStats{Connections: uint64(d.slots.total()), Accepted: d.accepted,
+		return privsep.AnswerStats(d.parent, m, privsep.RoleStats{Connections: uint64(d.connections()), Accepted: d.accepted,
 			RefusedRate: d.refusedRate, RefusedMax: d.refusedMax})
 	case privsep.KindSettings:
 		return d.settings(m)
@@ -245,6 +260,27 @@ func (d *dispatcher) handle(m *privsep.Message) error {
 	case privsep.KindShutdown:
 		d.stopping, d.stopBy = true, d.now+int64(lastHandoff)
 	}
+	return nil
+}
+
+func (d *dispatcher) connections() int {
+	if d.slots == nil {
+		return 0
+	}
+	return d.slots.total()
+}
+
+// retire gives a cm no more connections. What lies in its channel it still takes.
+func (d *dispatcher) retire(m *privsep.Message) error {
+	var c privsep.CMRetire
+	if err := c.Parse(m.Payload); err != nil {
+		return err
+	}
+	if c.CM >= len(d.cms) || c.To >= len(d.cms) || c.CM == c.To {
+		return privsep.ErrShape
+	}
+	d.dropCM(c.CM)
+	d.slots.retire(c.CM, c.To)
 	return nil
 }
 

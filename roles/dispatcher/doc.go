@@ -15,6 +15,11 @@
 // Without a parent it goes on for orphan_grace; it alone can then say by which key
 // its tickets are checked (orphan.go).
 //
+// A cm that is replaced (CM_RETIRE) gets no more; the places of its connections
+// become its successor's as the two cms say that they have moved. A dispatcher that
+// is started while another is there takes up the table with the parent's first
+// word on a cm, which follows the other's end.
+//
 // Files: dispatcher.go (the loop), accept.go (one connection), slots.go (places
 // in the connection table), rate.go (per-address limits),
 // reload.go (what changes while it runs), setup.go (start).

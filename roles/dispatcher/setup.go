@@ -71,7 +71,7 @@ func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error 
 func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*dispatcher, error) {
 	cfg := &set.Settings
 	d := &dispatcher{
-		cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
+		cfg: cfg, parent: parent, log: privsep.NewLogger(parent), generation: boot.Generation,
 		// Known to the parent too, which made the channel's key.
 		key:        tickets.HandoffKey(boot.Key.Derive(tickets.HandoffPurpose)),
 		rate:       newLimiter(cfg.ConnectRate, cfg.ConnectBurst),
@@ -89,20 +89,18 @@ func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Chann
 	for _, l := range set.Listeners {
 		d.listeners = append(d.listeners, newListener(&l.Listener, l.FD))
 	}
-	return d, d.mapTable(set, boot.Generation)
+	return d, d.mapTable(set)
 }
 
-func (d *dispatcher) mapTable(set *privsep.Setup, generation uint64) error {
+func (d *dispatcher) mapTable(set *privsep.Setup) error {
 	rows := d.cfg.MaxConnections
 	seg, err := privsep.TakeSegment(set, privsep.SegConnTable, 0, store.Map)
 	if err != nil {
 		return err
 	}
-	table, err := store.NewConnTable(seg, rows)
-	if err != nil {
+	if d.table, err = store.NewConnTable(seg, rows); err != nil {
 		return err
 	}
-	var columns []*store.ConnColumns
 	for i := range d.cfg.CMs {
 		seg, err := privsep.TakeSegment(set, privsep.SegConnColumns, i, store.Map)
 		if err != nil {
@@ -112,8 +110,7 @@ func (d *dispatcher) mapTable(set *privsep.Setup, generation uint64) error {
 		if err != nil {
 			return err
 		}
-		columns = append(columns, c)
+		d.columns = append(d.columns, c)
 	}
-	d.slots = newSlots(table, columns, generation)
 	return nil
 }

@@ -1,6 +1,11 @@
 package dispatcher
 
-import "gatehouse/store"
+import (
+	"slices"
+	"time"
+
+	"gatehouse/store"
+)
 
 // slots keeps the places of the connection table. A place is free again when
 // the cm that held its connection says that it closed that very UID.
@@ -12,27 +17,47 @@ type slots struct {
 	free       []uint32             // used as a stack: low places first
 	used       [][]uint32           // per cm
 	seen       []uint64             // per cm: closed connections already accounted for
+	gone       []uint64             // per cm: moved connections already accounted for
+	heir       []int                // per cm: where its connections move to, -1: they do not
+	doubts     []doubt
 	// inherited tells of a cm that some of its places may be nobody's: an earlier
 	// dispatcher wrote the row and died before it could hand the connection over.
 	inherited []bool
 }
 
+// doubt is a connection of which a cm that is no more has said that it moved, and
+// its successor nothing yet.
+type doubt struct {
+	slot  uint32
+	uid   uint64
+	cm    int // the successor
+	since time.Time
+}
+
+// doubtTime is how long a successor has to have heard of a connection.
+const doubtTime = 10 * time.Second
+
 // newSlots takes up the table as an earlier dispatcher left it.
 func newSlots(table *store.ConnTable, columns []*store.ConnColumns, generation uint64) *slots {
+	n := len(columns)
 	s := &slots{table: table, columns: columns, generation: generation, first: table.Counters().LastUID.Load(),
-		used: make([][]uint32, len(columns)), seen: make([]uint64, len(columns)), inherited: make([]bool, len(columns))}
+		used: make([][]uint32, n), seen: make([]uint64, n), gone: make([]uint64, n), heir: slices.Repeat([]int{-1}, n),
+		inherited: make([]bool, n)}
 	for k, c := range columns {
-		s.seen[k] = c.Counters().Closed.Load()
+		s.seen[k], s.gone[k] = c.Counters().Closed.Load(), c.Counters().Moved.Load()
 	}
 	for i := table.Len() - 1; i >= 0; i-- {
 		info, ok := table.Row(i).Get()
 		k := int(info.CM)
-		if ok && k < len(columns) && columns[k].Row(i).ClosedUID.Load() != info.UID {
-			s.used[k] = append(s.used[k], uint32(i))
-			s.inherited[k] = true
+		if !ok || k >= n || columns[k].Row(i).ClosedUID.Load() == info.UID {
+			s.free = append(s.free, uint32(i))
 			continue
 		}
-		s.free = append(s.free, uint32(i))
+		s.used[k] = append(s.used[k], uint32(i))
+		s.inherited[k] = true
+		if columns[k].Row(i).MovedUID.Load() == info.UID {
+			s.gone[k]--
+		}
 	}
 	return s
 }
@@ -41,11 +66,24 @@ func newSlots(table *store.ConnTable, columns []*store.ConnColumns, generation u
 // were last looked at.
 func (s *slots) closed(k int) uint64 { return s.columns[k].Counters().Closed.Load() - s.seen[k] }
 
+// moved is how many places of cm k are its successor's, as it says.
+func (s *slots) moved(k int) int {
+	if s.heir[k] < 0 {
+		return 0
+	}
+	return int(min(s.columns[k].Counters().Moved.Load()-s.gone[k], uint64(len(s.used[k]))))
+}
+
 // load is how many connections cm k has. A cm that lies about it changes only
-// its own share.
+// its own share, and its successor's.
 func (s *slots) load(k int) int {
-	used := len(s.used[k])
-	return used - int(min(s.closed(k), uint64(used)))
+	has := len(s.used[k]) - s.moved(k)
+	for j, to := range s.heir {
+		if to == k {
+			has += s.moved(j)
+		}
+	}
+	return has - int(min(s.closed(k), uint64(has)))
 }
 
 func (s *slots) total() int {
@@ -79,6 +117,9 @@ func (s *slots) giveBack(k int) {
 	s.used[k] = s.used[k][:n]
 }
 
+// retire has cm k's connections move to another.
+func (s *slots) retire(k, to int) { s.heir[k] = to }
+
 // reclaim frees the places whose connections the cms have closed.
 func (s *slots) reclaim() {
 	for k := range s.columns {
@@ -86,6 +127,7 @@ func (s *slots) reclaim() {
 			s.recount(k)
 		}
 	}
+	s.settleDoubts()
 }
 
 // settle frees the inherited places that are nobody's. Which these are is known
@@ -101,7 +143,7 @@ func (s *slots) settle() {
 		for _, slot := range s.used[k] {
 			row, uid := c.Row(int(slot)), s.table.Row(int(slot)).UID()
 			// A cm that closes writes ClosedUID first, so it is read last.
-			if uid > s.first || row.UID.Load() == uid || row.ClosedUID.Load() == uid {
+			if uid > s.first || row.UID.Load() == uid || row.MovedUID.Load() == uid || row.ClosedUID.Load() == uid {
 				keep = append(keep, slot)
 				continue
 			}
@@ -115,27 +157,84 @@ func (s *slots) settle() {
 // recount looks at the places of cm k: at times, and when a new process of it
 // is there, which has closed what the one before had, also what lost freed.
 func (s *slots) recount(k int) {
+	for j, to := range s.heir {
+		if to == k {
+			s.recountOne(j)
+		}
+	}
+	s.recountOne(k)
+}
+
+func (s *slots) recountOne(k int) {
 	c := s.columns[k]
 	// Read before the rows, which a cm writes first: what it closes meanwhile
 	// counts twice until the next time, and nothing is ever missed.
 	closed := c.Counters().Closed.Load()
 	keep := s.used[k][:0]
 	for _, slot := range s.used[k] {
-		if c.Row(int(slot)).ClosedUID.Load() == s.table.Row(int(slot)).UID() {
+		row, uid := c.Row(int(slot)), s.table.Row(int(slot)).UID()
+		switch {
+		case row.ClosedUID.Load() == uid:
 			s.free = append(s.free, slot)
-		} else {
+		case s.heir[k] >= 0 && row.MovedUID.Load() == uid && s.has(s.heir[k], slot, uid):
+			s.give(slot, s.heir[k])
+			s.gone[k]++
+		default:
 			keep = append(keep, slot)
 		}
 	}
 	s.used[k], s.seen[k] = keep, closed
 }
 
-// lost frees the places of a cm that died with its connections.
+// has tells whether cm k says that it has a connection, or had it.
+func (s *slots) has(k int, slot uint32, uid uint64) bool {
+	row := s.columns[k].Row(int(slot))
+	return row.UID.Load() == uid || row.ClosedUID.Load() == uid
+}
+
+// give makes a place one of cm k's.
+func (s *slots) give(slot uint32, k int) {
+	s.table.Row(int(slot)).SetCM(uint16(k))
+	s.used[k] = append(s.used[k], slot)
+}
+
+// lost frees the places of a cm that died with its connections, but for those
+// that its successor has by now, or is about to.
 func (s *slots) lost(k int) {
+	to := s.heir[k]
 	for _, slot := range s.used[k] {
-		s.table.Row(int(slot)).Clear()
+		row := s.table.Row(int(slot))
+		uid := row.UID()
+		if to >= 0 && s.columns[k].Row(int(slot)).MovedUID.Load() == uid {
+			s.give(slot, to)
+			s.doubts = append(s.doubts, doubt{slot, uid, to, time.Now()})
+			continue
+		}
+		row.Clear()
 		s.free = append(s.free, slot)
 	}
-	s.used[k] = s.used[k][:0]
-	s.seen[k] = s.columns[k].Counters().Closed.Load()
+	s.used[k], s.heir[k] = s.used[k][:0], -1
+	s.seen[k], s.gone[k] = s.columns[k].Counters().Closed.Load(), s.columns[k].Counters().Moved.Load()
+	s.settleDoubts()
+}
+
+// settleDoubts frees the places of connections that have never come to where they
+// were said to have moved.
+func (s *slots) settleDoubts() {
+	s.doubts = slices.DeleteFunc(s.doubts, func(d doubt) bool {
+		if s.table.Row(int(d.slot)).UID() != d.uid || s.has(d.cm, d.slot, d.uid) {
+			return true
+		}
+		if time.Since(d.since) < doubtTime {
+			return false
+		}
+		at := slices.Index(s.used[d.cm], d.slot)
+		if at < 0 {
+			return true
+		}
+		s.used[d.cm] = slices.Delete(s.used[d.cm], at, at+1)
+		s.table.Row(int(d.slot)).Clear()
+		s.free = append(s.free, d.slot)
+		return true
+	})
 }

@@ -244,7 +244,7 @@ func (p *parent) adoptAll() {
 	}
 	var claimed []*child
 	for _, s := range w.alive {
-		c := p.childOf(s.ID)
+		c := p.placeOf(s)
 		if c == nil {
 			p.endSurvivor(s, "there is no such component any more")
 			continue
@@ -273,18 +273,22 @@ func (p *parent) adoptAll() {
 			p.adopt(c, a)
 		}
 	}
+	begun := p.goOnChanging(facts)
 	p.writeRegistry()
 	p.rejoin(facts)
+	for _, ch := range begun {
+		p.turn(ch)
+	}
 	for _, fd := range w.files {
 		privsep.CloseFD(fd)
 	}
 	w.files = nil
 }
 
-// childOf finds a component.
-func (p *parent) childOf(id privsep.ID) *child {
+// placeOf finds the place that a survivor has.
+func (p *parent) placeOf(s *privsep.Child) *child {
 	for _, c := range p.children {
-		if c.id == id {
+		if uid, _ := p.ids(c); c.id == s.ID && uid == s.Record.UID {
 			return c
 		}
 	}
@@ -348,7 +352,7 @@ func (p *parent) adopt(c *child, a *privsep.Adopted) {
 	c.reloads = p.reloads - 1 // what has changed is not known: it is told everything
 	if c.id.Role == privsep.RoleDispatcher {
 		c.listens = p.past.numbers
-		p.adoptDispatcherKey(privsep.Key(a.Handoff))
+		p.adoptDispatcherKey(privsep.Key(a.Handoff), c)
 	}
 	p.noteMissing(c)
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).Msg("role adopted")
@@ -379,6 +383,7 @@ func (p *parent) rejoin(facts map[*child]*privsep.Adopted) {
 			knows := c.id.Index < len(a.Peers) && a.Peers[c.id.Index] == c.generation
 			switch {
 			case knows || o.state != running:
+			case o.id.Role == privsep.RoleDispatcher && c.leaves():
 			case o.id.Role == privsep.RoleDispatcher:
 				p.joinPeers(o, c)
 			case o.id.Role == privsep.RoleRouter:
@@ -386,6 +391,7 @@ func (p *parent) rejoin(facts map[*child]*privsep.Adopted) {
 				p.send(o, privsep.KindCMGone, gone.Append(nil))
 				p.joinBells(o, c, c)
 			}
+			p.tellRetiring(o, c)
 		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 //	   +-------- exit ----------+                 exit
 //	                |                             |
 //	             backoff --delay--> starting     gone
+//
+// A place that has no process and needs none is vacant; see replace.go.
 type state uint8
 
 const (
@@ -24,18 +26,21 @@ const (
 	running
 	backoff
 	stopping
+	vacant
 )
 
-var stateNames = [...]string{"gone", "starting", "running", "backoff", "stopping"}
+var stateNames = [...]string{"gone", "starting", "running", "backoff", "stopping", "vacant"}
 
 func (s state) String() string { return stateNames[s] }
 
-// child is one component: its present process, and what is remembered of it
-// from one process to the next.
+// child is one place for a component's process: the present one, and what is
+// remembered of it from one process to the next.
 type child struct {
-	id    privsep.ID
-	token uint64 // of its events, + 1 for its pidfd
-	state state
+	id     privsep.ID
+	second bool    // of the two places of a role of which there is one
+	change *change // that it is part of, nil: none
+	token  uint64  // of its events, + 1 for its pidfd
+	state  state
 
 	proc       *privsep.Child
 	ch         *privsep.Channel
@@ -107,10 +112,10 @@ func (p *parent) start(c *child) error {
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
 	if c.id.Role == privsep.RoleDispatcher {
-		p.newDispatcherKey(key)
+		p.newDispatcherKey(key, c)
 	}
 	c.ch = privsep.NewChannel(mine, privsep.RoleParent, c.id.Role, key)
-	uid, gid := p.ids(c.id)
+	uid, gid := p.ids(c)
 	if p.root {
 		proc.Record.UID = uid
 	}
@@ -132,21 +137,29 @@ func (p *parent) start(c *child) error {
 	return p.handOut(c)
 }
 
-// ids are the uid and gid of a component, 0 without root.
-func (p *parent) ids(id privsep.ID) (uid, gid int) {
+// ids are the uid and gid of a place, 0 without root.
+func (p *parent) ids(c *child) (uid, gid int) {
 	if !p.root {
 		return 0, 0
 	}
-	n := p.cfg.Privsep.UIDBase + int(id.Role)
-	if id.Role == privsep.RoleCM {
-		n = p.cfg.Privsep.UIDBase + firstCM + id.Index
+	n := p.cfg.Privsep.UIDBase
+	switch {
+	case c.id.Role == privsep.RoleCM:
+		n += firstCM + c.id.Index
+	case c.second:
+		n += secondRole + int(c.id.Role)
+	default:
+		n += int(c.id.Role)
 	}
 	return n, n
 }
 
-// firstCM is the place of cm/0 after uid_base; the roles of which there is one
-// lie below it.
-const firstCM = 16
+// secondRole and firstCM are where, after uid_base, the second places of the roles
+// begin of which there is one, and those of the cms.
+const (
+	secondRole = 8
+	firstCM    = 16
+)
 
 // ended is called when the pidfd says that the process is no more.
 func (p *parent) ended(c *child) {
@@ -162,6 +175,14 @@ func (p *parent) ended(c *child) {
 	c.state = gone
 	privsep.RemoveSocket(p.dir.door(c.id, c.generation))
 	p.tellGone(c)
+	p.expireDispatcherKey(c)
+	if p.changed(c, status) {
+		p.writeRegistry()
+		if p.stopping {
+			p.stopCMs()
+		}
+		return
+	}
 	p.writeRegistry()
 	if was == stopping || p.stopping {
 		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
@@ -170,11 +191,7 @@ func (p *parent) ended(c *child) {
 		}
 		return
 	}
-	if p.hasEnded(c, was, status) {
-		return
-	}
-	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
-		Dur("lived", lived).Msg("role died")
+	p.died(c, status)
 	if !c.everRan {
 		p.failed = append(p.failed, c.id)
 		return
@@ -189,6 +206,11 @@ func (p *parent) ended(c *child) {
 
 // signalKilled is how a child ends by SIGKILL.
 const signalKilled = "signal killed"
+
+func (p *parent) died(c *child, status string) {
+	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
+		Dur("lived", time.Since(c.started)).Msg("role died")
+}
 
 // delay decides when a component that died gets its next process.
 func (p *parent) delay(c *child, lived time.Duration) {
@@ -215,8 +237,8 @@ func (p *parent) byTime(c *child, now time.Time) {
 		p.kill(c)
 	}
 	switch c.state {
-	case starting, stopping:
-		if now.After(c.wake) {
+	case starting, stopping, running:
+		if c.timed() && now.After(c.wake) {
 			p.log.Error().Str("role", c.id.String()).Str("state", c.state.String()).Msg("role killed: time is up")
 			c.wake = now.Add(setupTimeout)
 			p.kill(c)
@@ -235,6 +257,12 @@ func (p *parent) byTime(c *child, now time.Time) {
 			p.delay(c, 0)
 		}
 	}
+}
+
+// timed tells whether wake means something: a running child has no end to be
+// waited for, unless it retires.
+func (c *child) timed() bool {
+	return c.state == starting || c.state == backoff || c.state == stopping || c.state == running && c.leaves()
 }
 
 func (p *parent) kill(c *child) {

@@ -12,17 +12,19 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"gatehouse/store"
 )
 
-// MaxCMs is the largest number of connection managers.
-const MaxCMs = 64
+// MaxCMs is the largest number of connection managers: each has two places.
+const MaxCMs = store.MaxCMs / 2
 
 // maxConnectLine is the bound of a CONNECT line, in bytes. It travels as one
 // ring record, and a record may take a quarter of its ring.
 const maxConnectLine = 64 << 10
 
 // uidsUsed is how many uids from uid_base on the components may take.
-const uidsUsed = MaxCMs + 16
+const uidsUsed = firstCM + 2*MaxCMs
 
 // maxUnixPath is what sun_path holds without its closing zero byte.
 const maxUnixPath = 107

@@ -83,7 +83,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"[limits]\nmax_connections = 0", `f:2: limits.max_connections: 0 is not between 1 and 1048576`},
 		{"[limits]\nmax_control_line = \"1MiB\"", `f:2: limits.max_control_line: 1MiB is not between 64B and 64KiB`},
 		{"[limits]\nconnect_burst = 5", `f:2: limits.connect_burst: limits.connect_burst means nothing without`},
-		{"[cm]\ncount = 65", `f:2: cm.count: 65 is not between 0 and 64`},
+		{"[cm]\ncount = 33", `f:2: cm.count: 33 is not between 0 and 32`},
 		{"[cm]\ncount = 2026-11-21", `f:2: cm.count: a date or time is not a whole number`},
 		{"[store]\narena = \"3MiB\"", `f:2: store.arena: store.arena (3MiB) must be at least 4 times limits.max_payload (1MiB)`},
 		{"[limits]\nmax_payload = \"32MiB\"", `f:2: limits.max_payload: store.arena (64MiB) must be at least 4 times`},

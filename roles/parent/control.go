@@ -10,12 +10,14 @@ import (
 )
 
 // A request on the control socket is one frame of controlFrame bytes: the magic,
-// a verb (u32, little endian), and the length of what follows (u32): nothing, or the
-// path of an upgrade. The answer is JSON up to the end.
+// a verb, and what it is about (both u32, little endian): of a restart the role, of
+// an upgrade the length of the path that follows. The answer is JSON up to the end:
+// one object, or one on each line as things go on.
 const (
 	controlMagic = "GHCTL1\x00\x00"
 	controlFrame = 16
 	verbStatus   = 1
+	verbRestart  = 2 // role in the low byte, which of several in the upper half
 	verbUpgrade  = 3
 
 	controlConns = 16
@@ -33,8 +35,10 @@ type controlSocket struct {
 type controlConn struct {
 	fd  int
 	buf []byte
-	due time.Time // of the request, then of the answer
-	ask uint64    // the STATS_GET that it waits for, 0: still reading
+	due time.Time // of the request, then of the answer; zero: none
+	ask uint64    // the STATS_GET that it waits for, 0: none
+
+	change *change // that it waits for, nil: none
 }
 
 func openControl(path string, poll *privsep.Poller) (*controlSocket, error) {
@@ -86,7 +90,7 @@ func (s *controlSocket) event(p *parent, e privsep.Ready) {
 	}
 	b := make([]byte, controlFrame+1)
 	n, errno := privsep.RawRead(c.fd, b)
-	if errno != 0 || n == 0 || c.ask != 0 {
+	if errno != 0 || n == 0 || c.ask != 0 || c.change != nil {
 		s.drop(i)
 		return
 	}
@@ -103,8 +107,12 @@ func (s *controlSocket) event(p *parent, e privsep.Ready) {
 		}
 		return
 	}
-	if len(c.buf) != controlFrame || string(c.buf[:8]) != controlMagic || verb != verbStatus {
+	if len(c.buf) != controlFrame || string(c.buf[:8]) != controlMagic || verb != verbStatus && verb != verbRestart {
 		s.drop(i)
+		return
+	}
+	if verb == verbRestart {
+		s.restart(p, i, about)
 		return
 	}
 	c.ask, c.due = p.askAll(), time.Now().Add(answerTime)
@@ -114,7 +122,7 @@ func (s *controlSocket) event(p *parent, e privsep.Ready) {
 func (s *controlSocket) next() time.Time {
 	var t time.Time
 	for _, c := range s.conns {
-		if c != nil && (t.IsZero() || c.due.Before(t)) {
+		if c != nil && !c.due.IsZero() && (t.IsZero() || c.due.Before(t)) {
 			t = c.due
 		}
 	}
@@ -126,7 +134,7 @@ func (s *controlSocket) byTime(p *parent, now time.Time) {
 	for i, c := range s.conns {
 		switch {
 		case c == nil:
-		case c.ask == 0 && now.After(c.due):
+		case c.ask == 0 && !c.due.IsZero() && now.After(c.due):
 			s.drop(i)
 		case c.ask != 0 && (now.After(c.due) || p.allAnswered(c.ask)):
 			b, err := json.Marshal(p.status(c.ask))

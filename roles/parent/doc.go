@@ -33,7 +33,15 @@
 // upgraded leaves them to another binary in its own process, which does the same and
 // then replaces them one by one. The registry is true whenever this process may die.
 //
-// Files: serve.go (start and stop), loop.go (events), child.go (life of one
+// A process is exchanged without loss (restart, upgrade) by starting the new one
+// beside it: each component has two places, of which one is vacant. A cm's are its
+// index and that plus cm.count, each with shared memory, rings and uid of its own,
+// since for a while both processes have connections. A new router or dispatcher
+// stands by, complete, and its turn comes with the end of the old one. A new process
+// that does not get ready has changed nothing.
+//
+// Files: replace.go (the exchange of a process), restart.go (asked for by the
+// operator), serve.go (start and stop), loop.go (events), child.go (life of one
 // child), wiring.go (who gets which segment, channel and doorbell), rundir.go
 // (runtime directory, lock, registry), adopt.go (what an earlier parent left),
 // upgrade.go and handover.go (another binary), listen.go (listeners and their

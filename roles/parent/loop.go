@@ -96,7 +96,7 @@ func (p *parent) timeout() time.Duration {
 		}
 	}
 	for _, c := range p.children {
-		if (c.state == starting || c.state == backoff || c.state == stopping) && (next.IsZero() || c.wake.Before(next)) {
+		if c.timed() && (next.IsZero() || c.wake.Before(next)) {
 			next = c.wake
 		}
 		if c.mute() && (next.IsZero() || c.muteBy.Before(next)) {
@@ -163,6 +163,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.sign(c, m)
 	case privsep.KindCMFault:
 		return p.fault(c, m)
+	case privsep.KindRetiring:
+		return p.retiring(c, m)
 	case privsep.KindDrained:
 		p.hasDrained(c)
 	}
@@ -188,13 +190,16 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).
 		Dur("took", time.Since(c.started)).Msg("role ready")
 	c.statsID, c.stats = p.lastAsk, privsep.RoleStats{} // it was asked for nothing yet
-	p.resettle(c)
 	p.sendCredential(c)
-	p.connect(c)
+	if !c.standsBy() {
+		p.connect(c)
+	}
+	if c.change != nil && c == c.change.new {
+		p.turn(c.change)
+	}
 	if p.stopping {
 		p.stop(c)
 	}
-	p.hasStarted(c)
 	return nil
 }
 
@@ -250,6 +255,7 @@ func (p *parent) beginStop() {
 	p.stopping, p.stopBy = true, time.Now().Add(drain+lastWord)
 	p.notify.stopping(p.stopBy)
 	p.closeListeners()
+	p.abandonChanges()
 	for _, c := range p.children {
 		if c.state == backoff {
 			p.giveUp(c)

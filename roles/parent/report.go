@@ -22,6 +22,9 @@ func (p *parent) status(ask uint64) *Status {
 	own.Memory = privsep.PSS(own.PID)
 	s.Processes = append(s.Processes, own)
 	for _, c := range p.children {
+		if c.state == vacant {
+			continue
+		}
 		s.Processes = append(s.Processes, p.process(c, ask))
 		if c.id.Role == privsep.RoleCM {
 			s.Arenas = append(s.Arenas, Arena{CM: c.id.Index, Size: uint64(p.settings.Arena),
@@ -39,8 +42,15 @@ func (p *parent) process(c *child, ask uint64) Process {
 		InBytes: t.InBytes, OutBytes: t.OutBytes, SlowConsumers: t.SlowConsumers, Signatures: c.signatures,
 		Handshakes: t.Handshakes, NoHandshakes: t.HandshakesFailed,
 	}
-	if c.state == running && c.statsID < ask {
+	switch {
+	case c.state == running && c.statsID < ask:
 		r.State = "stalled"
+	case c.standsBy():
+		r.State = "standby"
+	case c.leaves() && c.state == running:
+		n := c.change.progress
+		r.State, r.Successor, r.Until = "retiring", c.change.new.id.String(), &c.change.by
+		r.Moved, r.Left, r.Stay = n.Moved, uint64(n.Left), uint64(n.Stay)
 	}
 	if c.alive() {
 		r.PID, r.UID = c.proc.PID, c.proc.Record.UID

@@ -148,7 +148,7 @@ func (p *parent) writeRegistry() {
 	}
 	for _, c := range p.children {
 		r := privsep.Record{ID: c.id}
-		if c.proc != nil && c.alive() {
+		if c.proc != nil && c.alive() && !c.standsBy() {
 			r = c.proc.Record
 		}
 		r.Generation, r.Restarts = c.generation, c.restarts

@@ -77,7 +77,7 @@ func (p *parent) unconfined(c *child) string {
 		}
 	}
 	if p.root {
-		uid, gid := p.ids(c.id)
+		uid, gid := p.ids(c)
 		want(int(o.UID) == uid, "uid %d, not %d", o.UID, uid)
 		want(int(o.GID) == gid, "gid %d, not %d", o.GID, gid)
 		want(len(o.Groups) == 0, "groups %v", o.Groups)

@@ -119,7 +119,7 @@ func Serve(cfg *Config, source, version string) error {
 	for _, w := range p.warnings {
 		p.log.Warn().Msg(w)
 	}
-	p.makeChildren()
+	p.makePlaces()
 	p.adoptAll() // with capabilities that confine gives up
 	err = p.confine()
 	if err == nil {
@@ -197,7 +197,7 @@ func (p *parent) makeSettings(version string) privsep.Settings {
 	c := p.cfg
 	s := privsep.Settings{
 		Live: p.liveSettings(c), MaxControlLine: int(c.Limits.MaxControlLine),
-		MaxConnections: c.Limits.MaxConnections, CMs: p.cms,
+		MaxConnections: c.Limits.MaxConnections, CMs: 2 * p.cms, Serving: p.cms,
 		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring), Journal: int(c.Store.Journal),
 		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version,
 		Release: c.TLS.KeyUse == KeyUseRelease, Trap: c.Privsep.Seccomp == SeccompTrap,
@@ -251,24 +251,31 @@ func (p *parent) recall(h *handover) error {
 	return p.rememberHanded(h)
 }
 
-// makeChildren lists the components, none of which has a process yet.
-func (p *parent) makeChildren() {
-	ids := []privsep.ID{{Role: privsep.RoleRouter}, {Role: privsep.RoleDispatcher}}
-	for i := range p.cms {
-		ids = append(ids, privsep.ID{Role: privsep.RoleCM, Index: i})
-	}
-	for i, id := range ids {
+// makePlaces makes the places for all processes, of which none is there yet. Half
+// of them stay vacant.
+func (p *parent) makePlaces() {
+	add := func(id privsep.ID, s state, second bool) {
 		r := p.past.record(id)
-		p.children = append(p.children, &child{id: id, token: tokenChild + 2*uint64(i),
+		p.children = append(p.children, &child{id: id, state: s, second: second, token: tokenChild + 2*uint64(len(p.children)),
 			generation: r.Generation, restarts: r.Restarts, everRan: r.Generation > 0})
 	}
+	add(privsep.ID{Role: privsep.RoleRouter}, gone, false)
+	add(privsep.ID{Role: privsep.RoleDispatcher}, gone, false)
+	for i := range p.cms {
+		add(privsep.ID{Role: privsep.RoleCM, Index: i}, gone, false)
+	}
+	for i := range p.cms {
+		add(privsep.ID{Role: privsep.RoleCM, Index: p.cms + i}, vacant, false)
+	}
+	add(privsep.ID{Role: privsep.RoleRouter}, vacant, true)
+	add(privsep.ID{Role: privsep.RoleDispatcher}, vacant, true)
 }
 
 // startAll starts every role that is not there and waits until all are ready. One that does not
 // get ready is the start's error.
 func (p *parent) startAll() error {
 	for _, c := range p.children {
-		if c.state == running {
+		if c.state == running || c.state == vacant {
 			continue
 		}
 		if err := p.start(c); err != nil {
@@ -299,7 +306,7 @@ func (p *parent) startAll() error {
 
 func (p *parent) allRunning() bool {
 	for _, c := range p.children {
-		if c.state != running {
+		if c.state != running && c.state != vacant {
 			return false
 		}
 	}

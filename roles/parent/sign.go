@@ -17,30 +17,38 @@ const ticketGrace = time.Second
 // dispatcherKey checks the tickets of one life of the dispatcher.
 type dispatcherKey struct {
 	key   tickets.HandoffKey
-	until time.Time // zero: of the present one
+	of    *child
+	until time.Time // zero: that life lasts
 }
 
-// newDispatcherKey follows a new life of the dispatcher. What the one before
-// handed over is still good for as long as a handshake may take.
-func (p *parent) newDispatcherKey(channel privsep.Key) {
+// newDispatcherKey follows a new life of a dispatcher.
+func (p *parent) newDispatcherKey(channel privsep.Key, c *child) {
+	p.expireDispatcherKey(c)
+	key := tickets.HandoffKey(channel.Derive(tickets.HandoffPurpose))
+	p.dispatcherKeys = append(p.dispatcherKeys, dispatcherKey{key: key, of: c})
+}
+
+// expireDispatcherKey follows the end of a process. What it handed over is still
+// good for as long as a handshake may take.
+func (p *parent) expireDispatcherKey(c *child) {
 	now := time.Now()
 	kept := p.dispatcherKeys[:0]
 	for _, k := range p.dispatcherKeys {
-		if k.until.IsZero() {
+		if k.of == c && k.until.IsZero() {
 			k.until = now.Add(p.longestLife())
 		}
-		if now.Before(k.until) {
+		if k.until.IsZero() || now.Before(k.until) {
 			kept = append(kept, k)
 		}
 	}
-	p.dispatcherKeys = append(kept, dispatcherKey{key: tickets.HandoffKey(channel.Derive(tickets.HandoffPurpose))})
+	p.dispatcherKeys = kept
 }
 
 // adoptDispatcherKey takes the word of a dispatcher whose tickets are under way.
 // What one before it, of which nothing is known, has handed over gets no
 // signature any more, and is no offence.
-func (p *parent) adoptDispatcherKey(key privsep.Key) {
-	p.dispatcherKeys = append(p.dispatcherKeys, dispatcherKey{key: tickets.HandoffKey(key)})
+func (p *parent) adoptDispatcherKey(key privsep.Key, c *child) {
+	p.dispatcherKeys = append(p.dispatcherKeys, dispatcherKey{key: tickets.HandoffKey(key), of: c})
 }
 
 // isForgotten tells that a ticket may be of a dispatcher that died before this

@@ -82,7 +82,7 @@ func newSigner(t testing.TB) *signer {
 		t.Fatal(err)
 	}
 	channel := privsep.NewKey()
-	p.newDispatcherKey(channel)
+	p.newDispatcherKey(channel, nil)
 	near, far, err := privsep.Socketpair()
 	if err != nil {
 		t.Fatal(err)
@@ -250,7 +250,7 @@ func TestSignAfterTheDispatchersDeath(t *testing.T) {
 	s := newSigner(t)
 	before := s.request()
 	channel := privsep.NewKey()
-	s.newDispatcherKey(channel)
+	s.newDispatcherKey(channel, nil)
 	if _, reason := s.ask(before); reason != "" {
 		t.Fatalf("handed over before: %s", reason)
 	}
@@ -259,7 +259,7 @@ func TestSignAfterTheDispatchersDeath(t *testing.T) {
 		t.Fatalf("handed over after: %s", reason)
 	}
 	s.dispatcherKeys[0].until = time.Now().Add(-time.Second)
-	s.newDispatcherKey(privsep.NewKey())
+	s.newDispatcherKey(privsep.NewKey(), nil)
 	if len(s.dispatcherKeys) != 2 {
 		t.Fatalf("%d keys of dispatchers are kept", len(s.dispatcherKeys))
 	}

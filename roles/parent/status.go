@@ -52,7 +52,9 @@ type Offence struct {
 }
 
 // Process is one component. Counters are zero where the role has none. State is
-// one of starting, running, backoff, stalled (did not answer in time).
+// one of starting, running, backoff, stalled (did not answer in time), standby
+// (waits for its predecessor's end), retiring (its connections move to its
+// successor).
 type Process struct {
 	Role          string    `json:"role"` // "parent", "cm/0"
 	PID           int       `json:"pid"`
@@ -80,6 +82,13 @@ type Process struct {
 	OwnNetwork    bool      `json:"own_network"`  // an empty network namespace of its own
 	Missing       []string  `json:"missing"`      // what this kernel does not give its sandbox
 	Capabilities  []string  `json:"capabilities"` // that it has or could get
+
+	// While it retires.
+	Successor string     `json:"successor,omitempty"`
+	Until     *time.Time `json:"until,omitempty"` // then those that have stayed are closed
+	Moved     uint64     `json:"moved,omitempty"` // connections
+	Left      uint64     `json:"left,omitempty"`  // that will move or are about to end
+	Stay      uint64     `json:"stay,omitempty"`  // by TLS
 }
 
 // Arena is the use of one connection manager's body memory, in bytes.

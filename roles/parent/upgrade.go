@@ -36,8 +36,7 @@ type upgrade struct {
 
 	old  *os.File // after it: the binary to go back to, nil: there is none
 	back string   // not "": we are that, and why
-	at   *child   // that is being replaced
-	from time.Time
+	at   *change  // that is under way
 }
 
 // trial is what a binary says when it is tried.
@@ -274,15 +273,30 @@ func (p *parent) continueUpgrade(h *handover) {
 	p.replaceNext()
 }
 
-// replaceNext replaces the next child that runs another binary than ours.
+// replaceNext replaces the next child that runs another binary than ours. One whose
+// second place is not vacant yet has its turn when it is.
 func (p *parent) replaceNext() {
-	u := p.upgrade
+	u, waits := p.upgrade, false
+	if p.stopping {
+		return
+	}
 	for _, c := range p.children {
-		if c.state == running && p.isOld(c) {
-			u.at, u.from = c, time.Now()
-			p.exchange(c)
+		if c.state != running || c.leaves() || !p.isOld(c) {
+			continue
+		}
+		ch, err := p.replace(c)
+		if err == nil {
+			u.at = ch
 			return
 		}
+		if waits = p.other(c).state != vacant; !waits {
+			p.turnBack(err.Error())
+			return
+		}
+		u.tell(UpgradeStep{Step: "waiting: " + err.Error()})
+	}
+	if waits {
+		return
 	}
 	p.upgrade = nil
 	if u.old != nil {
@@ -297,43 +311,23 @@ func (p *parent) replaceNext() {
 	u.tell(UpgradeStep{Done: "upgraded to version " + p.settings.Version})
 }
 
-// isOld tells whether a child is to be replaced in an upgrade. A cm cannot be
-// without ending its connections.
+// isOld tells whether a child is to be replaced in an upgrade.
 func (p *parent) isOld(c *child) bool {
 	id, err := privsep.Stat(int(p.exe.Fd()))
-	return err == nil && c.id.Role != privsep.RoleCM && (c.proc.Record.Dev != id.Dev || c.proc.Record.Ino != id.Ino)
+	return err == nil && (c.proc.Record.Dev != id.Dev || c.proc.Record.Ino != id.Ino)
 }
 
-// exchange gives a component a new process.
-func (p *parent) exchange(c *child) {
-	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Msg("role is being replaced")
-	c.replaced, c.quickEnds = true, 0
-	p.kill(c)
-}
-
-// hasEnded follows the end of a process, and tells whether that is part of an
-// upgrade.
-func (p *parent) hasEnded(c *child, was state, status string) bool {
-	if c.replaced && was == running {
-		c.replaced = false
-		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
-		c.state, c.wake = backoff, time.Now()
-		c.restarts-- // which its next start counts
-		return true
-	}
-	if u := p.upgrade; u != nil && u.at == c && was == starting {
-		p.turnBack(fmt.Sprintf("%v, the new process, did not get ready: %s", c.id, status))
-	}
-	return false
-}
-
-// hasStarted follows a child's getting ready.
-func (p *parent) hasStarted(c *child) {
+// replaced follows the end of a change, which may be a part of an upgrade.
+func (p *parent) replaced(ch *change) {
 	u := p.upgrade
-	if u == nil || u.at != c {
+	if u == nil || u.exe != nil || u.at != ch || p.stopping {
 		return
 	}
-	u.tell(UpgradeStep{Step: fmt.Sprintf("%v replaced in %v", c.id, time.Since(u.from).Round(time.Millisecond))})
+	if ch.failed != "" {
+		p.turnBack(ch.failed)
+		return
+	}
+	u.tell(UpgradeStep{Step: ch.summary()})
 	u.at = nil
 	p.replaceNext()
 }

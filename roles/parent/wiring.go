@@ -2,6 +2,7 @@ package parent
 
 import (
 	"os"
+	"time"
 
 	"gatehouse/privsep"
 	"gatehouse/store"
@@ -40,7 +41,7 @@ func (p *parent) newSegment(kind privsep.SegmentKind, index, size int) error {
 // whoever is started anew finds it as the one before left it. A cm believes
 // nothing of what it finds in its own.
 func (p *parent) makeSegments() error {
-	n, rows := p.cms, p.cfg.Limits.MaxConnections
+	n, rows := p.settings.CMs, p.cfg.Limits.MaxConnections
 	slots := store.Slots(p.settings.Arena)
 	if err := p.newSegment(privsep.SegConnTable, 0, store.ConnTableSize(rows)); err != nil {
 		return err
@@ -71,10 +72,14 @@ func (p *parent) makeSegments() error {
 	return nil
 }
 
+// handOutTime is how long a new process has to make room for the next message of
+// its setup: there are more than its socket holds where there are many places.
+const handOutTime = time.Second
+
 // handOut sends a new process everything that it needs before it gives up its
 // privileges.
 func (p *parent) handOut(c *child) error {
-	if err := c.ch.Send(privsep.KindConfig, p.settings.Append(nil)); err != nil {
+	if err := c.ch.SendWait(handOutTime, privsep.KindConfig, p.settings.Append(nil)); err != nil {
 		return err
 	}
 	for _, s := range p.segments {
@@ -87,12 +92,12 @@ func (p *parent) handOut(c *child) error {
 		for _, l := range p.listeners {
 			c.listens = append(c.listens, l.number)
 			m := l.message()
-			if err := c.ch.Send(privsep.KindListener, m.Append(nil), l.fd); err != nil {
+			if err := c.ch.SendWait(handOutTime, privsep.KindListener, m.Append(nil), l.fd); err != nil {
 				return err
 			}
 		}
 	}
-	return c.ch.Send(privsep.KindSetupEnd, nil)
+	return c.ch.SendWait(handOutTime, privsep.KindSetupEnd, nil)
 }
 
 func (p *parent) handOutSegment(c *child, s *segment) error {
@@ -113,18 +118,19 @@ func (p *parent) handOutSegment(c *child, s *segment) error {
 		defer privsep.CloseFD(fd)
 	}
 	m := privsep.Segment{Kind: s.kind, Index: s.index, Size: uint64(s.size), Writable: writes}
-	return c.ch.Send(privsep.KindSegment, m.Append(nil), fd)
+	return c.ch.SendWait(handOutTime, privsep.KindSegment, m.Append(nil), fd)
 }
 
 // connect gives a child that has just become ready its ways to those peers that
 // are ready too; those that are not get theirs when they are. Peers that are
 // stopping count: a cm cannot finish without the router.
 func (p *parent) connect(c *child) {
-	if c.id.Role == privsep.RoleRouter {
+	p.resettle(c)
+	if c.id.Role != privsep.RoleCM {
 		p.tellAbsent(c)
 	}
 	for _, o := range p.children {
-		if o == c || o.leaving || o.state != running && o.state != stopping {
+		if o == c || o.leaving || o.standsBy() || o.state != running && o.state != stopping {
 			continue
 		}
 		a, b := c, o
@@ -136,10 +142,13 @@ func (p *parent) connect(c *child) {
 		}
 		switch a.id.Role {
 		case privsep.RoleDispatcher:
-			p.joinPeers(a, b)
+			if !b.leaves() {
+				p.joinPeers(a, b)
+			}
 		case privsep.RoleRouter:
 			p.joinBells(a, b, c)
 		}
+		p.tellRetiring(a, b)
 	}
 }
 
@@ -176,9 +185,10 @@ func (p *parent) joinBells(router, cm, fresh *child) {
 	privsep.CloseFD(fc)
 }
 
-// tellAbsent tells a new router which cms ended while it was not there: the next
-// process of such a cm waits for the router's word on the one before.
-func (p *parent) tellAbsent(router *child) {
+// tellAbsent tells a new router or dispatcher which cms ended while it was not
+// there: the next process of such a cm waits for the router's word on the one
+// before, and no other frees the places of its connections.
+func (p *parent) tellAbsent(to *child) {
 	for _, c := range p.children {
 		gone := c.generation
 		if c.state == starting {
@@ -186,7 +196,7 @@ func (p *parent) tellAbsent(router *child) {
 		}
 		if c.id.Role == privsep.RoleCM && c.state != running && c.state != stopping && gone > 0 {
 			m := privsep.CMGone{CM: c.id.Index, Generation: gone}
-			p.send(router, privsep.KindCMGone, m.Append(nil))
+			p.send(to, privsep.KindCMGone, m.Append(nil))
 		}
 	}
 }
@@ -198,7 +208,7 @@ func (p *parent) tellGone(c *child) {
 	}
 	m := privsep.CMGone{CM: c.id.Index, Generation: c.generation}
 	for _, o := range p.children {
-		if o.id.Role == privsep.RoleDispatcher || o.id.Role == privsep.RoleRouter {
+		if (o.id.Role == privsep.RoleDispatcher || o.id.Role == privsep.RoleRouter) && !o.standsBy() {
 			p.send(o, privsep.KindCMGone, m.Append(nil))
 		}
 	}

@@ -71,10 +71,23 @@
 // no sense that is logged with its place, the new one begins without sessions, and
 // has the cms end all connections.
 //
-// Files: router.go (the loop), link.go (rings of one cm), commit.go (the redo entry,
+// Without a parent it goes on, and sees by the doorbells which cms have ended; the
+// next parent hears again what was to be reported (orphan.go).
+//
+// A session moves to another cm when its own asks for it (MOVE) and the parent has
+// named that one as the successor (CM_RETIRE): a cm that was taken over can push
+// nothing into another. ARRIVING is the first that the new cm hears of the
+// connection, MOVED the last that the old one does; the move is one entry of the
+// journal.
+//
+// A router that is started while another is there gets ready and writes nothing
+// until the parent's first word on a cm, which follows the other's end.
+//
+// Files: move.go (sessions that move), router.go (the loop), link.go (rings of one cm), commit.go (the redo entry,
 // room), session.go (client operations), state.go (what outlives the process),
 // journal.go (its entries), recover.go (the next router), index.go and match.go (who
 // wants a subject), publish.go (the message path), plan.go (messages to very many),
-// hold.go (senders that wait), stuck.go (who holds up whose bodies), settings.go
-// (what changes while it runs), setup.go (the role's start).
+// hold.go (senders that wait), stuck.go (who holds up whose bodies), orphan.go
+// (without a parent), settings.go (what changes while it runs), setup.go (the
+// role's start).
 package router

@@ -22,6 +22,7 @@ const (
 	entrySub
 	entryLimit
 	entryUnsub
+	entryMove
 	numEntries
 )
 
@@ -36,6 +37,7 @@ const (
 //	SUB      slot u32, max u64, delivered u64, length of subject u32, of queue u32, both, sid
 //	LIMIT    slot u32, max u64, delivered u64, sid
 //	UNSUB    slot u32, sid
+//	MOVE     slot u32, cm u32, generation u64     the session is that cm's, of this process
 const (
 	processEntry = 2 + 8
 	openEntry    = 2 + 1 + 4 + 4 + 8 + 8 + 16
@@ -43,6 +45,7 @@ const (
 	slotEntry    = 2 + 4
 	limitEntry   = slotEntry + 8 + 8
 	subEntry     = limitEntry + 4 + 4
+	moveEntry    = slotEntry + 4 + 8
 )
 
 var le = binary.LittleEndian
@@ -124,6 +127,11 @@ func (e *entry) limit(t *sub) []byte {
 
 func (e *entry) unsub(t *sub) []byte { return e.done(append(e.about(entryUnsub, t.ses), t.sid...)) }
 
+func (e *entry) move(s *session, to *link) []byte {
+	b := le.AppendUint32(e.about(entryMove, s), uint32(to.index))
+	return e.done(le.AppendUint64(b, to.process))
+}
+
 // journal adds an entry. There is room: see sizes.
 func (r *router) journal(b []byte) {
 	if !r.state.Journal.Append(b) {
@@ -167,6 +175,7 @@ var replayers = [numEntries]func(*router, *link, []byte) error{
 	entrySub:      (*router).replaySub,
 	entryLimit:    (*router).replayLimit,
 	entryUnsub:    (*router).replayUnsub,
+	entryMove:     (*router).replayMove,
 }
 
 var (
@@ -209,7 +218,7 @@ func (r *router) replayOpen(l *link, b []byte) error {
 	o := store.RecOpen{UID: le.Uint64(b[9:]), TLS: b[0]&openTLS != 0, Unix: b[0]&openUnix != 0}
 	o.Slot, o.Gen = le.Uint32(b[1:]), le.Uint32(b[5:])
 	o.Addr = [16]byte(b[25:41])
-	if o.Unix && o.Addr != [16]byte{} || uint64(o.Slot) >= uint64(len(l.sessions)) || l.sessions[o.Slot] != nil {
+	if o.Unix && o.Addr != [16]byte{} || uint64(o.Slot) >= uint64(l.slots) || l.session1(o.Slot) != nil {
 		return errSession
 	}
 	s := newSession(l, &o, string(b[41:]))
@@ -312,6 +321,22 @@ func (r *router) replayUnsub(l *link, b []byte) error {
 		return errSub
 	}
 	r.leave(t)
+	return nil
+}
+
+func (r *router) replayMove(l *link, b []byte) error {
+	s, b, err := sessionOf(l, b)
+	if err != nil {
+		return err
+	}
+	if len(b) != moveEntry-slotEntry || uint64(le.Uint32(b)) >= uint64(len(r.links)) {
+		return errEntry
+	}
+	to := r.links[le.Uint32(b)]
+	if to.session1(s.slot) != nil {
+		return errSession
+	}
+	r.carry(s, to, le.Uint64(b[4:]))
 	return nil
 }
 

@@ -26,8 +26,10 @@ type link struct {
 	bell       int          // doorbell fd, -1 before it is known
 	wakes      int          // edges seen on bell since it was last read
 	due        bool         // bell, for what was published
-	sessions   []*session   // by slot
+	sessions   []*session   // by slot; nil before the first
+	slots      int
 	open       int
+	successor  *link // its sessions may move there
 
 	// to collects the recipients of the message at hand on this cm.
 	to  []byte
@@ -48,6 +50,23 @@ func (l *link) session(c store.Conn) *session {
 		return s
 	}
 	return nil
+}
+
+// session1 returns whoever has a slot.
+func (l *link) session1(slot uint32) *session {
+	if int(slot) >= len(l.sessions) {
+		return nil
+	}
+	return l.sessions[slot]
+}
+
+// keep takes a session in, whose slot is free.
+func (l *link) keep(s *session) {
+	if l.sessions == nil {
+		l.sessions = make([]*session, l.slots)
+	}
+	l.sessions[s.slot] = s
+	l.open++
 }
 
 // heard tells whether records of the cm are taken: there is a process that has
@@ -92,7 +111,8 @@ func (r *router) over(g privsep.CMGone) {
 		of.named.Drop(g.CM)
 	}
 	l.in.Close(g.Generation)
-	l.process, l.broken = 0, false
+	r.dropBell(l)
+	l.process, l.broken, l.successor = 0, false, nil
 }
 
 // exit ends the role from within a batch: without its parent or its poller

@@ -66,7 +66,7 @@ func (g *rig) start(t fataler) {
 	g.r = &router{
 		cfg: old.cfg, parent: old.parent, log: old.log, poll: old.poll, links: old.links,
 		index: newIndex(), greeting: old.greeting, names: make(map[string]string),
-		refused: make(map[wire.Code]uint64), rnd: 1, state: old.state, size: old.size, redo: old.redo,
+		refused: make(map[wire.Code]uint64), rnd: 1, turned: true, state: old.state, size: old.size, redo: old.redo,
 	}
 	for i, l := range g.r.links {
 		clear(l.sessions)
@@ -92,6 +92,7 @@ func (g *rig) first() {
 	child.Parent.SetPhase(privsep.PhaseRun)
 	g.r, err = newRouter(child.Setup, child.Parent)
 	g.check(err)
+	g.r.turned = true
 	g.r.takeOver()
 	g.taken = true
 }

@@ -21,6 +21,7 @@ type router struct {
 	poll   *privsep.Poller
 	links  []*link
 	at     *link // whose record is being routed
+	turned bool  // it is this router's turn, see standBy
 
 	// What outlives the process, and what of it was committed last.
 	state  *store.State
@@ -60,6 +61,7 @@ type router struct {
 
 	// What the parent said, acted on between batches.
 	ended    []privsep.CMGone
+	leaving  []*link // whose clients are to be told
 	stopping bool
 	told     bool // that the broker stops
 	news     bool // INFO has changed, which some clients are told
@@ -69,7 +71,7 @@ type router struct {
 }
 
 // handlers is the router's part of the ring protocol: one function per record.
-var handlers = [store.KindStuck + 1]func(*router, *link, []byte) error{
+var handlers = [store.KindMove + 1]func(*router, *link, []byte) error{
 	store.KindOpen:      (*router).open,
 	store.KindConnect:   (*router).connect,
 	store.KindPub:       (*router).publish,
@@ -82,6 +84,7 @@ var handlers = [store.KindStuck + 1]func(*router, *link, []byte) error{
 	store.KindRelieved:  (*router).caughtUp,
 	store.KindReset:     (*router).reset,
 	store.KindStuck:     (*router).stuck,
+	store.KindMove:      (*router).move,
 }
 
 const (
@@ -91,7 +94,9 @@ const (
 
 // run is the router's life: batches while there is work, sleep when there is none.
 func (r *router) run() error {
-	r.takeOver()
+	if err := r.standBy(); err != nil {
+		return err
+	}
 	for round := 0; ; round++ {
 		busy := false
 		for _, l := range r.links {
@@ -125,6 +130,21 @@ func (r *router) run() error {
 			r.look(time.Now())
 		}
 	}
+}
+
+// standBy waits for the parent's first word on a cm: until then the router before
+// this one may still be there, and nothing may be written.
+func (r *router) standBy() error {
+	for !r.turned {
+		ready, err := r.poll.Wait(-1)
+		if err != nil {
+			return err
+		}
+		if err := r.events(ready); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // drain routes up to batchLimit records of one cm and tells whether there were
@@ -220,6 +240,8 @@ func (r *router) fromParent() error {
 		switch {
 		case err == privsep.ErrAgain:
 			return nil
+		case err == io.EOF && !r.turned:
+			return privsep.ErrOrphan // and never was the router
 		case err == io.EOF:
 			return r.lost()
 		case err != nil:
@@ -232,7 +254,13 @@ func (r *router) fromParent() error {
 }
 
 func (r *router) handle(m *privsep.Message) error {
+	if !r.turned && m.Kind != privsep.KindStatsGet {
+		r.turned = true
+		r.takeOver()
+	}
 	switch m.Kind {
+	case privsep.KindCMRetire:
+		return r.retire(m)
 	case privsep.KindDoorbell:
 		return r.newBell(m)
 	case privsep.KindCMGone:
@@ -262,7 +290,9 @@ var errDone = errors.New("router: nothing left to do")
 
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
-func (r *router) noted() bool { return r.stopping || r.news || len(r.ended) > 0 }
+func (r *router) noted() bool {
+	return r.stopping || r.news || len(r.ended)+len(r.leaving) > 0
+}
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
@@ -270,6 +300,10 @@ func (r *router) between() error {
 		r.over(r.ended[i])
 	}
 	r.ended = r.ended[:0]
+	for _, l := range r.leaving {
+		r.warnStaying(l)
+	}
+	r.leaving = r.leaving[:0]
 	if r.news {
 		r.news = false
 		r.tellNews()
@@ -327,10 +361,7 @@ func (r *router) newBell(m *privsep.Message) error {
 		return privsep.ErrShape
 	}
 	l := r.links[d.CM]
-	if l.bell >= 0 {
-		r.poll.Del(l.bell)
-		privsep.CloseFD(l.bell)
-	}
+	r.dropBell(l)
 	l.bell, l.wakes, l.process, l.broken = m.FDs[0], 0, d.Generation, false
 	if err := r.poll.Add(l.bell, tokenLink+uint64(d.CM), privsep.In|privsep.Edge); err != nil {
 		return err
@@ -340,6 +371,14 @@ func (r *router) newBell(m *privsep.Message) error {
 	}
 	r.ring(l) // what was rung on the old one may be lost
 	return nil
+}
+
+func (r *router) dropBell(l *link) {
+	if l.bell >= 0 {
+		r.poll.Del(l.bell)
+		privsep.CloseFD(l.bell)
+		l.bell = -1
+	}
 }
 
 // fault asks the parent to end a cm that breaks the rules.

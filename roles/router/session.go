@@ -47,10 +47,10 @@ func (r *router) open(l *link, rec []byte) error {
 	if err := o.Parse(rec); err != nil {
 		return err
 	}
-	if int(o.Slot) >= len(l.sessions) {
+	if int(o.Slot) >= l.slots {
 		return store.ErrCorrupt
 	}
-	if old := l.sessions[o.Slot]; old != nil {
+	if old := l.session1(o.Slot); old != nil {
 		r.end(old)
 	}
 	s := newSession(l, &o, tickets.Challenge())

@@ -112,7 +112,7 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 }
 
 func newLink(set *privsep.Setup, i int) (*link, error) {
-	l := &link{index: i, bell: -1, sessions: make([]*session, set.Settings.MaxConnections)}
+	l := &link{index: i, bell: -1, slots: set.Settings.MaxConnections}
 	var segs [6]*store.Segment
 	var err error
 	for k, kind := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead, privsep.SegRingDownData,

@@ -14,6 +14,7 @@ import (
 // subscription has no limit, which it knows from the last snapshot only.
 //
 //	begin, anew, informed, end    a session
+//	resettle                      one that moves to another cm
 //	add, limit, counted, drop     a subscription
 //	begun, gone                   a process of a cm
 
@@ -29,8 +30,7 @@ func (r *router) begin(s *session) bool {
 
 // insert is begin without a journal.
 func (r *router) insert(s *session) {
-	s.cm.sessions[s.slot] = s
-	s.cm.open++
+	s.cm.keep(s)
 	r.live.sessions += s.footprint()
 }
 
@@ -62,6 +62,24 @@ func (r *router) clearSubs(s *session) {
 		r.live.subs -= t.footprint()
 	}
 	s.subs, s.last = nil, nil
+}
+
+// resettle makes a session one of another cm's, where its slot is free.
+func (r *router) resettle(s *session, to *link) {
+	r.journal(r.entry.move(s, to))
+	r.carry(s, to, to.process)
+}
+
+// carry is resettle without a journal. What is kept of the session's subscriptions
+// by cm is void.
+func (r *router) carry(s *session, to *link, process uint64) {
+	s.cm.sessions[s.slot] = nil
+	s.cm.open--
+	s.cm, s.generation = to, process
+	to.keep(s)
+	for _, t := range s.subs {
+		r.index.changed(t.subject)
+	}
 }
 
 // informed notes that a client has had its second INFO.

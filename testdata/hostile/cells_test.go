@@ -48,7 +48,7 @@ var served = map[string]map[string][]privsep.Kind{
 // kinds are all there are, and some that are none.
 func kinds() []privsep.Kind {
 	var all []privsep.Kind
-	for k := privsep.KindNone; k <= privsep.KindAdopted+2; k++ {
+	for k := privsep.KindNone; k <= privsep.KindMoveBytes+2; k++ {
 		all = append(all, k)
 	}
 	return append(all, 0x100, 0x7fff, 0xffff)
@@ -68,6 +68,8 @@ func payload(role string, k privsep.Kind) []byte {
 	case privsep.KindSetupDone:
 		m := privsep.SetupDone{Version: privsep.Version}
 		return m.Append(nil)
+	case privsep.KindRetiring:
+		return new(privsep.Retiring).Append(nil)
 	case privsep.KindAdopted:
 		m := privsep.Adopted{Version: privsep.Version, Generation: 1}
 		return m.Append(nil)
@@ -115,11 +117,11 @@ func cellJob(role, stage string, k privsep.Kind) job {
 		j.reason = "unconfined"
 	case slices.Contains(served[stage][role], k):
 		j.kind, j.accuses = "", k == privsep.KindCMFault
-	case k == privsep.KindStats && stage != stageSetup:
+	case answers(role, k) && stage != stageSetup:
 		j.reason = "unasked"
 	case !known(k):
 		j.reason = "kind"
-	case k != privsep.KindStats && k != privsep.KindAdopted && !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
+	case !answers(role, k) && k != privsep.KindAdopted && !slices.Contains(served[stageSetup][role], k) && !slices.Contains(served[stageRun][role], k):
 		j.reason = "direction"
 	default:
 		j.reason = "phase"
@@ -127,4 +129,9 @@ func cellJob(role, stage string, k privsep.Kind) job {
 	return j
 }
 
-func known(k privsep.Kind) bool { return k > privsep.KindNone && k <= privsep.KindAdopted }
+// answers tells whether a role may say k when it has been asked, or told to retire.
+func answers(role string, k privsep.Kind) bool {
+	return k == privsep.KindStats || k == privsep.KindRetiring && role == "cm"
+}
+
+func known(k privsep.Kind) bool { return k > privsep.KindNone && k <= privsep.KindMoveBytes }

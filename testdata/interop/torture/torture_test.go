@@ -19,7 +19,8 @@ const (
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 // promised is what this broker must bear. A plan with anything else in it is
-// skipped, and says so.
+// skipped, and says so. Of a parent's death all is borne already but that the
+// successor, in its end, leaves the runtime directory behind.
 var promised = map[string]bool{
 	"kill:dispatcher": true, "kill:cm": true, "stop": true, "hup": true,
 	"kill:router": true, "kill:parent": false, "restart": false, "upgrade": false,

@@ -46,6 +46,9 @@ type Process struct {
 	Landlock      int    `json:"landlock"`
 	OwnNetwork    bool   `json:"own_network"`
 
+	Successor string `json:"successor"` // while it retires
+	Stay      uint64 `json:"stay"`
+
 	Missing      []string `json:"missing"`
 	Capabilities []string `json:"capabilities"`
 }

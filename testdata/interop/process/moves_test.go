@@ -1,0 +1,178 @@
+package process
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// busy is a client that talks to itself: numbered messages, several a
+// millisecond, each of which must come back once and in its turn. What a replaced
+// process costs it is the longest wait for the next.
+type busy struct {
+	c     *client
+	stop  chan struct{}
+	waits []wait
+	n     int
+	err   error
+}
+
+// wait is one exchange: when it began and how long it took.
+type wait struct {
+	began time.Time
+	took  time.Duration
+}
+
+func (u *busy) run(subject string, pace time.Duration) error {
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	for ; ; u.n++ {
+		began := time.Now()
+		if err := u.c.send(pub(subject, fmt.Sprint(u.n))); err != nil {
+			return fmt.Errorf("message %d: %w", u.n, err)
+		}
+		if _, err := u.c.message(u.n); err != nil {
+			return fmt.Errorf("message %d: %w", u.n, err)
+		}
+		u.waits = append(u.waits, wait{began, time.Since(began)})
+		select {
+		case <-u.stop:
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// Five thousand idle and a hundred busy connections are moved from process to
+// process: none is dropped, nothing lost, doubled or out of order, and nobody
+// waits long.
+func TestMoves(t *testing.T) {
+	const idle, many, moves = 5000, 100, 20
+	b := startBroker(t, settings{cms: 1})
+	crowd := make([]*client, idle)
+	b.each(16, idle, func(i int) (err error) {
+		if crowd[i], err = dialWith(from(i), b.addr); err != nil {
+			return err
+		}
+		if err := crowd[i].send(quiet + "SUB all 1\r\nSUB queue q 2\r\n"); err != nil {
+			return err
+		}
+		return crowd[i].sync()
+	})
+	defer func() {
+		for _, c := range crowd {
+			if c != nil {
+				c.reset()
+			}
+		}
+	}()
+	if t.Failed() {
+		return
+	}
+	stop := make(chan struct{})
+	var all []*busy
+	var running sync.WaitGroup
+	for i := range many {
+		subject := fmt.Sprintf("busy.%d", i)
+		u := &busy{c: b.client("SUB " + subject + " 1\r\n"), stop: stop}
+		all = append(all, u)
+		running.Go(func() { u.err = u.run(subject, 10*time.Millisecond) })
+	}
+	open := b.openEverywhere()
+	<-time.After(time.Second) // what the machine alone makes them wait
+	began := time.Now()
+	for range moves {
+		role := b.cms()[0]
+		out := b.restart(role)
+		if !strings.Contains(out, fmt.Sprintf(" %d connections moved\n", idle+many)) {
+			t.Errorf("told %q", out)
+		}
+		b.awaitAlone()
+	}
+	took := time.Since(began)
+	close(stop)
+	running.Wait()
+	var before, waits []time.Duration
+	messages := 0
+	for i, u := range all {
+		if u.err != nil {
+			t.Errorf("busy client %d: %v", i, u.err)
+		}
+		messages += u.n
+		for _, w := range u.waits {
+			if w.began.Before(began) {
+				before = append(before, w.took)
+			} else {
+				waits = append(waits, w.took)
+			}
+		}
+	}
+	t.Logf("%d moves of %d connections in %v, %d messages\n%sbefore:\n%s", moves, idle+many, took, messages, histogram(waits), histogram(before))
+	if longest := slices.Max(waits); longest > 100*time.Millisecond && slices.Max(before) < 50*time.Millisecond {
+		t.Errorf("somebody waited for %v", longest)
+	}
+	publisher := b.client("")
+	must(t, publisher.send(pub("all", "hello")+pub("queue", "one")))
+	must(t, publisher.sync())
+	one := 0
+	for i, c := range crowd {
+		f, err := c.next()
+		if err != nil || f.line != "MSG all 1 5" {
+			t.Fatalf("idle client %d: %q, %v", i, f.line, err)
+		}
+		must(t, c.send("PING\r\n"))
+		if f, err = c.next(); err == nil && f.line == "MSG queue 2 3" {
+			one++
+			f, err = c.next()
+		}
+		if err != nil || f.line != "PONG" {
+			t.Fatalf("idle client %d: %q, %v", i, f.line, err)
+		}
+	}
+	if one != 1 {
+		t.Errorf("%d members of the queue group got its message", one)
+	}
+	for role, was := range open {
+		if role == "parent" || role == "router" || role == "dispatcher" {
+			if now := b.openEverywhere()[role]; now != was {
+				t.Errorf("%s has open %s, before %s", role, now, was)
+			}
+		}
+	}
+	st := b.status()
+	for _, p := range st.Processes {
+		t.Logf("%s: %d KiB", p.Role, p.Memory>>10)
+	}
+}
+
+// awaitAlone waits for the end of a process that has been replaced.
+func (b *broker) awaitAlone() {
+	b.t.Helper()
+	await(b.t, "the end of the replaced process", patience, func() bool { return len(b.processes()) == 4 })
+}
+
+// histogram shows how long waits were, by powers of two.
+func histogram(waits []time.Duration) string {
+	counts := map[int]int{}
+	top := 0
+	for _, w := range waits {
+		k := 0
+		for limit := time.Millisecond; w >= limit; limit *= 2 {
+			k++
+		}
+		counts[k]++
+		top = max(top, k)
+	}
+	var b strings.Builder
+	for k := range top + 1 {
+		fmt.Fprintf(&b, "  below %4d ms %8d\n", 1<<k, counts[k])
+	}
+	if len(waits) > 0 {
+		slices.Sort(waits)
+		fmt.Fprintf(&b, "  p50 %v, p99 %v, longest %v\n", waits[len(waits)/2], waits[len(waits)*99/100], waits[len(waits)-1])
+	}
+	return b.String()
+}
