@@ -25,7 +25,13 @@ var grants = map[Role][]grant{
 	RoleDispatcher: {
 		{SegConnTable, all, all, none},
 		{SegConnColumns, all, none, none},
+		// What the router alone maps: where a place is vacant, also its rings.
 		{SegState, none, none, all},
+		{SegRingUpData, none, none, all},
+		{SegRingUpHead, none, none, all},
+		{SegRingDownData, none, none, all},
+		{SegRingDownHead, none, none, all},
+		{SegNamed, none, none, all},
 	},
 	RoleRouter: {
 		{SegRingUpData, all, none, none},

@@ -161,14 +161,8 @@ func (g *Registry) format() []byte {
 	return b
 }
 
-// process tells one process of a component from another.
-type process struct {
-	ID
-	generation uint64
-}
-
-// parse is the inverse of format: of each process there is one line, and the
-// lines are in order.
+// parse is the inverse of format: of each process there is one line, of places
+// without one there may be several alike, and the lines are in order.
 func (g *Registry) parse(b []byte) error {
 	*g = Registry{}
 	n, err := g.parseLines(b)
@@ -187,7 +181,7 @@ func (g *Registry) parseLines(b []byte) (n int, err error) {
 	if !ok {
 		return 1, ErrShape
 	}
-	seen := map[process]bool{}
+	seen := map[int]bool{}
 	n = 1
 	for line := range strings.Lines(string(body)) {
 		n++
@@ -206,11 +200,10 @@ func (g *Registry) parseLines(b []byte) (n int, err error) {
 		default:
 			var r Record
 			err = r.parseLine(line)
-			if key := (process{r.ID, r.Generation}); err == nil && seen[key] {
+			if err == nil && r.PID != 0 && seen[r.PID] {
 				err = ErrShape
-			} else {
-				seen[key] = true
 			}
+			seen[r.PID] = true
 			g.Components = append(g.Components, r)
 		}
 		if err != nil {

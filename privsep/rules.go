@@ -15,8 +15,8 @@ const Version = 3
 // testdata/kinds.ok and only ever appended.
 type Kind uint16
 
-// The kinds. The payload of each is the struct of its name; that of SETTINGS is
-// Live, that of MOVE_BYTES the bytes themselves.
+// The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
+// of MOVE_BYTES the bytes themselves.
 const (
 	KindNone Kind = iota
 	KindBoot

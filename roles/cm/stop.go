@@ -95,7 +95,7 @@ func (m *cm) delivered() bool {
 // more may be gone, with bytes on their way that nobody will ever take.
 func (m *cm) undelivered(c *conn) bool {
 	switch {
-	case c.pending() > 0:
+	case c.has(flagArriving) || c.pending() > 0:
 		return true
 	case c.has(flagUnix) || privsep.Unsent(c.fd) == 0:
 		return false
@@ -132,7 +132,7 @@ func (m *cm) report() {
 		}
 		if m.undelivered(c) {
 			bytes := c.pending()
-			if !c.has(flagUnix) {
+			if !c.has(flagUnix | flagArriving) {
 				bytes += privsep.Unsent(c.fd)
 			}
 			readers, left = readers+1, left+bytes

@@ -28,7 +28,7 @@ const (
 )
 
 // remember finds what an earlier parent left. Nothing of it is changed yet but
-// that strangers are ended: where a processes is not what the registry says, and
+// that strangers are ended: where a process is not what the registry says, and
 // where not all that is needed can be had. Whatever is then still there will be
 // adopted.
 func (p *parent) remember() {

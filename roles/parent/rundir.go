@@ -129,6 +129,17 @@ func (d *runDir) door(id privsep.ID, generation uint64) string {
 // longestDoor is a name that none is longer than.
 const longestDoor = doors + "/dispatcher.1000000"
 
+// listed tells which of the two places of a component stands in the registry: that
+// with the process that is the component now. Those of a cm have their own names.
+func (p *parent) listed(c *child) bool {
+	o := p.other(c)
+	if o == nil || o.id != c.id {
+		return true
+	}
+	mine, theirs := c.alive() && !c.standsBy(), o.alive() && !o.standsBy()
+	return mine || !theirs && !c.second
+}
+
 // writeRegistry shows the records of all components. It must be true whenever
 // this process may die: a new one is written before it gets anything to do.
 func (p *parent) writeRegistry() {
@@ -147,11 +158,17 @@ func (p *parent) writeRegistry() {
 		g.Segments = append(g.Segments, privsep.SegmentRecord{Kind: s.kind, Index: s.index, Size: s.size, FileID: s.id})
 	}
 	for _, c := range p.children {
+		if !p.listed(c) {
+			continue
+		}
 		r := privsep.Record{ID: c.id}
 		if c.proc != nil && c.alive() && !c.standsBy() {
 			r = c.proc.Record
 		}
 		r.Generation, r.Restarts = c.generation, c.restarts
+		if o := p.other(c); o != nil && o.id == c.id && !c.alive() {
+			r.Generation = max(r.Generation, o.generation)
+		}
 		g.Components = append(g.Components, r)
 	}
 	if err := privsep.WriteRegistry(p.dir.file("registry"), g); err != nil {

@@ -87,7 +87,7 @@
 // room), session.go (client operations), state.go (what outlives the process),
 // journal.go (its entries), recover.go (the next router), index.go and match.go (who
 // wants a subject), publish.go (the message path), plan.go (messages to very many),
-// hold.go (senders that wait), stuck.go (who holds up whose bodies), orphan.go
-// (without a parent), settings.go (what changes while it runs), setup.go (the
-// role's start).
+// hold.go (senders that wait), stuck.go (who holds up whose bodies), settings.go
+// (what changes while it runs), orphan.go (without a parent), setup.go (the role's
+// start).
 package router

@@ -290,9 +290,7 @@ var errDone = errors.New("router: nothing left to do")
 
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
-func (r *router) noted() bool {
-	return r.stopping || r.news || len(r.ended)+len(r.leaving) > 0
-}
+func (r *router) noted() bool { return r.stopping || r.news || len(r.ended)+len(r.leaving) > 0 }
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
