@@ -213,7 +213,7 @@ func (m *cm) find(mv *arrival) bool {
 func (m *cm) fits(mv *arrival) bool {
 	return int64(mv.Parser) <= int64(m.limits.MaxSaved()) &&
 		int64(mv.Subject)+int64(mv.Reply) <= int64(m.limits.ControlLine) &&
-		int64(mv.Size) <= int64(m.limits.Payload) && mv.Rest <= readSize && int64(mv.Output) <= int64(m.outputMost())
+		int64(mv.Size) <= int64(m.begun().Payload) && mv.Rest <= readSize && int64(mv.Output) <= int64(m.outputMost())
 }
 
 func (m *cm) takeMoved(msg *privsep.Message) error {
@@ -278,7 +278,7 @@ func (m *cm) arrived(mv *arrival) {
 	switch {
 	case c == nil || m.conns[c.slot] != c:
 		m.discardArrival(mv)
-	case !c.parser.Restore(mv.saved, &m.limits) || !mv.sound(&c.parser) || !privsep.NonBlocking(mv.fd) ||
+	case !c.parser.Restore(mv.saved, m.begun()) || !mv.sound(&c.parser) || !privsep.NonBlocking(mv.fd) ||
 		m.poll.Add(mv.fd, tokenConn+uint64(c.slot), privsep.In|privsep.Out|privsep.Edge) != nil:
 		m.discardArrival(mv)
 		m.unsound(c)

@@ -26,6 +26,14 @@ func limitsOf(cfg *privsep.Settings) wire.Limits {
 	return wire.Limits{ControlLine: cfg.MaxControlLine, Connect: maxConnect, Payload: cfg.MaxPayload}
 }
 
+// begun are the limits of what may have begun, here or where a connection was
+// before, at any time since the broker started.
+func (m *cm) begun() *wire.Limits {
+	l := m.limits
+	l.Payload = max(l.Payload, m.cfg.MostPayload)
+	return &l
+}
+
 // slowEvery is how often keepalive has to look to be in time.
 func slowEvery(cfg *privsep.Settings) time.Duration {
 	return min(slowTick, max(cfg.PingInterval/4, fastTick), max(cfg.WriteDeadline/4, fastTick))

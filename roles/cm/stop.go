@@ -14,11 +14,11 @@ import (
 // cms, had sent; or when time is up.
 func (m *cm) finish() bool {
 	m.takeRest()
-	if !m.drained && m.routed() && !m.out.Pending() && !m.holdsRest() {
+	if !m.drained && m.allRouted() {
 		m.drained = m.parent.Send(privsep.KindDrained, nil) == nil
 	}
 	switch {
-	case m.leaving && m.routed() && !m.out.Pending() && !m.holdsRest() && m.delivered():
+	case m.leaving && m.allRouted() && m.delivered():
 	case m.now < m.stopBy:
 		return false
 	default:
@@ -26,6 +26,21 @@ func (m *cm) finish() bool {
 	}
 	m.endAll(reasonShutdown)
 	m.publish()
+	return true
+}
+
+// allRouted tells whether nothing that was read is left here that is not routed:
+// no bytes, no record, no connection on its way to another cm or from it.
+func (m *cm) allRouted() bool {
+	d := &m.departing
+	if !m.routed() || m.out.Pending() || m.arriving.moved != nil || d.to != nil && d.asked+len(d.queue) > 0 {
+		return false
+	}
+	for _, c := range m.conns {
+		if c != nil && (c.has(flagArriving) || c.unparsed()) {
+			return false
+		}
+	}
 	return true
 }
 
@@ -41,7 +56,7 @@ func (m *cm) takeRest() {
 		if m.full {
 			return
 		}
-		if c == nil || c.has(flagHeld|flagWaiting) || !c.unparsed() {
+		if c == nil || c.has(flagHeld|flagWaiting|flagDeparting|flagArriving) || !c.unparsed() {
 			continue
 		}
 		if rest := c.rest; len(rest) > 0 {
@@ -52,15 +67,6 @@ func (m *cm) takeRest() {
 			m.readSealed(c) // opens what there is, and no more
 		}
 	}
-}
-
-func (m *cm) holdsRest() bool {
-	for _, c := range m.conns {
-		if c != nil && c.unparsed() {
-			return true
-		}
-	}
-	return false
 }
 
 // routed tells whether all that was published to the router has been routed.
@@ -114,7 +120,7 @@ func (m *cm) report() {
 		}
 	}
 	for _, c := range m.conns {
-		if c == nil || c.securing() {
+		if c == nil || c.securing() || c.has(flagArriving) {
 			continue
 		}
 		if n := unrouted[c.ref()]; n > 0 || c.unparsed() {

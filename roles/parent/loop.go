@@ -190,7 +190,6 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).
 		Dur("took", time.Since(c.started)).Msg("role ready")
 	c.statsID, c.stats = p.lastAsk, privsep.RoleStats{} // it was asked for nothing yet
-	p.resettle(c)
 	p.sendCredential(c)
 	if !c.standsBy() {
 		p.connect(c)

@@ -153,7 +153,7 @@ func (p *parent) apply(r *revision) {
 	p.writeRegistry() // before anybody acts by it
 	for _, first := range []bool{true, false} {
 		for _, c := range p.children {
-			if (c.id.Role == privsep.RoleRouter) != first || c.state != running {
+			if (c.id.Role == privsep.RoleRouter) != first || c.state != running || c.standsBy() {
 				continue
 			}
 			if p.resettle(c); r.cred != nil {
@@ -174,8 +174,9 @@ func (p *parent) apply(r *revision) {
 	}}
 }
 
-// resettle gives a running child what has changed since it was told last. One
-// that is starting gets it when it is ready.
+// resettle gives a child what has changed since it was told last. One that is
+// starting gets it when it is ready; one that stands by, for which a first word
+// means that its turn has come, gets it then.
 func (p *parent) resettle(c *child) {
 	if c.reloads == p.reloads {
 		return

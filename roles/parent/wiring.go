@@ -125,6 +125,7 @@ func (p *parent) handOutSegment(c *child, s *segment) error {
 // are ready too; those that are not get theirs when they are. Peers that are
 // stopping count: a cm cannot finish without the router.
 func (p *parent) connect(c *child) {
+	p.resettle(c)
 	if c.id.Role != privsep.RoleCM {
 		p.tellAbsent(c)
 	}

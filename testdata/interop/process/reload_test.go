@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -116,6 +117,45 @@ func TestReloadThenRestart(t *testing.T) {
 			return err == nil && string(f.body) == body
 		})
 	}
+}
+
+// Reloads and exchanges of processes do not know of each other: whoever comes has
+// what was read last, also if it stood by meanwhile, and no client notices.
+func TestReloadWhileReplaced(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, settings{cms: 1, limits: "max_payload = 1000"})
+	calm := startCalm(t, b.client(""), b.client(""), 0)
+	for i, role := range []string{"dispatcher", "router", "cm", "router", "dispatcher", "cm"} {
+		if role == "cm" {
+			role = b.cms()[0]
+		}
+		b.edit(fmt.Sprintf("max_payload = %d", 1000+i), fmt.Sprintf("max_payload = %d", 1001+i))
+		b.edit("[listen]\ntcp = [", fmt.Sprintf("[listen]\ntcp = [\"127.0.0.%d:0\", ", 2+i))
+		mark := b.log.Mark()
+		done := make(chan error, 1)
+		go func() { done <- exec.Command(gatehouse, "restart", "--runtime-dir", b.run, role).Run() }()
+		if b.log.Find(mark, "role is being replaced", patience) == nil {
+			t.Fatal(role + " is not replaced")
+		}
+		b.reload("reloaded")
+		must(t, within(t, "the exchange of "+role, done))
+		b.processes()
+		ls := b.status().Listeners
+		if len(ls) != i+3 {
+			t.Fatalf("after %s: listeners %q", role, ls)
+		}
+		for _, addr := range ls[:i+2] {
+			c, err := dial(addr)
+			must(t, err)
+			if !strings.Contains(c.info, fmt.Sprintf(`"max_payload":%d,`, 1001+i)) {
+				t.Errorf("after %s, %s greets with %s", role, addr, c.info)
+			}
+			must(t, c.send(quiet+"SUB a 1\r\n"+pub("a", strings.Repeat("x", 1001+i))))
+			c.expect(t, fmt.Sprintf("MSG a 1 %d", 1001+i))
+			c.reset()
+		}
+	}
+	calm.end(t)
 }
 
 // Listeners come and go; connections stay, whatever becomes of the address that
