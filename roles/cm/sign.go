@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/privsep"
@@ -73,14 +71,12 @@ func (h *handshake) ask(scheme tls.SignatureScheme, message []byte) ([]byte, err
 	return h.signed, nil
 }
 
-// asking asks for signatures, in order and no faster than the parent allows.
+// asking asks for signatures, in order and no faster than the parent allows. It
+// is the workshop's.
 type asking struct {
 	parent *privsep.Channel
 	rate   int // a second, of which a tenth is left to the clock's and the parent's delays
 
-	queued atomic.Int32 // len(queue): the workshop looks at it each round
-
-	mu     sync.Mutex
 	pace   privsep.Pace
 	queue  []*handshake          // what could not be sent
 	sent   map[uint64]*handshake // by id
@@ -93,28 +89,22 @@ func newAsking(parent *privsep.Channel, rate int) *asking {
 
 // add has the parent asked for h, at once if that can be.
 func (a *asking) add(h *handshake) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.queue) == 0 && a.pace.Take(a.rate, time.Now()) && a.send(h) {
-		return
+	if a.waiting() || !a.pace.Take(a.rate, time.Now()) || !a.send(h) {
+		a.queue = append(a.queue, h)
 	}
-	a.queue = append(a.queue, h)
-	a.queued.Store(int32(len(a.queue)))
 }
 
-// waiting tells whether there are any.
-func (a *asking) waiting() bool { return a.queued.Load() > 0 }
+// waiting tells whether there are any that could not be sent.
+func (a *asking) waiting() bool { return len(a.queue) > 0 }
 
 // resume sends what may be sent now of what had to wait.
 func (a *asking) resume() {
 	if !a.waiting() {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	now, sent := time.Now(), 0
 	for _, h := range a.queue {
-		if !h.forgotten && (!a.pace.Take(a.rate, now) || !a.send(h)) {
+		if !h.dead && (!a.pace.Take(a.rate, now) || !a.send(h)) {
 			break
 		}
 		sent++
@@ -123,7 +113,6 @@ func (a *asking) resume() {
 	if a.queue = a.queue[sent:]; len(a.queue) == 0 {
 		a.queue = nil
 	}
-	a.queued.Store(int32(len(a.queue)))
 }
 
 // send tells whether h is done with: sent, or never to be.
@@ -132,25 +121,21 @@ func (a *asking) send(h *handshake) bool {
 		ID: a.lastID + 1, Number: h.cred.number, Scheme: uint16(h.request.scheme), Listener: h.from.Listener,
 		UID: h.from.UID, Issued: h.from.Issued, Ticket: h.from.Ticket, Input: h.request.input,
 	}
-	switch err := a.parent.Send(privsep.KindSign, s.Append(nil)); err {
-	case nil:
-	case privsep.ErrAgain:
+	err := a.parent.Send(privsep.KindSign, s.Append(nil))
+	if err == privsep.ErrAgain {
 		return false
-	default: // the loop will see that the parent is gone
-		h.shop.box.post(errand{what: errandSigned, h: h})
-		return true
 	}
 	a.lastID++
 	h.id = s.ID
 	a.sent[s.ID] = h
+	if err != nil { // the loop will see that the parent is gone
+		h.shop.box.post(errand{what: errandSigned, id: s.ID})
+	}
 	return true
 }
 
 // forget drops a request whose connection has ended.
 func (a *asking) forget(h *handshake) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	h.forgotten = true
 	if h.id != 0 {
 		delete(a.sent, h.id)
 		h.id = 0
@@ -160,24 +145,19 @@ func (a *asking) forget(h *handshake) {
 // answered gives the handshake that request id was for, nil if its connection
 // has ended.
 func (a *asking) answered(id uint64) *handshake {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	h := a.sent[id]
 	if h != nil {
-		delete(a.sent, id)
-		h.id = 0
+		a.forget(h)
 	}
 	return h
 }
 
-// takeSigned passes a signature on to the handshake that waits for it.
+// takeSigned passes a signature on to the workshop.
 func (m *cm) takeSigned(msg *privsep.Message) error {
 	var s privsep.Signed
 	if err := s.Parse(msg.Payload); err != nil {
 		return err
 	}
-	if h := m.tls.asking.answered(s.ID); h != nil {
-		h.shop.box.post(errand{what: errandSigned, h: h, signed: append([]byte(nil), s.Signature...)})
-	}
+	m.tls.shop.box.post(errand{what: errandSigned, id: s.ID, signed: append([]byte(nil), s.Signature...)})
 	return nil
 }

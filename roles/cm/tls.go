@@ -42,7 +42,7 @@ const (
 	tlsOver // without ever having been open
 )
 
-// tlsSide is the cm's part in TLS, all the loop's but for shop and asking.
+// tlsSide is the cm's part in TLS, all the loop's but for shop.
 type tlsSide struct {
 	untidy int64 // when a released key was used last, 0: all is swept
 	tidied int64
@@ -52,7 +52,6 @@ type tlsSide struct {
 	cred   *credential // nil: none yet, handshakes wait
 	next   *credential // waits for its key
 	key    releasedKey // waits for its certificate
-	asking *asking
 	rec    records
 	sealed pool
 	cipher []byte // as read from a socket
@@ -68,8 +67,7 @@ type tlsSide struct {
 // is done before the sandbox.
 func (m *cm) newTLS() (err error) {
 	m.tls.sealed = pool{size: sealedSize, limit: sealedLimit}
-	m.tls.asking = newAsking(m.parent, m.cfg.TLS.SignRate)
-	m.tls.shop, err = newWorkshop(m.tls.asking, m.poll)
+	m.tls.shop, err = newWorkshop(newAsking(m.parent, m.cfg.TLS.SignRate), m.poll)
 	return err
 }
 

@@ -108,6 +108,7 @@ type workshop struct {
 type errand struct {
 	what   errandKind
 	h      *handshake
+	id     uint64 // of the SIGN
 	signed []byte
 }
 
@@ -249,9 +250,9 @@ func (w *workshop) errands() {
 		case errandBegin:
 			w.hs[e.h.token] = e.h
 		case errandSigned:
-			if w.hs[e.h.token] == e.h {
-				e.h.signed, e.h.told = e.signed, true
-				w.work(e.h)
+			if h := w.asking.answered(e.id); h != nil {
+				h.signed, h.told = e.signed, true
+				w.work(h)
 			}
 		case errandStop:
 			w.stop(e.h)
