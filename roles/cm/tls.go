@@ -134,12 +134,15 @@ func (m *cm) shake(c *conn) {
 		t.watched = false
 		_ = m.poll.Del(c.fd)
 	}
-	w.start()
-	m.tls.begun++
-	h := &handshake{c: c, fd: c.fd, token: m.tls.begun, from: t.from, shop: w}
-	t.state, t.hs = tlsShaking, h
-	w.box.put(errand{what: errandBegin, h: h}) // before the socket's first event, which wakes
-	if err := w.poll.Add(h.fd, h.token, privsep.In|privsep.Edge); err != nil {
+	err := w.start()
+	if err == nil {
+		m.tls.begun++
+		h := &handshake{c: c, fd: c.fd, token: m.tls.begun, from: t.from, shop: w}
+		t.state, t.hs = tlsShaking, h
+		w.box.put(errand{what: errandBegin, h: h}) // before the socket's first event, which wakes
+		err = w.poll.Add(h.fd, h.token, privsep.In|privsep.Edge)
+	}
+	if err != nil {
 		m.tls.failed++
 		m.complain(t.from, err)
 		m.close(c, reasonTLS)
