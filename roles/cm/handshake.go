@@ -29,15 +29,12 @@ type handshake struct {
 	wide     bool // room in the socket is waited for, too
 	dead     bool // stopped
 	request  signRequest
-	told     bool // the parent has answered
+	id       uint64 // of the SIGN that was sent and not answered yet, 0: none
+	told     bool   // the parent has answered
 	signed   []byte
 	over     bool  // shake has returned
 	err      error // so
 	released bool  // and used a key that lies here
-
-	// Under asking's lock.
-	id        uint64 // of the SIGN that was sent, 0: none
-	forgotten bool   // it is not wanted any more
 }
 
 var (

@@ -16,7 +16,7 @@ func (m *cm) settings(msg *privsep.Message) error {
 	}
 	m.limits = limitsOf(m.cfg)
 	m.log.SetLevel(m.cfg.LogLevel)
-	m.tls.asking.setRate(m.cfg.TLS.SignRate)
+	m.tls.shop.box.post(errand{what: errandRate, id: uint64(m.cfg.TLS.SignRate)})
 	m.slowEvery = slowEvery(m.cfg)
 	m.nextSlow = min(m.nextSlow, m.now+int64(m.slowEvery))
 	return nil
@@ -37,10 +37,4 @@ func (m *cm) begun() *wire.Limits {
 // slowEvery is how often keepalive has to look to be in time.
 func slowEvery(cfg *privsep.Settings) time.Duration {
 	return min(slowTick, max(cfg.PingInterval/4, fastTick), max(cfg.WriteDeadline/4, fastTick))
-}
-
-func (a *asking) setRate(rate int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.rate = newAsking(nil, rate).rate
 }

@@ -7,8 +7,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"gatehouse/privsep"
@@ -75,14 +73,12 @@ func (h *handshake) ask(scheme tls.SignatureScheme, message []byte) ([]byte, err
 	return h.signed, nil
 }
 
-// asking asks for signatures, in order and no faster than the parent allows.
+// asking asks for signatures, in order and no faster than the parent allows. It
+// is the workshop's.
 type asking struct {
 	parent *privsep.Channel
 	rate   int // a second, of which a tenth is left to the clock's and the parent's delays
 
-	queued atomic.Int32 // len(queue): the workshop looks at it each round
-
-	mu     sync.Mutex
 	pace   privsep.Pace
 	queue  []*handshake          // what could not be sent
 	sent   map[uint64]*handshake // by id
@@ -90,27 +86,23 @@ type asking struct {
 }
 
 func newAsking(parent *privsep.Channel, rate int) *asking {
-	return &asking{parent: parent, rate: max(rate-rate/10, 1), sent: map[uint64]*handshake{}}
+	a := &asking{parent: parent, sent: map[uint64]*handshake{}}
+	a.setRate(rate)
+	return a
 }
 
 // add has the parent asked for h, at once if that can be.
 func (a *asking) add(h *handshake) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.queue) == 0 && a.pace.Take(a.rate, time.Now()) && a.send(h) {
-		return
+	if a.waiting() || !a.pace.Take(a.rate, time.Now()) || !a.send(h) {
+		a.queue = append(a.queue, h)
 	}
-	a.queue = append(a.queue, h)
-	a.queued.Store(int32(len(a.queue)))
 }
 
-// waiting tells whether there are any.
-func (a *asking) waiting() bool { return a.queued.Load() > 0 && !a.parent.Orphaned() }
+// waiting tells whether there are any that could not be sent.
+func (a *asking) waiting() bool { return len(a.queue) > 0 }
 
 // again asks a new parent for what the one before has not answered.
 func (a *asking) again() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	ids := slices.Sorted(maps.Keys(a.sent))
 	first := make([]*handshake, 0, len(ids)+len(a.queue))
 	for _, id := range ids {
@@ -119,19 +111,19 @@ func (a *asking) again() {
 	}
 	clear(a.sent)
 	a.queue = append(first, a.queue...)
-	a.queued.Store(int32(len(a.queue)))
 }
+
+// setRate is for a rate that has changed.
+func (a *asking) setRate(rate int) { a.rate = max(rate-rate/10, 1) }
 
 // resume sends what may be sent now of what had to wait.
 func (a *asking) resume() {
 	if !a.waiting() {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	now, sent := time.Now(), 0
 	for _, h := range a.queue {
-		if !h.forgotten && (!a.pace.Take(a.rate, now) || !a.send(h)) {
+		if !h.dead && (!a.pace.Take(a.rate, now) || !a.send(h)) {
 			break
 		}
 		sent++
@@ -140,7 +132,6 @@ func (a *asking) resume() {
 	if a.queue = a.queue[sent:]; len(a.queue) == 0 {
 		a.queue = nil
 	}
-	a.queued.Store(int32(len(a.queue)))
 }
 
 // send tells whether h is done with: sent, or never to be.
@@ -149,25 +140,22 @@ func (a *asking) send(h *handshake) bool {
 		ID: a.lastID + 1, Number: h.cred.number, Scheme: uint16(h.request.scheme), Listener: h.from.Listener,
 		UID: h.from.UID, Issued: h.from.Issued, Ticket: h.from.Ticket, Input: h.request.input,
 	}
-	switch err := a.parent.Send(privsep.KindSign, s.Append(nil)); err {
-	case nil:
+	err := a.parent.Send(privsep.KindSign, s.Append(nil))
+	switch err {
 	case privsep.ErrAgain, io.EOF, privsep.ErrClosed: // or there is no parent now, but a new one may come
 		return false
-	default: // the loop will see that the parent is gone
-		h.shop.box.post(errand{what: errandSigned, h: h})
-		return true
 	}
 	a.lastID++
 	h.id = s.ID
 	a.sent[s.ID] = h
+	if err != nil { // the loop will see that the parent is gone
+		h.shop.box.post(errand{what: errandSigned, id: s.ID})
+	}
 	return true
 }
 
 // forget drops a request whose connection has ended.
 func (a *asking) forget(h *handshake) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	h.forgotten = true
 	if h.id != 0 {
 		delete(a.sent, h.id)
 		h.id = 0
@@ -177,24 +165,19 @@ func (a *asking) forget(h *handshake) {
 // answered gives the handshake that request id was for, nil if its connection
 // has ended.
 func (a *asking) answered(id uint64) *handshake {
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	h := a.sent[id]
 	if h != nil {
-		delete(a.sent, id)
-		h.id = 0
+		a.forget(h)
 	}
 	return h
 }
 
-// takeSigned passes a signature on to the handshake that waits for it.
+// takeSigned passes a signature on to the workshop.
 func (m *cm) takeSigned(msg *privsep.Message) error {
 	var s privsep.Signed
 	if err := s.Parse(msg.Payload); err != nil {
 		return err
 	}
-	if h := m.tls.asking.answered(s.ID); h != nil {
-		h.shop.box.post(errand{what: errandSigned, h: h, signed: append([]byte(nil), s.Signature...)})
-	}
+	m.tls.shop.box.post(errand{what: errandSigned, id: s.ID, signed: append([]byte(nil), s.Signature...)})
 	return nil
 }

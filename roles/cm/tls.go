@@ -42,7 +42,7 @@ const (
 	tlsOver // without ever having been open
 )
 
-// tlsSide is the cm's part in TLS, all the loop's but for shop and asking.
+// tlsSide is the cm's part in TLS, all the loop's but for shop.
 type tlsSide struct {
 	untidy int64 // when a released key was used last, 0: all is swept
 	tidied int64
@@ -52,7 +52,6 @@ type tlsSide struct {
 	cred   *credential // nil: none yet, handshakes wait
 	next   *credential // waits for its key
 	key    releasedKey // waits for its certificate
-	asking *asking
 	rec    records
 	sealed pool
 	cipher []byte // as read from a socket
@@ -68,8 +67,7 @@ type tlsSide struct {
 // is done before the sandbox.
 func (m *cm) newTLS() (err error) {
 	m.tls.sealed = pool{size: sealedSize, limit: sealedLimit}
-	m.tls.asking = newAsking(m.parent, m.cfg.TLS.SignRate)
-	m.tls.shop, err = newWorkshop(m.tls.asking, m.poll)
+	m.tls.shop, err = newWorkshop(newAsking(m.parent, m.cfg.TLS.SignRate), m.poll)
 	return err
 }
 
@@ -136,12 +134,15 @@ func (m *cm) shake(c *conn) {
 		t.watched = false
 		_ = m.poll.Del(c.fd)
 	}
-	w.start()
-	m.tls.begun++
-	h := &handshake{c: c, fd: c.fd, token: m.tls.begun, from: t.from, shop: w}
-	t.state, t.hs = tlsShaking, h
-	w.box.put(errand{what: errandBegin, h: h}) // before the socket's first event, which wakes
-	if err := w.poll.Add(h.fd, h.token, privsep.In|privsep.Edge); err != nil {
+	err := w.start()
+	if err == nil {
+		m.tls.begun++
+		h := &handshake{c: c, fd: c.fd, token: m.tls.begun, from: t.from, shop: w}
+		t.state, t.hs = tlsShaking, h
+		w.box.put(errand{what: errandBegin, h: h}) // before the socket's first event, which wakes
+		err = w.poll.Add(h.fd, h.token, privsep.In|privsep.Edge)
+	}
+	if err != nil {
 		m.tls.failed++
 		m.complain(t.from, err)
 		m.close(c, reasonTLS)

@@ -379,7 +379,7 @@ func TestRefused(t *testing.T) {
 	if _, err := g.handshake(trusting(cert)); err == nil || !strings.Contains(err.Error(), "internal error") {
 		t.Fatalf("error %v", err)
 	}
-	if s := g.counters(); s.HandshakesFailed != 1 {
+	if s := g.shaken(1); s.HandshakesFailed != 1 { // the alert comes before the end
 		t.Errorf("%+v", s)
 	}
 	g.until("a line", func() bool {

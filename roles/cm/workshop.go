@@ -22,11 +22,10 @@ type mailbox[T any] struct {
 	items []T
 }
 
-func (b *mailbox[T]) init(poll *privsep.Poller, token uint64) (err error) {
-	if b.near, b.bell, err = privsep.Doorbell(); err != nil {
-		return err
-	}
-	return poll.Add(b.near, token, privsep.In|privsep.Edge)
+// init makes the bell, whose edges at near the owner waits for.
+func (b *mailbox[T]) init() (err error) {
+	b.near, b.bell, err = privsep.Doorbell()
+	return err
 }
 
 // put leaves x to be found when the owner wakes for another reason.
@@ -108,6 +107,7 @@ type workshop struct {
 type errand struct {
 	what   errandKind
 	h      *handshake
+	id     uint64 // of the SIGN, or the rate
 	signed []byte
 }
 
@@ -118,6 +118,8 @@ const (
 	errandSigned                   // the parent's answer
 	errandStop                     // the connection has ended
 	errandLook                     // there is a certificate
+	errandAgain                    // there is a new parent
+	errandRate                     // sign_rate has changed
 	errandEnd                      // of the workshop
 )
 
@@ -132,26 +134,34 @@ const (
 	tokenBox  = 0                // handshakes count from 1
 )
 
-// newWorkshop makes one that finishes into loop's hands. It makes sockets, which
-// the sandbox would not allow; it starts with the first connection.
+// newWorkshop makes one that tells loop of what is finished. It makes sockets,
+// which the sandbox would not allow.
 func newWorkshop(a *asking, loop *privsep.Poller) (*workshop, error) {
 	w := &workshop{asking: a, hs: map[uint64]*handshake{}}
-	var err error
-	if w.poll, err = privsep.NewPoller(); err != nil {
+	if err := w.box.init(); err != nil {
 		return nil, err
 	}
-	if err := w.box.init(w.poll, tokenBox); err != nil {
+	if err := w.finished.init(); err != nil {
 		return nil, err
 	}
-	return w, w.finished.init(loop, tokenTLS)
+	return w, loop.Add(w.finished.near, tokenTLS, privsep.In|privsep.Edge)
 }
 
-// start has w work, if it does not yet.
-func (w *workshop) start() {
-	if w.ended == nil {
-		w.ended = make(chan struct{})
-		go w.run()
+// start has w work, if it does not yet: with the first connection.
+func (w *workshop) start() (err error) {
+	if w.ended != nil {
+		return nil
 	}
+	if w.poll, err = privsep.NewPoller(); err != nil {
+		return err
+	}
+	if err := w.poll.Add(w.box.near, tokenBox, privsep.In|privsep.Edge); err != nil {
+		w.poll.Close()
+		return err
+	}
+	w.ended = make(chan struct{})
+	go w.run()
+	return nil
 }
 
 // offer makes c the certificate of new handshakes.
@@ -189,8 +199,8 @@ func (w *workshop) close() {
 	if w.ended != nil {
 		w.box.post(errand{what: errandEnd})
 		<-w.ended
+		w.poll.Close()
 	}
-	w.poll.Close()
 	w.box.close()
 	w.finished.close()
 }
@@ -224,7 +234,7 @@ func (w *workshop) run() {
 
 func (w *workshop) timeout() time.Duration {
 	switch {
-	case w.asking.waiting():
+	case w.asking.waiting() && !w.asking.parent.Orphaned():
 		return signTick
 	case len(w.idle) > idleHands:
 		return idleTime
@@ -249,10 +259,14 @@ func (w *workshop) errands() {
 		case errandBegin:
 			w.hs[e.h.token] = e.h
 		case errandSigned:
-			if w.hs[e.h.token] == e.h {
-				e.h.signed, e.h.told = e.signed, true
-				w.work(e.h)
+			if h := w.asking.answered(e.id); h != nil {
+				h.signed, h.told = e.signed, true
+				w.work(h)
 			}
+		case errandAgain:
+			w.asking.again()
+		case errandRate:
+			w.asking.setRate(int(e.id))
 		case errandStop:
 			w.stop(e.h)
 		case errandEnd:
