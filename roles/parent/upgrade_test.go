@@ -100,7 +100,7 @@ func TestHandover(t *testing.T) {
 	if len(q.dispatcherKeys) != 2 || q.dispatcherKeys[1].key != p.dispatcherKeys[1].key || q.dispatcherKeys[1].until.IsZero() {
 		t.Error("the dispatchers' keys differ")
 	}
-	if q.used.use(7, time.Now(), q.longestLife()) || !q.used.use(8, time.Now(), q.ticketLife()) {
+	if q.used.use(7, time.Now(), q.longestLife()) || !q.used.use(8, time.Now(), q.longestLife()) {
 		t.Error("the used tickets differ")
 	}
 	h.Keys[0].Key = h.Keys[0].Key[:len(tickets.HandoffKey{})-1]
