@@ -53,11 +53,14 @@ func TestSettingsDigest(t *testing.T) {
 	}{
 		"log level":    {func(c *Config) { c.Log.Level = "debug" }, true},
 		"certificate":  {func(c *Config) { c.TLS.Cert = "other.pem" }, true},
-		"payload":      {func(c *Config) { c.Limits.MaxPayload++ }, false},
-		"listener":     {func(c *Config) { c.Listen.TCP = []string{"127.0.0.1:1"} }, false},
+		"payload":      {func(c *Config) { c.Limits.MaxPayload++ }, true},
+		"listener":     {func(c *Config) { c.Listen.TCP = []string{"127.0.0.1:1"} }, true},
+		"connections":  {func(c *Config) { c.Limits.MaxConnections++ }, false},
+		"journal":      {func(c *Config) { c.Store.Journal++ }, false},
+		"key use":      {func(c *Config) { c.TLS.KeyUse = KeyUseRelease }, false},
 		"uids":         {func(c *Config) { c.Privsep.UIDBase++ }, false},
 		"cms":          {func(c *Config) { c.CM.Count++ }, false},
-		"orphan grace": {func(c *Config) { c.Limits.OrphanGrace++ }, false},
+		"orphan grace": {func(c *Config) { c.Limits.OrphanGrace++ }, true},
 	} {
 		p := upgradeParent()
 		c.change(p.cfg)
