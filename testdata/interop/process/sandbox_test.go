@@ -88,7 +88,7 @@ func checkLimits(t *testing.T, role string, pid int) {
 	most := map[string]uint64{"Max core file size": 0, "Max msgqueue size": 0, "Max file size": 0, "Max locked memory": 64 << 10, "Max processes": 1 << 14}
 	switch role {
 	case "router":
-		most["Max open files"] = 512
+		most["Max open files"] = 2048
 	case "dispatcher":
 		most["Max open files"] = 4096
 	}

@@ -235,7 +235,7 @@ func TestUpgradeBack(t *testing.T) {
 			b := startCopy(t, settings{cms: 2, tls: "sign"})
 			b.traces = true // what the new roles say at their end
 			calm := startCalm(t, b.on("cm/0"), b.on("cm/1"), 0)
-			before := b.tree()
+			before, version := b.tree(), b.status().Version
 			path := filepath.Join(b.dir, "next")
 			build(t, path, "bad", c.edits...)
 			mark := b.log.Mark()
@@ -246,7 +246,7 @@ func TestUpgradeBack(t *testing.T) {
 			if b.log.Find(mark, "upgrade failed: gone on as before", patience) == nil {
 				t.Error("the log does not tell of it")
 			}
-			if st := b.status(); st.Version != "dev" || st.PID != before["parent"] {
+			if st := b.status(); st.Version != version || st.PID != before["parent"] {
 				t.Errorf("version %s, pid %d", st.Version, st.PID)
 			}
 			for role, pid := range b.tree() {
