@@ -14,7 +14,8 @@ import (
 
 // runDir is the runtime directory: one broker at a time, by a lock.
 //
-//	lock      held by the parent, contains its pid
+//	lock      held by the parent, contains its pid, and whether the directory is to
+//	          be removed at the end
 //	registry  the instantiation records, 0600
 //	control   the operator's socket, 0600
 //	empty     the root of the roles, nothing in it
@@ -22,7 +23,7 @@ import (
 type runDir struct {
 	path string
 	lock *os.File
-	made bool // by this process: then also removed by it
+	made bool // by this broker: then also removed by it
 }
 
 // openRunDir makes the directory if need be and locks it, unless the lock was
@@ -67,21 +68,30 @@ func (d *runDir) takeLock(handed *os.File) error {
 		}
 		return nil
 	}
+	b := make([]byte, 32)
+	n, _ := f.ReadAt(b, 0)
+	pid, note, _ := strings.Cut(strings.TrimSpace(string(b[:n])), " ")
 	if err := privsep.Lock(f); err != nil {
-		b := make([]byte, 16)
-		n, _ := f.ReadAt(b, 0)
 		f.Close()
-		return fmt.Errorf("runtime directory %s: another broker runs there (pid %s)", d.path, strings.TrimSpace(string(b[:n])))
+		return fmt.Errorf("runtime directory %s: another broker runs there (pid %s)", d.path, pid)
 	}
 	d.lock = f
+	d.made = d.made || note == madeNote // by a parent that was killed
+	text := strconv.Itoa(os.Getpid())
+	if d.made {
+		text += " " + madeNote
+	}
 	if err := f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		_, err = f.WriteAt([]byte(text+"\n"), 0)
 		if err != nil {
 			return fmt.Errorf("runtime directory: %w", err)
 		}
 	}
 	return nil
 }
+
+// madeNote follows the pid in the lock of a directory that the broker made.
+const madeNote = "made"
 
 const doors = "adopt"
 

@@ -19,11 +19,10 @@ const (
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 // promised is what this broker must bear. A plan with anything else in it is
-// skipped, and says so. Of a parent's death all is borne already but that the
-// successor, in its end, leaves the runtime directory behind.
+// skipped, and says so.
 var promised = map[string]bool{
 	"kill:dispatcher": true, "kill:cm": true, "stop": true, "hup": true,
-	"kill:router": true, "kill:parent": false, "restart": false, "upgrade": false,
+	"kill:router": true, "kill:parent": true, "restart": true, "upgrade": true,
 }
 
 // Some of everything in little time; make torture has more of it.
