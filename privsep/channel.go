@@ -30,6 +30,7 @@ type Channel struct {
 	phase   Phase
 	in, out direction
 	sender  *Sender // nil: whoever has the key
+	peers   uint64  // how often this end was adopted
 	heir    *heir   // nil: whose end is the end
 	rbuf    []byte
 	wbuf    []byte
@@ -91,21 +92,34 @@ func (m *Message) CloseFDs() {
 // (the peer is gone; what it had sent can still be received), ErrClosed,
 // *PermitError. None of them closes the channel.
 func (c *Channel) Send(k Kind, payload []byte, fds ...int) error {
+	_, err := c.SendTo(k, payload, fds...)
+	return err
+}
+
+// SendTo is Send that tells to which peer, by the number of Adoptions before it.
+func (c *Channel) SendTo(k Kind, payload []byte, fds ...int) (peer uint64, err error) {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	if c.fd < 0 {
-		return ErrClosed
+		return c.peers, ErrClosed
 	}
 	b, err := c.out.seal(c.wbuf, c.phase, k, payload, len(fds))
 	if err != nil {
-		return err
+		return c.peers, err
 	}
 	c.wbuf = b
 	if err := sendPacket(c.fd, b, fds); err != nil {
-		return err
+		return c.peers, err
 	}
 	c.out.sent(k)
-	return nil
+	return c.peers, nil
+}
+
+// Adoptions tells how often this end was adopted.
+func (c *Channel) Adoptions() uint64 {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	return c.peers
 }
 
 // Recv takes the next message. ErrAgain: there is none. io.EOF: the peer is

@@ -122,5 +122,6 @@ func (c *Channel) rekey(fd int, key Key, in direction) {
 	c.sending.Lock()
 	defer c.sending.Unlock()
 	c.fd, c.phase = fd, PhaseAdopt
+	c.peers++
 	c.in, c.out = in, newDirection(key, in.to, in.from)
 }

@@ -30,6 +30,7 @@ type handshake struct {
 	dead     bool // stopped
 	request  signRequest
 	id       uint64 // of the SIGN that was sent and not answered yet, 0: none
+	asked    uint64 // which parent, of all that there have been
 	told     bool   // the parent has answered
 	signed   []byte
 	over     bool  // shake has returned

@@ -101,15 +101,17 @@ func (a *asking) add(h *handshake) {
 // waiting tells whether there are any that could not be sent.
 func (a *asking) waiting() bool { return len(a.queue) > 0 }
 
-// again asks a new parent for what the one before has not answered.
+// again asks the new parent for what those before have not answered. To ask the
+// same one twice would be an offence.
 func (a *asking) again() {
-	ids := slices.Sorted(maps.Keys(a.sent))
-	first := make([]*handshake, 0, len(ids)+len(a.queue))
-	for _, id := range ids {
-		a.sent[id].id = 0
-		first = append(first, a.sent[id])
+	parent := a.parent.Adoptions()
+	var first []*handshake
+	for _, id := range slices.Sorted(maps.Keys(a.sent)) {
+		if h := a.sent[id]; h.asked < parent {
+			a.forget(h)
+			first = append(first, h)
+		}
 	}
-	clear(a.sent)
 	a.queue = append(first, a.queue...)
 }
 
@@ -140,17 +142,13 @@ func (a *asking) send(h *handshake) bool {
 		ID: a.lastID + 1, Number: h.cred.number, Scheme: uint16(h.request.scheme), Listener: h.from.Listener,
 		UID: h.from.UID, Issued: h.from.Issued, Ticket: h.from.Ticket, Input: h.request.input,
 	}
-	err := a.parent.Send(privsep.KindSign, s.Append(nil))
-	switch err {
-	case privsep.ErrAgain, io.EOF, privsep.ErrClosed: // or there is no parent now, but a new one may come
+	parent, err := a.parent.SendTo(privsep.KindSign, s.Append(nil))
+	if err != nil { // no room, or no parent now, but there may be one again
 		return false
 	}
 	a.lastID++
-	h.id = s.ID
+	h.id, h.asked = s.ID, parent
 	a.sent[s.ID] = h
-	if err != nil { // the loop will see that the parent is gone
-		h.shop.box.post(errand{what: errandSigned, id: s.ID})
-	}
 	return true
 }
 

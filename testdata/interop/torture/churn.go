@@ -74,10 +74,10 @@ func (c *cell) round(s *sink, most uint64) bool {
 		return false
 	}
 	c.add(published, st.sent.Load())
-	st.fenced.Store(st.sent.Load())
 	// What exceeds the maximum is not due, and comes to nobody.
 	over := st.sent.Load() - most
 	st.sent.Store(most)
+	st.fenced.Store(most)
 	if c.settleRound(s); s.link.over() {
 		return false
 	}

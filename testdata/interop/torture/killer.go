@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -22,17 +22,13 @@ type killer struct {
 	least  time.Duration // the same, at least
 	absent time.Duration // how long the broker is without a parent, at most
 
-	unknown []string // commands that this broker does not have
-	deaths  int      // of roles, that we caused
+	deaths int // of roles, that we caused
 }
 
 // run does all deeds in turn, or stops at the first that the broker does not
 // come back from.
 func (k *killer) run(deeds []deed, stop <-chan struct{}) {
 	for _, d := range deeds {
-		if slices.Contains(k.unknown, d.action) {
-			continue
-		}
 		select {
 		case <-stop:
 			return
@@ -43,20 +39,6 @@ func (k *killer) run(deeds []deed, stop <-chan struct{}) {
 			return
 		}
 	}
-}
-
-// learn asks the broker which of its commands it has.
-func (k *killer) learn() error {
-	help, err := exec.Command(k.exe, "--help").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("gatehouse --help: %w", err)
-	}
-	for _, command := range []string{"restart", "upgrade"} {
-		if !strings.Contains(string(help), "\n   "+command+" ") && !strings.Contains(string(help), "\n  "+command+" ") {
-			k.unknown = append(k.unknown, command)
-		}
-	}
-	return nil
 }
 
 func (k *killer) do(d deed) error {
@@ -198,18 +180,28 @@ func (k *killer) hup() error {
 	return k.awaitWhole()
 }
 
+// restart replaces one process. A cm that was replaced before keeps its place, and
+// another one from it, while it has connections by TLS.
 func (k *killer) restart(role string) error {
-	_, name, err := k.victim(role)
-	if err != nil {
+	var other error
+	err := until(drain+k.load.patience, func() error {
+		_, name, err := k.victim(role)
+		if err != nil {
+			return err
+		}
+		over := k.load.begin("gatehouse restart %s", name)
+		defer over()
+		if strings.HasPrefix(name, "cm/") {
+			k.spare()
+			defer k.spare() // those that came meanwhile
+		}
+		err = k.command("restart", "-c", k.config, name)
+		if err != nil && !strings.Contains(err.Error(), "cannot be replaced yet") && !strings.Contains(err.Error(), "has been replaced by") {
+			other, err = err, nil
+		}
 		return err
-	}
-	over := k.load.begin("gatehouse restart %s", name)
-	defer over()
-	if strings.HasPrefix(name, "cm/") {
-		k.spare()
-		defer k.spare() // those that came meanwhile
-	}
-	return k.command("restart", "-c", k.config, name)
+	})
+	return cmp.Or(other, err)
 }
 
 func (k *killer) upgrade() error {

@@ -15,7 +15,6 @@ type report struct {
 	*book
 	seed    uint64
 	crowd   crowd
-	unknown []string // commands that this broker does not have
 	leaks   []string
 	remains []string
 }
@@ -62,9 +61,6 @@ func (r *report) writeEvents(w io.Writer) {
 	slow := slices.SortedFunc(slices.Values(r.events), func(a, b event) int { return cmp.Compare(b.took, a.took) })
 	for _, e := range slow[:min(3, len(slow))] {
 		fmt.Fprintf(w, "  slow: %v at %.3f s, %s; %s\n", e.took.Round(time.Millisecond), e.began.Sub(r.began).Seconds(), e.what, cmp.Or(e.why, "whole at once"))
-	}
-	for _, command := range r.unknown {
-		fmt.Fprintf(w, "  left out: this broker has no command %s\n", command)
 	}
 }
 
