@@ -184,7 +184,7 @@ func (m *cm) wait(worked bool) error {
 	default:
 		timeout = m.timeout()
 	}
-	ready, err := m.tls.shop.finished.wait(m.poll, timeout)
+	ready, err := m.tls.counter.finished.wait(m.poll, timeout)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (m *cm) event1(e privsep.Ready) error {
 		}
 		return nil
 	case tokenTLS:
-		m.tls.shop.finished.heard()
+		m.tls.counter.finished.heard()
 		return nil
 	case tokenSuccessor:
 		m.successorEvent(e)
