@@ -43,7 +43,7 @@ func (m *cm) heard() {
 		return
 	}
 	m.orphan.next = 0
-	m.tls.shop.box.post(errand{what: errandAgain})
+	m.tls.shops[0].box.post(errand{what: errandAgain})
 }
 
 // bereft finishes an orphan whose time is up: no more is read, and when that of

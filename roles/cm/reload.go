@@ -16,7 +16,7 @@ func (m *cm) settings(msg *privsep.Message) error {
 	}
 	m.limits = limitsOf(m.cfg)
 	m.log.SetLevel(m.cfg.LogLevel)
-	m.tls.shop.box.post(errand{what: errandRate, id: uint64(m.cfg.TLS.SignRate)})
+	m.tls.shops[0].box.post(errand{what: errandRate, id: uint64(m.cfg.TLS.SignRate)})
 	m.slowEvery = slowEvery(m.cfg)
 	m.nextSlow = min(m.nextSlow, m.now+int64(m.slowEvery))
 	return nil

@@ -86,7 +86,7 @@ func (m *cm) newTLS() error {
 // beside the one; where the key is here two keep two processors busy. Only one
 // may ask the parent: it keeps the pace.
 func (m *cm) workshops() int {
-	if m.cfg.TLS.Release {
+	if m.cfg.Release {
 		return min(runtime.GOMAXPROCS(0), 2)
 	}
 	return 1

@@ -117,8 +117,12 @@ func (s *slots) giveBack(k int) {
 	s.used[k] = s.used[k][:n]
 }
 
-// retire has cm k's connections move to another.
-func (s *slots) retire(k, to int) { s.heir[k] = to }
+// retire has cm k's connections move to another. What that one has closed of them
+// already, before this dispatcher looked, no counter tells any more.
+func (s *slots) retire(k, to int) {
+	s.heir[k] = to
+	s.recount(to)
+}
 
 // reclaim frees the places whose connections the cms have closed.
 func (s *slots) reclaim() {
@@ -215,6 +219,9 @@ func (s *slots) lost(k int) {
 	}
 	s.used[k], s.heir[k] = s.used[k][:0], -1
 	s.seen[k], s.gone[k] = s.columns[k].Counters().Closed.Load(), s.columns[k].Counters().Moved.Load()
+	if to >= 0 {
+		s.recount(to)
+	}
 	s.settleDoubts()
 }
 
