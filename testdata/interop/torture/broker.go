@@ -54,9 +54,8 @@ func newBroker(builds []string, cms int, limits string) (*broker, error) {
 	return b, nil
 }
 
-// build makes two binaries in a folder, so that there is something to upgrade to.
-// By the tag torture a role that dies all the time is started again without the
-// delay that an operator would want. A binary that was given is taken as it is.
+// build makes two binaries in a folder, so that there is something to upgrade to. A
+// binary that was given is taken as it is.
 func build(dir string) (builds []string, err error) {
 	if given := os.Getenv("GATEHOUSE_TORTURE"); given != "" {
 		return []string{given}, nil
@@ -64,7 +63,7 @@ func build(dir string) (builds []string, err error) {
 	for i := range 2 {
 		path := filepath.Join(dir, fmt.Sprint("build", i))
 		builds = append(builds, path)
-		err := tree.Build(path, "-trimpath", "-tags", "torture", "-ldflags", fmt.Sprintf("-s -w -X main.version=torture-%d", i))
+		err := tree.Build(path, "-trimpath", "-ldflags", fmt.Sprintf("-s -w -X main.version=torture-%d", i))
 		if err != nil {
 			return nil, err
 		}

@@ -32,7 +32,7 @@
 // The seed decides what is done, to whom, in which order, and what the clients are
 // like. It does not decide what meets what in time, which is the machine's doing.
 //
-// Afterwards the broker without clients must have what it had before them, by
+// Afterwards the broker without clients must have no more than before them, by
 // kind and number: descriptors, mappings, processes, segments, uids, places,
 // bodies. Then comes SIGTERM, with publishers in full flow.
 //

@@ -29,7 +29,6 @@ each to a broker that is whole again after the one before:
   restart:ROLE    gatehouse restart ROLE
   upgrade         another build in place of the binary, then gatehouse upgrade
 
-Commands that the broker does not have are left out, and the report says so.
 Then the load ends in good order, the broker is compared with what it was before
 the load, and gets SIGTERM in the middle of more of it. Exit code 0: nothing was
 lost, and nothing left.
@@ -39,8 +38,7 @@ sent and was not known to be read, and what was on its way to them, is counted
 apart. Everything else must be zero whatever is done, but connections in TLS may
 end when their connection manager is replaced.
 
-GATEHOUSE_TORTURE=FILE takes that binary as it is; one that is built here starts
-again at once what dies, which the released one puts off more each time.
+GATEHOUSE_TORTURE=FILE takes that binary in place of one that is built here.
 
 `
 
