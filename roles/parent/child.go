@@ -76,7 +76,7 @@ const (
 	setupTimeout = 10 * time.Second
 	// A child that lived shorter died quickly; each such death in a row doubles
 	// the delay before the next start.
-	quickLife = 10 * time.Second
+	quickLife    = 10 * time.Second
 	firstDelay   = 50 * time.Millisecond
 	longestDelay = 10 * time.Second
 	loopDeaths   = 5
