@@ -15,6 +15,8 @@ run() {
   if ! (cd "$dir" && go test -v "$@") > "$log.1" 2>&1; then
     failed=1
     grep -vE '^(=== |--- PASS|    --- PASS|        --- PASS|PASS$)' "$log.1" | tail -n 200
+    echo "== failed in $dir:"
+    grep -E '^ *--- FAIL|^FAIL|^panic:' "$log.1"
   else
     grep -E '^(ok|\?)' "$log.1"
   fi

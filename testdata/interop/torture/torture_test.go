@@ -36,9 +36,8 @@ func TestTorture(t *testing.T) {
 			must(t, err)
 			var text strings.Builder
 			r.write(&text)
-			t.Log(text.String())
 			if !r.ok() {
-				t.Errorf("the broker has failed\n%s", log.String())
+				t.Errorf("the broker has failed\n%s\n%s", text.String(), log.String())
 			}
 		})
 	}
