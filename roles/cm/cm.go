@@ -175,7 +175,7 @@ func (m *cm) wait(worked bool) error {
 	default:
 		timeout = m.timeout()
 	}
-	ready, err := m.tls.shop.finished.wait(m.poll, timeout)
+	ready, err := m.tls.counter.finished.wait(m.poll, timeout)
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (m *cm) event1(e privsep.Ready) error {
 		}
 		return nil
 	case tokenTLS:
-		m.tls.shop.finished.heard()
+		m.tls.counter.finished.heard()
 		return nil
 	}
 	c := m.conns[e.Token-tokenConn]

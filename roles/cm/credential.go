@@ -23,7 +23,7 @@ type credential struct {
 	key    releasedKey           // nil: the parent signs, or erased
 	config *tls.Config
 
-	// Under the workshop's lock.
+	// Under the counter's lock.
 	users   int // handshakes that hold it
 	retired bool
 }
@@ -176,12 +176,15 @@ func (m *cm) promote() {
 		cred.key, m.tls.key = m.tls.key, nil
 	}
 	if m.tls.cred == nil && m.alone {
-		// The loop and the workshop hold one processor of Go's each while they work
-		// and wait; who sweeps needs another.
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+		// The loop and each workshop hold one processor of Go's while they work and
+		// wait; who sweeps needs another.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(m.tls.shops))
 	}
 	m.tls.cred, m.tls.next = cred, nil
-	m.tls.shop.offer(cred)
+	m.tls.counter.offer(cred)
+	for _, w := range m.tls.shops {
+		w.box.post(errand{what: errandLook})
+	}
 }
 
 // release erases a key that no handshake needs any more.

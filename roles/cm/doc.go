@@ -34,10 +34,10 @@
 //	       \___________handshake_first____________/   (INFO comes now)
 //
 // The handshake is crypto/tls in a coroutine (hand) of a thread beside the loop
-// (workshop), since it takes a millisecond that the loop cannot spare. From INFO
-// on until it is over the workshop alone reads and writes the socket and waits for
-// it, in a poller of its own; the loop closes it only after the workshop has let
-// go of it. auth_timeout, from accept on, is the loop's to enforce, whatever the
+// (workshop; there are two where keys are released), since it takes a millisecond
+// that the loop cannot spare. From INFO on until it is over the workshop alone
+// reads and writes the socket and waits for it, in a poller of its own; the loop
+// closes it only after the workshop has let go of it. auth_timeout, from accept on, is the loop's to enforce, whatever the
 // client or the parent do or do not.
 //
 //	         begin, stop, signature

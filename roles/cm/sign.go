@@ -158,6 +158,6 @@ func (m *cm) takeSigned(msg *privsep.Message) error {
 	if err := s.Parse(msg.Payload); err != nil {
 		return err
 	}
-	m.tls.shop.box.post(errand{what: errandSigned, id: s.ID, signed: append([]byte(nil), s.Signature...)})
+	m.tls.shops[0].box.post(errand{what: errandSigned, id: s.ID, signed: append([]byte(nil), s.Signature...)})
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net/netip"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -42,20 +43,21 @@ const (
 	tlsOver // without ever having been open
 )
 
-// tlsSide is the cm's part in TLS, all the loop's but for shop.
+// tlsSide is the cm's part in TLS, all the loop's but for counter and shops.
 type tlsSide struct {
-	untidy int64 // when a released key was used last, 0: all is swept
-	tidied int64
-	shop   *workshop
-	begun  uint64 // handshakes, each with its token
-	spare  []*handshake
-	cred   *credential // nil: none yet, handshakes wait
-	next   *credential // waits for its key
-	key    releasedKey // waits for its certificate
-	rec    records
-	sealed pool
-	cipher []byte // as read from a socket
-	clear  []byte // opened
+	untidy  int64 // when a released key was used last, 0: all is swept
+	tidied  int64
+	counter counter
+	shops   []*workshop
+	begun   uint64 // handshakes, each with its token
+	spare   []*handshake
+	cred    *credential // nil: none yet, handshakes wait
+	next    *credential // waits for its key
+	key     releasedKey // waits for its certificate
+	rec     records
+	sealed  pool
+	cipher  []byte // as read from a socket
+	clear   []byte // opened
 
 	keyNumber    uint32
 	done, failed uint64
@@ -65,10 +67,50 @@ type tlsSide struct {
 
 // newTLS makes what handshakes need to reach the loop. It makes sockets, so it
 // is done before the sandbox.
-func (m *cm) newTLS() (err error) {
+func (m *cm) newTLS() error {
 	m.tls.sealed = pool{size: sealedSize, limit: sealedLimit}
-	m.tls.shop, err = newWorkshop(newAsking(m.parent, m.cfg.TLS.SignRate), m.poll)
-	return err
+	if err := m.tls.counter.finished.init(); err != nil {
+		return err
+	}
+	for range m.workshops() {
+		w, err := newWorkshop(&m.tls.counter, newAsking(m.parent, m.cfg.TLS.SignRate))
+		if err != nil {
+			return err
+		}
+		m.tls.shops = append(m.tls.shops, w)
+	}
+	return m.poll.Add(m.tls.counter.finished.near, tokenTLS, privsep.In|privsep.Edge)
+}
+
+// workshops is how many there are. Where the parent signs, it does its share
+// beside the one; where the key is here two keep two processors busy. Only one
+// may ask the parent: it keeps the pace.
+func (m *cm) workshops() int {
+	if m.cfg.TLS.Release {
+		return min(runtime.GOMAXPROCS(0), 2)
+	}
+	return 1
+}
+
+// startShops has all of them work, with the first connection.
+func (m *cm) startShops() error {
+	for _, w := range m.tls.shops {
+		if err := w.start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leastShop gives the workshop with the fewest handshakes.
+func (m *cm) leastShop() *workshop {
+	least := m.tls.shops[0]
+	for _, w := range m.tls.shops[1:] {
+		if w.load < least.load {
+			least = w
+		}
+	}
+	return least
 }
 
 // securing tells whether c is on its way to TLS.
@@ -129,16 +171,17 @@ func (m *cm) securingEvent(c *conn, e privsep.Ready) {
 // shake gives c's socket to the workshop. Whatever the client sends is its
 // event from here on, not the loop's.
 func (m *cm) shake(c *conn) {
-	t, w := c.tls, m.tls.shop
+	t, w := c.tls, m.leastShop()
 	if t.watched {
 		t.watched = false
 		_ = m.poll.Del(c.fd)
 	}
-	err := w.start()
+	err := m.startShops()
 	if err == nil {
 		m.tls.begun++
 		h := &handshake{c: c, fd: c.fd, token: m.tls.begun, from: t.from, shop: w}
 		t.state, t.hs = tlsShaking, h
+		w.load++
 		w.box.put(errand{what: errandBegin, h: h}) // before the socket's first event, which wakes
 		err = w.poll.Add(h.fd, h.token, privsep.In|privsep.Edge)
 	}
@@ -157,11 +200,12 @@ func (m *cm) stopHandshake(h *handshake) {
 
 // fromHandshakes takes what the workshop has for the loop.
 func (m *cm) fromHandshakes() error {
-	finished := m.tls.shop.finished.take(m.tls.spare)
+	finished := m.tls.counter.finished.take(m.tls.spare)
 	for _, h := range finished {
 		if h == nil {
-			return m.tls.shop.fault
+			return m.tls.counter.failure()
 		}
+		h.shop.load--
 		if h.released {
 			m.tls.untidy = m.now
 		}
@@ -257,12 +301,15 @@ func (m *cm) closeTLS() {
 			m.stopHandshake(c.tls.hs)
 		}
 	}
-	m.tls.shop.close()
-	for _, h := range m.tls.shop.finished.take(nil) {
+	for _, w := range m.tls.shops {
+		w.close()
+	}
+	for _, h := range m.tls.counter.finished.take(nil) {
 		if h != nil {
 			privsep.CloseFD(h.fd)
 		}
 	}
+	m.tls.counter.finished.close()
 	for _, cred := range []*credential{m.tls.cred, m.tls.next} {
 		if cred != nil && cred.key != nil {
 			_ = cred.key.Close()

@@ -81,15 +81,25 @@ func (b *mailbox[T]) close() {
 	privsep.CloseFD(b.bell)
 }
 
-// workshop is the thread that does a cm's handshakes, all of them at a time. It
-// waits in a poller for their sockets. What the loop wants of it comes in box.
+// counter is between the loop and the workshops: what is finished, and the
+// certificate of what begins.
+type counter struct {
+	finished mailbox[*handshake] // the loop's; nil: see fault
+
+	mu    sync.Mutex
+	cred  *credential // nil: none yet, handshakes wait
+	fault error       // a workshop could not go on
+}
+
+// workshop is a thread that does handshakes, many at a time. It waits in a poller
+// for their sockets. What the loop wants of it comes in box.
 type workshop struct {
-	poll     *privsep.Poller
-	box      mailbox[errand]
-	finished mailbox[*handshake] // for the loop; nil: see fault
-	fault    error
-	asking   *asking
-	ended    chan struct{} // closed by run; nil before it
+	*counter
+	poll   *privsep.Poller
+	box    mailbox[errand]
+	asking *asking
+	load   int           // handshakes here: the loop's
+	ended  chan struct{} // closed by run; nil before it
 
 	hs    map[uint64]*handshake // by token
 	line  []*handshake          // want a certificate, or that others end
@@ -98,9 +108,6 @@ type workshop struct {
 	last  time.Time // a handshake was over
 	spare []errand
 	done  bool
-
-	mu   sync.Mutex
-	cred *credential // nil: none yet, handshakes wait
 }
 
 // errand is what the loop has for the workshop.
@@ -122,9 +129,9 @@ const (
 )
 
 const (
-	// maxHandshakes bounds the handshakes under way, some 30 KiB each;
-	// connections beyond wait in line with a fraction of that.
-	maxHandshakes = 4096
+	// maxHandshakes bounds the handshakes under way in a workshop, some 30 KiB
+	// each; connections beyond wait in line with a fraction of that.
+	maxHandshakes = 2048
 	// idleHands are kept. More are for idleTime: while handshakes come.
 	idleHands = 1
 	idleTime  = 50 * time.Millisecond
@@ -132,20 +139,13 @@ const (
 	tokenBox  = 0                // handshakes count from 1
 )
 
-// newWorkshop makes one that tells loop of what is finished. It makes sockets,
-// which the sandbox would not allow.
-func newWorkshop(a *asking, loop *privsep.Poller) (*workshop, error) {
-	w := &workshop{asking: a, hs: map[uint64]*handshake{}}
-	if err := w.box.init(); err != nil {
-		return nil, err
-	}
-	if err := w.finished.init(); err != nil {
-		return nil, err
-	}
-	return w, loop.Add(w.finished.near, tokenTLS, privsep.In|privsep.Edge)
+// newWorkshop makes a socket, which the sandbox would not allow.
+func newWorkshop(c *counter, a *asking) (*workshop, error) {
+	w := &workshop{counter: c, asking: a, hs: map[uint64]*handshake{}}
+	return w, w.box.init()
 }
 
-// start has w work, if it does not yet: with the first connection.
+// start has w work, if it does not yet.
 func (w *workshop) start() (err error) {
 	if w.ended != nil {
 		return nil
@@ -163,33 +163,45 @@ func (w *workshop) start() (err error) {
 }
 
 // offer makes c the certificate of new handshakes.
-func (w *workshop) offer(c *credential) {
-	w.mu.Lock()
-	old := w.cred
-	w.cred = c
-	if old != nil {
+func (k *counter) offer(c *credential) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if old := k.cred; old != nil {
 		old.retired = true
 		old.release()
 	}
-	w.mu.Unlock()
-	w.box.post(errand{what: errandLook})
+	k.cred = c
 }
 
 // borrow gives the certificate for a handshake that begins.
-func (w *workshop) borrow() *credential {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.cred != nil {
-		w.cred.users++
+func (k *counter) borrow() *credential {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.cred != nil {
+		k.cred.users++
 	}
-	return w.cred
+	return k.cred
 }
 
-func (w *workshop) giveBack(c *credential) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func (k *counter) giveBack(c *credential) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	c.users--
 	c.release()
+}
+
+// fail ends the process by way of the loop.
+func (k *counter) fail(err error) {
+	k.mu.Lock()
+	k.fault = err
+	k.mu.Unlock()
+	k.finished.post(nil)
+}
+
+func (k *counter) failure() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.fault
 }
 
 // close ends w with the handshakes that it has.
@@ -200,7 +212,6 @@ func (w *workshop) close() {
 		w.poll.Close()
 	}
 	w.box.close()
-	w.finished.close()
 }
 
 func (w *workshop) run() {
@@ -209,8 +220,7 @@ func (w *workshop) run() {
 	for !w.done {
 		ready, err := w.box.wait(w.poll, w.timeout())
 		if err != nil {
-			w.fault = err
-			w.finished.post(nil)
+			w.fail(err)
 			return
 		}
 		w.errands() // which say whose the sockets are
