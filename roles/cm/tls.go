@@ -92,6 +92,16 @@ func (m *cm) workshops() int {
 	return 1
 }
 
+// startShops has all of them work, with the first connection.
+func (m *cm) startShops() error {
+	for _, w := range m.tls.shops {
+		if err := w.start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // leastShop gives the workshop with the fewest handshakes.
 func (m *cm) leastShop() *workshop {
 	least := m.tls.shops[0]
@@ -166,7 +176,7 @@ func (m *cm) shake(c *conn) {
 		t.watched = false
 		_ = m.poll.Del(c.fd)
 	}
-	err := w.start()
+	err := m.startShops()
 	if err == nil {
 		m.tls.begun++
 		h := &handshake{c: c, fd: c.fd, token: m.tls.begun, from: t.from, shop: w}

@@ -147,7 +147,7 @@ func newWorkshop(c *counter, a *asking) (*workshop, error) {
 	return w, w.box.init()
 }
 
-// start has w work, if it does not yet: with the first connection.
+// start has w work, if it does not yet.
 func (w *workshop) start() (err error) {
 	if w.ended != nil {
 		return nil
