@@ -73,10 +73,19 @@ func isChannel(fd int) bool {
 }
 
 // nameThreads gives every thread the name that top and pkill show: after an
-// exec of /proc/self/fd/N it would be N. Only a name, so errors do not matter.
+// exec of /proc/self/fd/N it would be N. A thread has the name of the one that
+// began it, so all have it once a look finds no other. Only a name, so errors do
+// not matter.
 func nameThreads() {
-	tasks, _ := os.ReadDir("/proc/self/task")
-	for _, t := range tasks {
-		_ = os.WriteFile("/proc/self/task/"+t.Name()+"/comm", []byte("gatehouse"), 0)
+	const name = "gatehouse"
+	for other := true; other; {
+		other = false
+		tasks, _ := os.ReadDir("/proc/self/task")
+		for _, t := range tasks {
+			path := "/proc/self/task/" + t.Name() + "/comm"
+			if has, err := os.ReadFile(path); err == nil && string(has) != name+"\n" {
+				other = os.WriteFile(path, []byte(name), 0) == nil
+			}
+		}
 	}
 }
