@@ -100,6 +100,12 @@ func (r *router) refuse(l *link, event string, err error) {
 // and believes nothing but these words of the router's. Twice is harmless.
 func (r *router) over(g privsep.CMGone) {
 	l := r.links[g.CM]
+	if l.process > g.Generation {
+		// A router before this one has done all this, and the next process is heard
+		// already: its DOORBELL came with this.
+		r.endOf(l, g.Generation)
+		return
+	}
 	l.process = g.Generation
 	for r.drain(l) {
 	}

@@ -2,7 +2,10 @@ package process
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -46,12 +49,43 @@ func (u *busy) run(subject string, pace time.Duration) error {
 	}
 }
 
+const idle, many = 5000, 100
+
 // Five thousand idle and a hundred busy connections are moved from process to
 // process: none is dropped, nothing lost, doubled or out of order, and nobody
 // waits long.
 func TestMoves(t *testing.T) {
-	const idle, many, moves = 5000, 100, 20
 	b := startBroker(t, settings{cms: 1})
+	b.moves(20, func(int) {
+		out := b.restart(b.cms()[0])
+		if !strings.Contains(out, fmt.Sprintf(" %d connections moved\n", idle+many)) {
+			t.Errorf("told %q", out)
+		}
+	})
+}
+
+// The same crowd goes through upgrades to another binary and back. GATEHOUSE_UPGRADES
+// says how many, for a long run.
+func TestUpgradesOfMany(t *testing.T) {
+	times := 2
+	if n, err := strconv.Atoi(os.Getenv("GATEHOUSE_UPGRADES")); err == nil {
+		times = n
+	}
+	b := startCopy(t, settings{cms: 1})
+	next := filepath.Join(t.TempDir(), "next")
+	build(t, next, "next")
+	b.moves(times, func(i int) {
+		copyFile(t, []string{next, gatehouse}[i%2], b.binary)
+		out, err := b.upgrade()
+		if err != nil || !strings.Contains(out, fmt.Sprintf(" %d connections moved\n", idle+many)) {
+			t.Errorf("upgrade %d: %v\n%s", i, err, out)
+		}
+	})
+}
+
+// moves has a crowd of clients moved so many times.
+func (b *broker) moves(times int, move func(i int)) {
+	t := b.t
 	crowd := make([]*client, idle)
 	b.each(16, idle, func(i int) (err error) {
 		if crowd[i], err = dialWith(from(i), b.addr); err != nil {
@@ -81,16 +115,15 @@ func TestMoves(t *testing.T) {
 		all = append(all, u)
 		running.Go(func() { u.err = u.run(subject, 10*time.Millisecond) })
 	}
-	open := b.openEverywhere()
+	var open map[string]string
 	<-time.After(time.Second) // what the machine alone makes them wait
 	began := time.Now()
-	for range moves {
-		role := b.cms()[0]
-		out := b.restart(role)
-		if !strings.Contains(out, fmt.Sprintf(" %d connections moved\n", idle+many)) {
-			t.Errorf("told %q", out)
-		}
+	for i := range times {
+		move(i)
 		b.awaitAlone()
+		if i == 0 {
+			open = b.openEverywhere()
+		}
 	}
 	took := time.Since(began)
 	close(stop)
@@ -110,7 +143,7 @@ func TestMoves(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d moves of %d connections in %v, %d messages\n%sbefore:\n%s", moves, idle+many, took, messages, histogram(waits), histogram(before))
+	t.Logf("%d moves of %d connections in %v, %d messages\n%sbefore:\n%s", times, idle+many, took, messages, histogram(waits), histogram(before))
 	if longest := slices.Max(waits); longest > 100*time.Millisecond && slices.Max(before) < 50*time.Millisecond {
 		t.Errorf("somebody waited for %v", longest)
 	}
