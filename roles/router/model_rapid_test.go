@@ -204,7 +204,8 @@ func TestRouterIsModel(t *testing.T) {
 // lose has the parent say that a cm's process has ended.
 func (m *model) lose(cm int, process uint64) {
 	m.g.t.Helper()
-	m.g.r.ended = append(m.g.r.ended, privsep.CMGone{CM: cm, Generation: process})
+	told := max(process, m.g.r.links[cm].process) // the parent's number, which RESET need not have
+	m.g.r.ended = append(m.g.r.ended, privsep.CMGone{CM: cm, Generation: told})
 	m.g.check(m.g.r.between())
 	m.g.r.commit()
 	for i := range m.got {
