@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -138,6 +139,39 @@ func TestRecordLine(t *testing.T) {
 		if got := string(recordLine(2, c.r, c.kind)); got != c.want+"\n" {
 			t.Errorf("%swant %s", got, c.want)
 		}
+	}
+}
+
+// What is printed of a profile or of settings is read as the same.
+func TestProfileLine(t *testing.T) {
+	want := privsep.Profile{Last: true, Name: "desk", PublishAllow: []string{"px.>"}, SubscribeAll: true, SubscribeDeny: []string{"\u00e9", "\"*\""},
+		Modes: privsep.ModeFanout | privsep.ModeDirect, Types: []string{"pricer"}, Responses: -1, Weight: 7, Rate: 100, MaxPending: 1 << 30}
+	w := newLine("PROFILE")
+	profile(w, &want)
+	text := `{"kind":"PROFILE","name":"desk","subscribe_all":true,"publish_allow":["px.>"],"subscribe_deny":["\u00e9","\"*\""],"types":["pricer"],` +
+		`"modes":["fanout","direct"],"responses":-1,"weight":7,"rate":100,"max_pending":1073741824,"last":true}`
+	line := w.line()
+	if string(line) != strings.ReplaceAll(text, `\u00e9`, "\u00e9")+"\n" {
+		t.Errorf("%swant %s", line, text)
+	}
+	r, err := parseLine(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got privsep.Profile
+	if profile(r, &got); r.end() != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v %v, want %+v", got, r.err, want)
+	}
+
+	set := privsep.Live{RequestTimeout: time.Second, SessionIdle: time.Minute, ReplaceInstance: true, Auth: true, AnonymousProfile: "desk"}
+	w = newLine("SETTINGS")
+	live(w, &set)
+	if r, err = parseLine(w.line()); err != nil {
+		t.Fatal(err)
+	}
+	var again privsep.Live
+	if live(r, &again); r.end() != nil || again != set {
+		t.Errorf("%+v %v, want %+v", again, r.err, set)
 	}
 }
 
