@@ -274,6 +274,26 @@ func (c *coder) addr(key string, p *[16]byte) {
 	}
 }
 
+// object is an object under a key, whose fields a function writes or reads.
+func (c *coder) object(key string, fields func(*coder)) {
+	if !c.reading() {
+		item := &coder{out: []byte{'{'}}
+		fields(item)
+		c.put(key, append(item.out, '}'))
+		return
+	}
+	if raw, ok := c.take(key); ok {
+		item, err := newReader(raw)
+		if err == nil {
+			fields(item)
+			err = item.end()
+		}
+		if err != nil {
+			c.wrong(key, "%v", err)
+		}
+	}
+}
+
 // list is an array of objects. On the way out next gives one at a time until
 // it says false, on the way in it is called for each.
 func (c *coder) list(key string, next func(*coder) bool) {
