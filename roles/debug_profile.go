@@ -28,7 +28,7 @@ func profile(c *coder, p *privsep.Profile) {
 	} {
 		c.texts(l.key, l.p)
 	}
-	modes(c, &p.Modes)
+	modeSet(c, &p.Modes)
 	count(c, "responses", &p.Responses)
 	c.flag("stamp", &p.Stamp)
 	count(c, "weight", &p.Weight)
@@ -46,8 +46,8 @@ func count(c *coder, key string, p *int) {
 	*p = int(n)
 }
 
-// modes is a set of modes by their names.
-func modes(c *coder, p *uint8) {
+// modeSet is a set of modes by their names.
+func modeSet(c *coder, p *uint8) {
 	var names []string
 	for i, name := range privsep.ModeNames {
 		if *p&(1<<i) != 0 {
