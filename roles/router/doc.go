@@ -59,6 +59,8 @@
 //   - State changes in state.go alone, each with its entry in the journal. Entries,
 //     too, have room before they are written (sizes): if the state would grow too
 //     large for that a SUB is refused.
+//   - What follows from no record (a member has gone, a time has come) is said between
+//     records, each word together with its entry in the journal.
 //   - What is not of the output of one record may be said twice or never, and is said
 //     between records: HOLD and RESUME, which a new router makes void, lame-duck
 //     INFO, reminders.
