@@ -16,6 +16,7 @@ var cases = []benchCase{
 	{"request-1", requests{label: "request-reply 1", n: 1}.run, nil},
 	{"request-8", requests{label: "request-reply 8", n: 8}.run, nil},
 	{"request-32", requests{label: "request-reply 32", n: 32}.run, nil},
+	{"balance", balance{"semaphore at 80 %", 0.8}.run, nil},
 	{"idle-memory", idle{"memory per idle connection"}.run, nil},
 	{"connects", connects{label: "new connections", cpu: "CPU per new connection", dialers: dialers}.run, nil},
 
@@ -68,6 +69,9 @@ var figures = []figure{
 	{"request-reply 32 p50", "us", false, 0.7, 1.0},
 	{"request-reply 32 p99", "us", false, 0, 0},
 	{"request-reply 32 rate", "req/s", true, 0, 0},
+	{"semaphore at 80 % p50", "ms", false, 0, 0},
+	{"semaphore at 80 % p90", "ms", false, 0, 0},
+	{"semaphore at 80 % p99", "ms", false, 0, 0.5},
 	{"memory per idle connection", "B", false, 0.1, 0.15},
 	{"new connections", "conn/s", true, 1.5, 0},
 	{"CPU per new connection", "us", false, 0, 0},
