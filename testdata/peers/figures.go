@@ -17,6 +17,7 @@ var cases = []benchCase{
 	{"request-8", requests{label: "request-reply 8", n: 8}.run, nil},
 	{"request-32", requests{label: "request-reply 32", n: 32}.run, nil},
 	{"balance", balance{"semaphore at 80 %", 0.8}.run, nil},
+	{"fanout-1000", fanout{"fanout to 1,000", 1000}.run, nil},
 	{"idle-memory", idle{"memory per idle connection"}.run, nil},
 	{"connects", connects{label: "new connections", cpu: "CPU per new connection", dialers: dialers}.run, nil},
 
@@ -72,6 +73,8 @@ var figures = []figure{
 	{"semaphore at 80 % p50", "ms", false, 0, 0},
 	{"semaphore at 80 % p90", "ms", false, 0, 0},
 	{"semaphore at 80 % p99", "ms", false, 0, 0.5},
+	{"fanout to 1,000 time", "ms", false, 0, 0},
+	{"fanout to 1,000 CPU per answer", "us", false, 0, 0},
 	{"memory per idle connection", "B", false, 0.1, 0.15},
 	{"new connections", "conn/s", true, 1.5, 0},
 	{"CPU per new connection", "us", false, 0, 0},
