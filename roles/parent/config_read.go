@@ -104,36 +104,60 @@ func decodeConfig(text string, cfg *Config) (map[string]int, error) {
 	if err != nil {
 		return nil, syntaxError(err, text)
 	}
-	options := cfg.options()
+	text, options := numberTables(text, cfg)
+	if err := checkTables(&md, sections, cfg); err != nil {
+		return nil, err
+	}
+	sections = nil
+	if md, err = toml.Decode(text, &sections); err != nil {
+		return nil, syntaxError(err, text)
+	}
 	lines := map[string]int{}
 	for _, key := range md.Keys() {
-		name := key.String()
-		section, known := options[key[0]]
-		if len(key) > 2 || !known {
-			return nil, &ConfigError{Line: line(&md, sections, key), Key: name, Text: "unknown key"}
-		}
-		values := table(&md, sections[key[0]])
-		if values == nil {
-			return nil, &ConfigError{Line: line(&md, sections, key[:1]), Key: key[0], Text: fmt.Sprintf("is a table: write [%s]", key[0])}
-		}
-		if len(key) == 1 {
-			continue
-		}
-		lines[name] = line(&md, sections, key)
-		option, known := section[key[1]]
-		if !known {
-			return nil, &ConfigError{Line: lines[name], Key: name, Text: "unknown key"}
-		}
-		var raw any
-		err := md.PrimitiveDecode(values[key[1]], &raw)
-		if err == nil {
-			err = setOption(option, raw)
-		}
-		if err != nil {
-			return nil, &ConfigError{Line: lines[name], Key: name, Text: err.Error()}
+		place := strings.Join(key, ".")
+		lines[place] = line(&md, sections, key)
+		if err := setKey(&md, sections, options, key); err != nil {
+			err.Line = lines[place]
+			return nil, err
 		}
 	}
 	return lines, nil
+}
+
+// setKey puts the value of one key where it belongs.
+func setKey(md *toml.MetaData, sections map[string]toml.Primitive, options map[string]map[string]reflect.Value, key toml.Key) *ConfigError {
+	name := shown(key[0])
+	if len(key) > 1 {
+		name += "." + key[1:].String()
+	}
+	bad := func(text string) *ConfigError { return &ConfigError{Key: name, Text: text} }
+	section, known := options[key[0]]
+	if len(key) > 2 || !known {
+		return bad("unknown key")
+	}
+	if _, list := section[""]; list {
+		return notList(0, key[0])
+	}
+	values := table(md, sections[key[0]])
+	if values == nil {
+		return bad(fmt.Sprintf("is a table: write [%s]", key[0]))
+	}
+	if len(key) == 1 {
+		return nil
+	}
+	option, known := section[key[1]]
+	if !known {
+		return bad("unknown key")
+	}
+	var raw any
+	err := md.PrimitiveDecode(values[key[1]], &raw)
+	if err == nil {
+		err = setOption(option, raw)
+	}
+	if err != nil {
+		return bad(err.Error())
+	}
+	return nil
 }
 
 // table gives the keys of a table; nil when the value is something else.
@@ -145,17 +169,21 @@ func table(md *toml.MetaData, value toml.Primitive) map[string]toml.Primitive {
 	return values
 }
 
-// options maps section and key to the field that holds the value.
+// options maps section and key to the field that holds the value. A list of tables
+// has one option without a key, which is all of it, and each of its tables is a
+// section.
 func (c *Config) options() map[string]map[string]reflect.Value {
 	all := map[string]map[string]reflect.Value{}
 	sections := reflect.ValueOf(c).Elem()
 	for i := range sections.NumField() {
-		section := sections.Field(i)
-		options := map[string]reflect.Value{}
-		for j := range section.NumField() {
-			options[section.Type().Field(j).Tag.Get("toml")] = section.Field(j)
+		if name, section := tag(sections.Type().Field(i)), sections.Field(i); section.Kind() == reflect.Struct {
+			all[name] = fields(section)
+		} else {
+			all[name] = map[string]reflect.Value{"": section}
+			for j := range section.Len() {
+				all[tableName(name, j)] = fields(section.Index(j))
+			}
 		}
-		all[sections.Type().Field(i).Tag.Get("toml")] = options
 	}
 	return all
 }
@@ -176,6 +204,8 @@ func setOption(field reflect.Value, raw any) (err error) {
 		err = setStrings(p, raw)
 	case *Size:
 		*p, err = sizeOf(raw)
+	case *Responses:
+		*p, err = responsesOf(raw)
 	case *time.Duration:
 		*p, err = durationOf(raw)
 	default:

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"syscall"
@@ -76,7 +77,9 @@ func (p *parent) revise() (r *revision, err error) {
 		if e.File = source; source == BuiltIn {
 			e.File = ""
 		}
-		e.Line = lines[e.Key]
+		if e.Line == 0 {
+			e.Line = lines[e.Key]
+		}
 		return e
 	}
 	var broken *ConfigError
@@ -104,10 +107,10 @@ func (p *parent) revise() (r *revision, err error) {
 // liveLines are the lines of what can change, which is what a mistake is blamed
 // on that the file alone does not have.
 func liveLines(lines map[string]int) map[string]int {
-	m := map[string]int{}
+	m := maps.Clone(lines)
 	for _, o := range liveness {
-		if key := o.section + "." + o.key; o.from == atOnce {
-			m[key] = lines[key]
+		if o.from == atStart {
+			delete(m, o.section+"."+o.key)
 		}
 	}
 	return m
