@@ -31,8 +31,8 @@ func (r *router) describe(counts bool) string {
 			for _, f := range s.connectFlags() {
 				flags += fmt.Sprintf("%.1v", *f)
 			}
-			fmt.Fprintf(&b, " %d %d %d %d %q %v %s %v %d %q load %d\n", slot, s.slot, s.gen, s.uid, s.challenge, s.client, flags, s.tls, s.generation,
-				s.who.append(nil), s.load())
+			fmt.Fprintf(&b, " %d %d %d %d %q %v %s %v %d %q from %q load %d\n", slot, s.slot, s.gen, s.uid, s.challenge, s.client, flags, s.tls, s.generation,
+				s.who.append(nil), s.from(), s.load())
 			for _, sid := range slices.Sorted(maps.Keys(s.subs)) {
 				t := s.subs[sid]
 				fmt.Fprintf(&b, "  %q %q %q %q %d", sid, t.sid, t.subject, t.queue, t.max)
@@ -89,7 +89,7 @@ func (r *router) describeRequests() string {
 func (r *router) successor() *router {
 	n := &router{
 		cfg: r.cfg, parent: r.parent, log: r.log, poll: r.poll, state: r.state, size: r.size,
-		index: newIndex(), requests: newRequests(), profiles: r.profiles, began: r.began, epoch: r.epoch, greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody, turned: true,
+		index: newIndex(), requests: newRequests(), profiles: r.profiles, began: r.began, epoch: r.epoch, time: r.time, greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody, turned: true,
 	}
 	n.redo.Links = make([]store.Mark, len(r.links))
 	for _, l := range r.links {
