@@ -152,14 +152,14 @@ func (r *router) accept(s *session, p *store.RecPub, how store.Mode, d *duty) bo
 	return false
 }
 
-// permits tells whether the sender's profile allows a message. An answer that is owed
-// is allowed where the profile says so.
+// permits tells whether the sender's profile allows a message. An answer needs no mode, and
+// where the profile says so no subject.
 func (r *router) permits(s *session, p *store.RecPub, how store.Mode, d *duty) bool {
 	f := s.prof
-	if d != nil && how == store.ModeBroadcast && f.responses != 0 {
+	switch answer := d != nil && (how == store.ModeBroadcast || how == store.ModeDirect && len(p.Reply) == 0); {
+	case answer && f.responses != 0:
 		return true
-	}
-	if d == nil && f.modes&modeBit(how) == 0 {
+	case !answer && f.modes&modeBit(how) == 0:
 		return false
 	}
 	known := r.index.current(s.last) && string(s.lastSubject) == string(p.Subject)
