@@ -36,11 +36,12 @@ func (r *router) publish(l *link, rec []byte) error {
 		return nil
 	}
 	m := r.matchFor(s, p.Subject)
-	n, asker := 0, s
-	switch look := r.looks(s, p); {
+	n, asker, look := 0, s, r.looks(s, p)
+	switch {
 	case m.simple && len(m.blocks) == 1 && len(m.groups) == 0 && how <= store.ModeSemaphore && !look:
 		n = r.deliverBlock(l, s, p, m)
-	case how == store.ModeSession && !r.goesOn(s, p, m):
+	case how == store.ModeSession && !r.goesOn(s, p, m, look):
+		r.settleDown(s, p)
 		r.turnAway(s, p, statusGone, "Session Gone")
 		return nil
 	case how == store.ModeFanout && !r.affords(p, m):
@@ -54,6 +55,9 @@ func (r *router) publish(l *link, rec []byte) error {
 	r.messages++
 	if n > 0 {
 		r.delivered += uint64(n)
+		if r.congested > 0 {
+			r.holdFor(s, p, m, look)
+		}
 		asker = r.handOver(s, p)
 	}
 	if len(r.limited) > 0 {
@@ -79,10 +83,6 @@ func (r *router) publish(l *link, rec []byte) error {
 		if len(p.Reply) > 0 && (s.noResponders || s.headers && how >= store.ModeSession) {
 			r.noResponders(s, p)
 		}
-		return nil
-	}
-	if r.congested > 0 {
-		r.holdFor(s, m)
 	}
 	return nil
 }
