@@ -147,10 +147,13 @@ func (p *parent) inTheWay(cfg *Config, err error) string {
 // at once what a larger limit allows.
 func (p *parent) apply(r *revision) {
 	p.noteLife(r.cfg.Limits.AuthTimeout)
+	before := openness(p.cfg)
 	p.cfg, p.source = r.cfg, r.source
 	p.log = newLog(r.cfg)
+	p.warnInstead(before, openness(p.cfg))
 	p.setListeners(r.listeners)
 	p.settings.Live = p.liveSettings(r.cfg)
+	p.setProfiles(r.cfg.Profiles)
 	p.setCredential(r.cred)
 	p.reloads++
 	p.writeRegistry() // before anybody acts by it
@@ -185,6 +188,9 @@ func (p *parent) resettle(c *child) {
 		return
 	}
 	c.reloads = p.reloads
+	if c.id.Role == privsep.RoleRouter {
+		p.giveProfiles(c)
+	}
 	p.send(c, privsep.KindSettings, p.settings.Live.Append(nil))
 	p.giveListeners(c)
 }
