@@ -118,6 +118,7 @@ func (m *cm) depart() {
 		m.sendMoved()
 	}
 	if m.now >= d.by && m.live > 0 && !m.stopping {
+		m.report(nil) // what is in the ring is still routed
 		m.endAll(reasonShutdown)
 	}
 	m.showRetiring()
