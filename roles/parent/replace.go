@@ -72,23 +72,32 @@ func (p *parent) find(id privsep.ID) *child {
 	return nil
 }
 
-// replace begins to exchange the process of c. An error says why not.
-func (p *parent) replace(c *child) (*change, error) {
+// replaceable says why the process of c cannot be exchanged now.
+func (p *parent) replaceable(c *child) error {
 	o := p.other(c)
 	switch {
 	case p.stopping:
-		return nil, fmt.Errorf("the broker is stopping")
+		return fmt.Errorf("the broker is stopping")
 	case c.leaves():
-		return nil, fmt.Errorf("%v has been replaced by %v already, and %s", c.id, c.change.new.id, c.change.waits())
+		return fmt.Errorf("%v has been replaced by %v already, and %s", c.id, c.change.new.id, c.change.waits())
 	case c.change != nil && c.change.turned:
-		return nil, fmt.Errorf("%v cannot be replaced yet: %v %s", c.id, c.change.old.id, c.change.waits())
+		return fmt.Errorf("%v cannot be replaced yet: %v %s", c.id, c.change.old.id, c.change.waits())
 	case c.change != nil:
-		return nil, fmt.Errorf("%v is being replaced", c.id)
+		return fmt.Errorf("%v is being replaced", c.id)
 	case c.state != running:
-		return nil, fmt.Errorf("%v is not running (%v)", c.id, c.state)
+		return fmt.Errorf("%v is not running (%v)", c.id, c.state)
 	case o.state != vacant:
-		return nil, fmt.Errorf("%v has no vacant place: %v is %v", c.id, o.id, o.state)
+		return fmt.Errorf("%v has no vacant place: %v is %v", c.id, o.id, o.state)
 	}
+	return nil
+}
+
+// replace begins to exchange the process of c. An error says why not.
+func (p *parent) replace(c *child) (*change, error) {
+	if err := p.replaceable(c); err != nil {
+		return nil, err
+	}
+	o := p.other(c)
 	ch := &change{old: c, new: o, began: time.Now()}
 	c.change, o.change = ch, ch
 	o.restarts, o.quickEnds, o.everRan = c.restarts+1, 0, false
@@ -139,6 +148,18 @@ func (p *parent) finish(ch *change) {
 	}
 	p.control.tell(ch)
 	p.replaced(ch)
+}
+
+// stage is how far a change is.
+func (ch *change) stage() string {
+	switch n := ch.progress; {
+	case !ch.turned:
+		return fmt.Sprintf("%v: starting %v", ch.old.id, ch.new.id)
+	case ch.old.id == ch.new.id:
+		return fmt.Sprintf("%v: the old process ends", ch.old.id)
+	default:
+		return fmt.Sprintf("%v: %d connections moved to %v, %d left", ch.old.id, n.Moved, ch.new.id, n.Left)
+	}
 }
 
 // summary is how a change went.
