@@ -28,6 +28,7 @@ type change struct {
 	turnedAt time.Time // when
 	by       time.Time // when a retiring cm closes what has stayed
 	progress privsep.Retiring
+	empty    bool   // the retiring cm has said that it has nothing left
 	over     bool   // as far as the operator is concerned
 	failed   string // why it came to nothing
 	pause    time.Duration
@@ -249,7 +250,7 @@ func (p *parent) retiring(c *child, m *privsep.Message) error {
 	if !c.leaves() {
 		return &offence{m.Kind.String(), "unasked"}
 	}
-	c.change.progress = r
+	c.change.progress, c.change.empty = r, r.Left+r.Stay == 0
 	if r.Left == 0 {
 		p.finish(c.change)
 	} else {
@@ -274,7 +275,7 @@ func (p *parent) changed(c *child, status string) bool {
 	case c == ch.new: // it is the component now, and is started again as such
 		return false
 	}
-	if ch.turned && (status == "exit 0" || c.id.Role == privsep.RoleRouter) || p.stopping {
+	if ch.orderly(status) || p.stopping {
 		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
 	} else {
 		p.died(c, status)
@@ -293,6 +294,20 @@ func (p *parent) changed(c *child, status string) bool {
 		p.replaceNext() // it may have waited for the place
 	}
 	return true
+}
+
+// orderly tells whether the old process has ended as it was to. How one ended that
+// is not our own child nobody tells us: it is enough that it could end.
+func (ch *change) orderly(status string) bool {
+	switch {
+	case !ch.turned:
+		return false
+	case status == "exit 0", ch.old.id.Role == privsep.RoleRouter:
+		return true
+	case status == statusUnknown:
+		return ch.old.id.Role == privsep.RoleDispatcher || ch.empty
+	}
+	return false
 }
 
 // abandonChanges ends what has been started in vain: the broker stops.
