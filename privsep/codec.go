@@ -140,6 +140,12 @@ type Live struct {
 	// MostPayload is the largest MaxPayload since the broker started: what a ring
 	// still holds may come from then.
 	MostPayload int
+	// What follows is for the modes and for who a client is.
+	RequestTimeout   time.Duration // an outstanding request counts as lost then
+	SessionIdle      time.Duration // an unused session affinity ends then
+	ReplaceInstance  bool          // a second instance of a name ends the first one; otherwise it is refused
+	Auth             bool          // clients must log in
+	AnonymousProfile string        // of those who need not, "": everything is allowed; at most MaxSettingsText
 }
 
 func (p *Live) fields(c *coder) {
@@ -161,6 +167,11 @@ func (p *Live) fields(c *coder) {
 	c.number(&p.Port)
 	p.TLS.fields(c)
 	c.number(&p.MostPayload)
+	c.duration(&p.RequestTimeout)
+	c.duration(&p.SessionIdle)
+	c.flag(&p.ReplaceInstance)
+	c.flag(&p.Auth)
+	c.text(&p.AnonymousProfile, MaxSettingsText)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and

@@ -13,6 +13,9 @@ type Setup struct {
 	Settings  Settings
 	Segments  []SegmentFD
 	Listeners []ListenerFD
+	Profiles  []Profile // the router's
+
+	profiles ProfileSet // being received
 }
 
 // SegmentFD is a segment with the fd to map it by, the receiver's.
@@ -35,10 +38,11 @@ func ReadSetup(ch *Channel) (*Setup, error) {
 		if err := ch.RecvWait(&m, setupWait); err != nil {
 			return nil, fmt.Errorf("setup: %w", err)
 		}
-		if m.Kind == KindSetupEnd {
+		err := s.take(&m)
+		if err == nil && m.Kind == KindSetupEnd {
 			return s, nil
 		}
-		if err := s.take(&m); err != nil {
+		if err != nil {
 			m.CloseFDs()
 			return nil, fmt.Errorf("setup: %v: %w", m.Kind, err)
 		}
@@ -63,6 +67,16 @@ func (s *Setup) take(m *Message) error {
 		}
 		s.Listeners = append(s.Listeners, ListenerFD{l, m.FDs[0]})
 		return nil
+	case KindProfile:
+		all, whole, err := s.profiles.Take(m.Payload)
+		if whole {
+			s.Profiles = all
+		}
+		return err
+	case KindSetupEnd:
+		if !s.profiles.Begun() {
+			return nil
+		}
 	}
 	return ErrShape
 }
