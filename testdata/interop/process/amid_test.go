@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // amid kills in the middle of a retirement: a cm is being replaced, and a number of
