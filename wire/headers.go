@@ -94,8 +94,17 @@ func ReadHeaders(block []byte, f *Facts) []byte {
 	return block
 }
 
+// StripHeaders is ReadHeaders for who does not ask.
+func StripHeaders(block []byte) []byte {
+	var f *Facts
+	if f.readPlain(block) {
+		return block
+	}
+	return strip(block)
+}
+
 // readPlain reads a block of the form that clients write, and reports whether it
-// is one, with nothing to be taken out.
+// is one, with nothing to be taken out. f may be nil.
 func (f *Facts) readPlain(b []byte) bool {
 	if len(b) < len(firstLine)+4 || string(b[:len(firstLine)+2]) != firstLine+"\r\n" {
 		return false
@@ -111,7 +120,9 @@ func (f *Facts) readPlain(b []byte) bool {
 				if headers[i].take == nil {
 					return false
 				}
-				f.hear(i, rest)
+				if f != nil {
+					f.hear(i, rest)
+				}
 			}
 		case !inName(c):
 			return false
