@@ -22,7 +22,7 @@ func (m *cm) finish() bool {
 	case m.now < m.stopBy:
 		return false
 	default:
-		m.report()
+		m.report(m.unrouted())
 	}
 	m.endAll(reasonShutdown)
 	m.publish()
@@ -46,7 +46,7 @@ func (m *cm) allRouted() bool {
 
 // unparsed tells whether c has sent what was read and is no record yet.
 func (c *conn) unparsed() bool {
-	return !c.has(flagFailed|flagClosing) && (len(c.rest) > 0 || c.has(flagWaiting) || c.tls != nil && c.tls.state == tlsOpen && c.tls.more)
+	return !c.has(flagFailed|flagClosing|flagLogin) && (len(c.rest) > 0 || c.has(flagWaiting) || c.tls != nil && c.tls.state == tlsOpen && c.tls.more)
 }
 
 // takeRest goes on with what was read before the end began: it had to wait for
@@ -59,9 +59,9 @@ func (m *cm) takeRest() {
 		if c == nil || c.has(flagHeld|flagWaiting|flagDeparting|flagArriving) || !c.unparsed() {
 			continue
 		}
-		if rest := c.rest; len(rest) > 0 {
-			c.rest = nil
-			m.parse(c, rest)
+		c.flags &^= flagPaced
+		if len(c.rest) > 0 {
+			m.parseRest(c)
 			m.requeue(c)
 		} else {
 			m.readSealed(c) // opens what there is, and no more
@@ -109,10 +109,10 @@ func (m *cm) undelivered(c *conn) bool {
 const reportMost = 100
 
 // report says of each connection what is lost of what it sent or would have got,
-// and of all together: messages sent; messages to it since it had last had all,
-// of which it may have the first, and the bytes that its host has not taken.
-func (m *cm) report() {
-	unrouted := m.unrouted()
+// and of all together: messages sent, of which those in the ring are given; messages
+// to it since it had last had all, of which it may have the first, and the bytes that
+// its host has not taken.
+func (m *cm) report(unrouted map[store.Conn]int) {
 	lines, readers, senders, sent, left := 0, 0, 0, 0, 0
 	line := func(event string, c *conn, n, bytes int) {
 		if lines++; lines <= reportMost {

@@ -84,15 +84,15 @@ type fault struct {
 // so. The error is a *ConfigError.
 func (c *Config) Validate() error { return c.check(nil) }
 
-// check names the key that lines knows, since that is the one somebody wrote,
+// check names the key that was written, since that is the one somebody wrote,
 // and among several faults the one that comes first in the file.
-func (c *Config) check(lines map[string]int) error {
+func (c *Config) check(keys *written) error {
 	var first *ConfigError
 	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles()) {
 		e := &ConfigError{Key: shown(f.keys[0]), Text: f.text}
 		for _, key := range f.keys {
-			if lines[key] > 0 {
-				e.Key, e.Line = shown(key), lines[key]
+			if line := keys.line(key); line > 0 {
+				e.Key, e.Line = shown(key), line
 				break
 			}
 		}

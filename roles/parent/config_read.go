@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -51,8 +50,8 @@ func Load(path string) (*Config, error) {
 	return cfg, err
 }
 
-// loadConfig is Load with the line of each key.
-func loadConfig(path string) (*Config, map[string]int, error) {
+// loadConfig is Load with where each key stands.
+func loadConfig(path string) (*Config, *written, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
@@ -74,11 +73,11 @@ func parseConfig(file, text string) (*Config, error) {
 	return cfg, err
 }
 
-func parseLines(file, text string) (*Config, map[string]int, error) {
+func parseLines(file, text string) (*Config, *written, error) {
 	cfg := Defaults()
-	lines, err := decodeConfig(text, cfg)
+	keys, err := decodeConfig(text, cfg)
 	if err == nil {
-		err = cfg.check(lines)
+		err = cfg.check(keys)
 	}
 	var bad *ConfigError
 	if errors.As(err, &bad) {
@@ -93,12 +92,12 @@ func parseLines(file, text string) (*Config, map[string]int, error) {
 			*path = absolute(filepath.Join(dir, *path))
 		}
 	}
-	return cfg, lines, nil
+	return cfg, keys, nil
 }
 
-// decodeConfig puts the options of text into cfg and returns the line of each
-// key. It goes in the order of the file so that the first mistake is reported.
-func decodeConfig(text string, cfg *Config) (map[string]int, error) {
+// decodeConfig puts the options of text into cfg and returns where each stands. It
+// goes in the order of the file so that the first mistake is reported.
+func decodeConfig(text string, cfg *Config) (*written, error) {
 	var sections map[string]toml.Primitive
 	md, err := toml.Decode(text, &sections)
 	if err != nil {
@@ -112,16 +111,15 @@ func decodeConfig(text string, cfg *Config) (map[string]int, error) {
 	if md, err = toml.Decode(text, &sections); err != nil {
 		return nil, syntaxError(err, text)
 	}
-	lines := map[string]int{}
+	w := &written{md: &md, sections: sections, keys: map[string]toml.Key{}}
 	for _, key := range md.Keys() {
-		place := strings.Join(key, ".")
-		lines[place] = line(&md, sections, key)
+		w.keys[strings.Join(key, ".")] = key
 		if err := setKey(&md, sections, options, key); err != nil {
-			err.Line = lines[place]
+			err.Line = line(&md, sections, key)
 			return nil, err
 		}
 	}
-	return lines, nil
+	return w, nil
 }
 
 // setKey puts the value of one key where it belongs.
@@ -170,8 +168,7 @@ func table(md *toml.MetaData, value toml.Primitive) map[string]toml.Primitive {
 }
 
 // options maps section and key to the field that holds the value. A list of tables
-// has one option without a key, which is all of it, and each of its tables is a
-// section.
+// is one option, without a key.
 func (c *Config) options() map[string]map[string]reflect.Value {
 	all := map[string]map[string]reflect.Value{}
 	sections := reflect.ValueOf(c).Elem()
@@ -180,9 +177,6 @@ func (c *Config) options() map[string]map[string]reflect.Value {
 			all[name] = fields(section)
 		} else {
 			all[name] = map[string]reflect.Value{"": section}
-			for j := range section.Len() {
-				all[tableName(name, j)] = fields(section.Index(j))
-			}
 		}
 	}
 	return all
@@ -276,56 +270,6 @@ func show(raw any) string {
 	default:
 		return "a date or time"
 	}
-}
-
-// place is a decoding target that fails: the library then says where the value
-// stands, which it tells in no other way.
-type place struct{}
-
-var errPlace = errors.New("place")
-
-func (*place) UnmarshalTOML(any) error { return errPlace }
-
-// line finds the line of a key; 0 when the parser kept none.
-func line(md *toml.MetaData, sections map[string]toml.Primitive, key toml.Key) int {
-	value := sections[key[0]]
-	for _, part := range key[1:] {
-		inner := table(md, value)
-		if inner == nil {
-			break
-		}
-		value = inner[part]
-	}
-	var pe toml.ParseError
-	if errors.As(md.PrimitiveDecode(value, &place{}), &pe) {
-		return pe.Position.Line
-	}
-	return 0
-}
-
-var keyOnLine = regexp.MustCompile(`^\s*([A-Za-z0-9_.-]+)\s*=`)
-
-// syntaxError turns the library's error into ours. The library names the last
-// key that it could read; on a line that it could not, the key is ours to find.
-func syntaxError(err error, text string) error {
-	var pe toml.ParseError
-	if !errors.As(err, &pe) {
-		return &ConfigError{Text: err.Error()}
-	}
-	e := &ConfigError{Line: pe.Position.Line, Text: pe.Message}
-	lines := strings.Split(text, "\n")
-	if e.Line < 1 || e.Line > len(lines) {
-		return e
-	}
-	if m := keyOnLine.FindStringSubmatch(lines[e.Line-1]); m != nil {
-		e.Key = m[1]
-		if pe.LastKey != "" && !strings.HasSuffix(pe.LastKey, m[1]) {
-			e.Key = pe.LastKey + "." + m[1]
-		} else if pe.LastKey != "" {
-			e.Key = pe.LastKey
-		}
-	}
-	return e
 }
 
 // printable keeps an error on its line whatever the file holds.

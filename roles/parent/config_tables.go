@@ -56,9 +56,10 @@ func fields(table reflect.Value) map[string]reflect.Value {
 type tableDefaults interface{ setDefaults() }
 
 // numberTables numbers the headers in text, and gives each list of cfg as many
-// tables. They are options of cfg from then on.
-func numberTables(text string, cfg *Config) (string, map[string]map[string]reflect.Value) {
+// tables. Its options are those of cfg and theirs.
+func numberTables(text string, cfg *Config) (numbered string, options map[string]map[string]reflect.Value) {
 	lists := cfg.listsOf()
+	options = cfg.options()
 	names := strings.Join(slices.Sorted(maps.Keys(lists)), "|")
 	header := regexp.MustCompile(`(?m)^[ \t]*\[\[[ \t]*(` + names + `)[ \t]*\]\]`)
 	count := map[string]int{}
@@ -73,10 +74,11 @@ func numberTables(text string, cfg *Config) (string, map[string]map[string]refle
 			if t, ok := tables.Index(i).Addr().Interface().(tableDefaults); ok {
 				t.setDefaults()
 			}
+			options[tableName(list, i)] = fields(tables.Index(i))
 		}
 		lists[list].Set(tables)
 	}
-	return text, cfg.options()
+	return text, options
 }
 
 // checkTables fails where the library reads another number of tables than were

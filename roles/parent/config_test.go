@@ -28,7 +28,7 @@ func TestExampleHoldsEveryDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, err := decodeConfig(string(text), Defaults())
+	keys, err := decodeConfig(string(text), Defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestExampleHoldsEveryDefault(t *testing.T) {
 			continue // see TestExampleHoldsEveryTable
 		}
 		for name := range options {
-			n := lines[section+"."+name]
+			n := keys.line(section + "." + name)
 			if n == 0 {
 				t.Errorf("%s.%s is not in the example", section, name)
 			} else if l := strings.Split(string(text), "\n")[n-1]; !oneLine.MatchString(l) {
@@ -62,7 +62,7 @@ func TestExampleHoldsEveryTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := Defaults()
-	lines, err := decodeConfig(text, cfg)
+	keys, err := decodeConfig(text, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func TestExampleHoldsEveryTable(t *testing.T) {
 		numberTables("[["+list+"]]", defaults)
 		want := fields(defaults.listsOf()[list].Index(0))
 		for key, v := range fields(tables.Index(0)) {
-			n := lines[tableName(list, 0)+"."+key]
+			n := keys.line(tableName(list, 0) + "." + key)
 			if n == 0 {
 				t.Errorf("%s.%s is not in the example", list, key)
 				continue

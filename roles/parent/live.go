@@ -124,6 +124,17 @@ func (c *Config) frozen() []string {
 	return lines
 }
 
+// startOnly lists the same without their values: what cannot change now is not to be
+// blamed for what the rest of a file does not go with.
+func startOnly() (places []string) {
+	for _, o := range liveness {
+		if o.from == atStart {
+			places = append(places, o.section+"."+o.key)
+		}
+	}
+	return places
+}
+
 func valueText(v reflect.Value) string {
 	switch v := v.Interface().(type) {
 	case string:

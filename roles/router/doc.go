@@ -91,9 +91,6 @@
 // no sense that is logged with its place, the new one begins without sessions, and
 // has the cms end all connections.
 //
-// Without a parent it goes on, and sees by the doorbells which cms have ended; the
-// next parent hears again what was to be reported (orphan.go).
-//
 // A session moves to another cm when its own asks for it (MOVE) and the parent has
 // named that one as the successor (CM_RETIRE): a cm that was taken over can push
 // nothing into another. ARRIVING is the first that the new cm hears of the
