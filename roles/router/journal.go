@@ -297,10 +297,7 @@ func (r *router) snapshot() {
 			}
 		}
 	}
-	for q := r.requests.first; q != nil; q = q.next {
-		r.journal(r.entry.request(q))
-	}
-	for _, q := range r.requests.timed {
+	for _, q := range r.requests.byAge() {
 		r.journal(r.entry.request(q))
 	}
 	for a := r.affinities.first; a != nil; a = a.next {

@@ -114,12 +114,12 @@ func (m *model) route(x *modelMessage, plain []*modelSub, groups map[string][]*m
 		}
 	}
 	had := m.wantDelivery(x, plain, groups)
-	asker := x.from
+	asker, handed := x.from, (*modelDuty)(nil)
 	if len(had) > 0 {
-		asker = m.handOn(x)
+		asker, handed = m.handOn(x)
 	}
 	m.settleDown(x, had)
-	if d := x.answers; d != nil && slices.Contains(d.req.duties, d) { // it may have been handed on
+	if d := x.answers; d != nil && d != handed {
 		m.answer(d)
 	}
 	m.ask(x, asker, had)

@@ -75,14 +75,14 @@ func (q *modelRequest) owing() (n int) {
 }
 
 // handOn: a member that passes a request on, with its reply subject, owes no answer to
-// it any more. It returns for whom the message is asked.
-func (m *model) handOn(x *modelMessage) *modelSession {
+// it any more. It returns for whom the message is asked, and that duty.
+func (m *model) handOn(x *modelMessage) (from *modelSession, handed *modelDuty) {
 	if d := m.duty(x.from, x.reply); d != nil && d.owed && d.req.mode != store.ModeFanout {
-		from := d.req.from
+		from = d.req.from
 		m.answer(d)
-		return from
+		return from, d
 	}
-	return x.from
+	return x.from, nil
 }
 
 // ask notes who of those that got a message owes an answer to it, or may give some.

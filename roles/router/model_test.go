@@ -339,6 +339,27 @@ func (m *model) move(s *modelSession, to int) {
 	}
 }
 
+// succeed accounts for a new router, which does not know what the cms say once more, whose
+// turn it is, how much a subscription without a limit has had since the last snapshot,
+// and when a session went on last.
+func (m *model) succeed() {
+	for cm := range m.sessions {
+		for _, s := range m.bySlot(cm) {
+			s.slow, s.holds, s.heldBy = false, nil, 0
+		}
+	}
+	for _, t := range m.live {
+		t.turn = 0
+		if known := m.g.r.links[t.ses.cm].session(t.ses.conn).subs[t.sid]; t.max == 0 && known != nil {
+			t.delivered = known.delivered
+		}
+	}
+	for _, a := range m.affinities {
+		a.used = m.now
+	}
+	m.wantLater()
+}
+
 // end of a batch: all that the router said is accounted for, and it counts as
 // the model does.
 func (m *model) settled() {

@@ -47,6 +47,7 @@ const (
 	eventProfiles       // are others
 	eventMove           // of a connection to the other cm
 	eventGone           // a cm ends, and another takes its place
+	eventRouter         // the same of the router
 )
 
 // steps are drawn in this proportion, mixed: see opKinds.
@@ -61,6 +62,7 @@ var steps = func() (list []step) {
 		{step{op: op{kind: store.KindOpen}}, 3}, {step{event: eventLogin}, 3}, {step{event: eventProfiles}, 3},
 		{step{op: op{kind: store.KindConnect}}, 2}, {step{op: op{kind: store.KindClosed}}, 2}, {step{op: op{kind: store.KindPing}}, 1},
 		{step{op: op{kind: store.KindFail}}, 1}, {step{op: op{kind: store.KindReset}}, 1}, {step{event: eventGone}, 1},
+		{step{event: eventRouter}, 3},
 	} {
 		for range k.times {
 			list = append(list, k.step)
@@ -259,6 +261,8 @@ func (p *play) happen(s step) {
 		p.change(s.set, s.live)
 	case eventGone:
 		p.lose(s.cm)
+	case eventRouter:
+		p.succeed(s.slot < 2)
 	}
 	who := p.someone(s.pick)
 	if who == nil {
@@ -304,8 +308,27 @@ func (p *play) lose(cm int) {
 	p.g.renew(cm, n+1)
 }
 
+// succeed has a router end, and another take its place, from a snapshot or not.
+func (p *play) succeed(snapshot bool) {
+	p.g.t.Helper()
+	if snapshot {
+		p.g.r.compact()
+	}
+	old, want := p.g.r, p.g.r.describe(snapshot)
+	p.g.r = old.successor()
+	p.g.r.takeOver()
+	for i, l := range old.links {
+		p.g.r.links[i].process = l.process
+	}
+	wantState(p.g.t, p.g.r.describe(snapshot), want)
+	p.g.check(p.g.r.between())
+	p.g.r.commit()
+	p.hear()
+	p.m.succeed()
+}
+
 // Whatever clients do in whatever mode, whoever they are, and whatever becomes of them,
-// of their cms and of their profiles, the router says what the model says.
+// of their cms, of the router and of their profiles, the router says what the model says.
 func TestModesAreModel(t *testing.T) {
 	g := newRig(t, func(s *privsep.Settings) { s.MaxSubscriptions = 5 })
 	rapid.Check(t, func(t *rapid.T) {

@@ -36,7 +36,7 @@ func (r *router) publish(l *link, rec []byte) error {
 		return nil
 	}
 	m := r.matchFor(s, p.Subject)
-	n, asker, look := 0, s, r.looks(s, p)
+	n, asker, handed, look := 0, s, (*duty)(nil), r.looks(s, p)
 	switch {
 	case m.simple && len(m.blocks) == 1 && len(m.groups) == 0 && how <= store.ModeSemaphore && !look:
 		n = r.deliverBlock(l, s, p, m)
@@ -58,7 +58,7 @@ func (r *router) publish(l *link, rec []byte) error {
 		if r.congested > 0 {
 			r.holdFor(s, p, m, look)
 		}
-		asker = r.handOver(s, p)
+		asker, handed = r.handOver(s, p)
 	}
 	if len(r.limited) > 0 {
 		r.countLimited()
@@ -67,7 +67,7 @@ func (r *router) publish(l *link, rec []byte) error {
 		r.settleDown(s, p)
 	}
 	if d != nil {
-		if d.by == s { // it has not handed that very one over
+		if d != handed {
 			r.answer(d)
 		}
 		if !s.prof.free {
