@@ -1,8 +1,10 @@
 package router
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"gatehouse/privsep"
@@ -282,7 +284,8 @@ func (r *router) fromParent() error {
 func (r *router) handle(m *privsep.Message) error {
 	if !r.turned && m.Kind != privsep.KindStatsGet {
 		r.turned = true
-		r.takeOver()
+		m = &privsep.Message{Kind: m.Kind, Payload: bytes.Clone(m.Payload), FDs: slices.Clone(m.FDs)}
+		r.takeOver() // which may have to wait, and hears the next ones then
 	}
 	switch m.Kind {
 	case privsep.KindCMRetire:
