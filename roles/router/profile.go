@@ -233,6 +233,7 @@ func (r *router) reprofile() {
 			}
 		}
 	}
+	r.untold = false
 }
 
 func (r *router) rejudge(s *session) {
@@ -243,7 +244,7 @@ func (r *router) rejudge(s *session) {
 		r.fail(s, wire.CodeAuthViolation)
 		return
 	}
-	if s.prof.limits != old.limits {
+	if s.prof.limits != old.limits || r.untold {
 		r.makeRoom(s.cm)
 		r.tellLimits(s)
 	}
