@@ -14,7 +14,6 @@ import (
 
 	"gatehouse/privsep"
 	"gatehouse/store"
-	"gatehouse/wire"
 )
 
 // state is all of it that outlives a router, written down; counts are left out of
@@ -183,11 +182,9 @@ func TestFirstWord(t *testing.T) {
 	g := newRig(t, func(s *privsep.Settings) { s.Ring = 128 << 10 })
 	g.start(t)
 	c := g.open(0, 1, 1, "")
-	for g.r.links[0].out.Fits(200, 200) {
-		g.r.sendErr(g.r.links[0].session(c), wire.CodeMaxSubs)
-	}
-	for g.r.links[0].out.Fits(8, 8) {
-		g.r.tell(g.r.links[0].session(c), &store.InsResume{Conn: c})
+	l, ins := g.r.links[0], &store.InsResume{Conn: c}
+	for b := l.out.Reserve(ins.Size()); b != nil; b = l.out.Reserve(ins.Size()) {
+		l.out.Commit(ins.Put(b))
 	}
 	g.r.commit()
 	g.r = g.r.successor()
@@ -199,7 +196,7 @@ func TestFirstWord(t *testing.T) {
 	gone := privsep.CMGone{CM: 0, Generation: 1}
 	g.check(g.parent.Send(privsep.KindCMGone, gone.Append(nil)))
 	g.check(g.r.fromParent())
-	if l := g.r.links[1]; l.process != 7 || !slices.Equal(g.r.ended, []privsep.CMGone{gone}) {
+	if l = g.r.links[1]; l.process != 7 || !slices.Equal(g.r.ended, []privsep.CMGone{gone}) {
 		t.Errorf("process %d, ended %+v", l.process, g.r.ended)
 	}
 }
