@@ -109,6 +109,13 @@ func TestPublishPermissions(t *testing.T) {
 	}
 	g.violations("nowhere", refused...)
 	g.got(all, "one", arrive...)
+	// Logged once a second, however many there were.
+	if b.log.Find(0, "not permitted", patience, "reason", "publish", "subject", "px") == nil {
+		t.Error("nothing of it in the log")
+	}
+	if n := len(b.log.All("not permitted")); n > len(refused)/2 {
+		t.Errorf("%d lines in the log for %d violations", n, len(refused)+1)
+	}
 }
 
 // What may not be subscribed to is refused and named; of what is allowed but for a
