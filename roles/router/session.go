@@ -63,9 +63,8 @@ func (r *router) open(l *link, rec []byte) error {
 		r.end(old)
 	}
 	s := newSession(l, &o, tickets.Challenge())
-	if s.admitted = !r.cfg.Auth; s.admitted {
-		s.prof = r.profileOf("")
-	}
+	s.admitted = !r.cfg.Auth
+	r.assume(s)
 	if !r.begin(s) { // more than connections are allowed: the dispatcher keeps to that
 		r.send(s, nil, store.FlagClose)
 		return nil
@@ -170,6 +169,9 @@ func (s *session) said() wire.Connect {
 	c.Headers, c.NoResponders = s.headers, s.noResponders
 	if s.protocol1 {
 		c.Protocol = 1
+	}
+	if s.who != nil && s.who.kind != "" {
+		c.Name = s.who.kind + "/" + s.who.instance
 	}
 	return c
 }
