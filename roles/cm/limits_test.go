@@ -202,7 +202,7 @@ func TestRateMoves(t *testing.T) {
 	g.limit(0, store.InsSession{Rate: 1})
 	io.WriteString(c, strings.Repeat("PUB a 1\r\nx\r\n", 5))
 	hears(t, c, "MSG a 1 1\r\nx\r\n")
-	mv, b, _ := g.moved(g.retire())
+	mv, b, _ := g.moved(g.retire(time.Minute))
 	rest := string(b[mv.Parser:])
 	if want := strings.Repeat("PUB a 1\r\nx\r\n", 4); rest != want && rest != want[12:] || mv.Output != 0 {
 		t.Fatalf("%+v, %q", mv, rest)

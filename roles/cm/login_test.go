@@ -184,7 +184,7 @@ func TestLoginMoves(t *testing.T) {
 	}
 	g.logsIn(c, "PING\r\n")
 	g.do(func() { g.stays = true })
-	ch := g.retire()
+	ch := g.retire(time.Minute)
 	other := g.dial()
 	if _, err := readInfo(other); err != nil {
 		t.Fatal(err)
