@@ -6,8 +6,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// direct is the first token of the subjects that belong to one application instance.
-const direct = "_APP."
+// DirectPrefix begins the subjects that belong to one application instance each.
+const DirectPrefix = "_APP."
 
 // Name has a connection carry the name of an application instance, type/instance, as
 // nats.Connect's option. It is what [ToType] goes by and who may subscribe to [Direct].
@@ -24,7 +24,7 @@ func Name(kind, instance string) nats.Option {
 
 // Direct gives the subject of an application instance. A message there reaches it and
 // nobody else: only a connection with its [Name] may subscribe, and no wildcard sees it.
-func Direct(kind, instance string) string { return direct + kind + "." + instance }
+func Direct(kind, instance string) string { return DirectPrefix + kind + "." + instance }
 
 func isToken(s string) bool {
 	for i := range len(s) {
