@@ -243,11 +243,14 @@ func (r *router) violation(s *session, what string, subject []byte) {
 		return
 	}
 	r.denounced = now
-	name := ""
-	if s.who != nil {
-		name = s.who.user
+	fields := []privsep.Field{privsep.Int(privsep.KeyCID, int64(s.uid)), privsep.Str(privsep.KeyReason, what),
+		privsep.Str(privsep.KeySubject, string(subject))}
+	if s.who != nil && s.who.user != "" {
+		fields = append(fields, privsep.Str(privsep.KeyUser, s.who.user))
 	}
-	r.log.Info("not permitted", privsep.Int(privsep.KeyCID, int64(s.uid)), privsep.Str(privsep.KeyUser, name),
-		privsep.Str(privsep.KeyReason, what), privsep.Str(privsep.KeySubject, string(subject)), privsep.Int(privsep.KeyN, r.unsaid))
+	if r.unsaid > 0 {
+		fields = append(fields, privsep.Int(privsep.KeyN, r.unsaid))
+	}
+	r.log.Info("not permitted", fields...)
 	r.unsaid = 0
 }

@@ -215,6 +215,7 @@ func (m *model) lose(cm int, process uint64) {
 	m.lost = cm
 	m.endAll(cm, process)
 	m.wantResumes()
+	m.wantStatuses()
 	m.settled()
 }
 

@@ -147,6 +147,19 @@ func whoIs(id identity, name string, f *profile) *who {
 	return w
 }
 
+// under is who, as far as a profile lets it be.
+func (w *who) under(f *profile) *who {
+	if w == nil || w.kind == "" {
+		return w
+	}
+	n := *w
+	if n.vouched = len(f.types) > 0; !f.mayBe(w.kind) {
+		n.kind, n.instance, n.vouched = "", "", false
+	}
+	n.stamp = n.appendStamp(nil)
+	return &n
+}
+
 // mayBe tells whether clients of this profile may call themselves a type.
 func (f *profile) mayBe(kind string) bool { return len(f.types) == 0 || contains(f.types, kind) }
 
@@ -234,6 +247,7 @@ func (r *router) rejudge(s *session) {
 		r.makeRoom(s.cm)
 		r.tellLimits(s)
 	}
+	r.rename(s, s.who.under(s.prof))
 	for _, t := range s.subs {
 		ok, partly := r.mayHave(s, []byte(t.subject))
 		if t.partly = partly; ok {

@@ -143,6 +143,7 @@ func (r *router) accept(s *session, p *store.RecPub, how store.Mode, d *duty) bo
 	case reserved(p) || !s.prof.free && !r.permits(s, p, how, d):
 		r.refusePub(s, p)
 	case r.facts.Bad != 0:
+		r.violation(s, "headers", p.Subject)
 		r.answerPub(s, p)
 		r.tellAsker(s, p, statusBad, badFacts[r.facts.Bad])
 	default:
