@@ -47,12 +47,13 @@ func NewSession(nc *nats.Conn) *Session {
 //   - [ErrSessionGone] says that what the member had kept for the session is gone, with
 //     it or with the connection; this request has reached nobody, but if the connection
 //     was lost while it was on its way ([nats.ErrDisconnected] is then wrapped, too);
-//   - [ErrResponderLost]: the member went while it had this request;
-//   - [nats.ErrNoResponders]: nobody has subscribed to the subject.
+//     after it the next request begins the session anew;
+//   - [ErrResponderLost] says that the member went while it had this request: the next one
+//     gets ErrSessionGone;
+//   - [nats.ErrNoResponders] says that nobody has subscribed to the subject.
 //
-// After each of them the next request begins the session anew. A request that has the
-// header [HeaderSessionEnd] is the last of the session on its subject. ctx bounds the
-// wait; msg is not changed, and its reply subject not used.
+// A request that has the header [HeaderSessionEnd] is the last of the session on its
+// subject. ctx bounds the wait; msg is not changed, and its reply subject not used.
 func (s *Session) Request(ctx context.Context, msg *nats.Msg, opts ...Option) (*nats.Msg, error) {
 	for m, err := range s.Requests(ctx, msg, opts...) {
 		return m, err
@@ -168,7 +169,7 @@ func (s *Session) judge(subject string, err error) error {
 	case errors.Is(err, nats.ErrDisconnected) || errors.Is(err, nats.ErrConnectionClosed):
 		clear(s.subjects)
 		return fmt.Errorf("%w: %w", ErrSessionGone, err)
-	case errors.Is(err, ErrSessionGone) || errors.Is(err, ErrResponderLost) || errors.Is(err, nats.ErrNoResponders):
+	case errors.Is(err, ErrSessionGone) || errors.Is(err, nats.ErrNoResponders):
 		delete(s.subjects, subject)
 	}
 	return err
