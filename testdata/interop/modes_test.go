@@ -19,10 +19,16 @@ import (
 // startModes runs a broker with two connection managers; modes are lines of [modes].
 func startModes(t *testing.T, modes string) *broker {
 	t.Helper()
+	return startOwn(t, settings{cms: 2, modes: modes})
+}
+
+// startOwn is startBroker for what is Gatehouse's own.
+func startOwn(t *testing.T, s settings) *broker {
+	t.Helper()
 	if standIn() != "" {
-		t.Skip("SKIP the messaging modes are Gatehouse's own")
+		t.Skip("SKIP there is no such thing in another broker")
 	}
-	return startBroker(t, settings{cms: 2, modes: modes})
+	return startBroker(t, s)
 }
 
 // killRouter ends the router without warning and waits for the next one.

@@ -35,9 +35,13 @@ func TestNATSJS(t *testing.T) {
 // managers.
 func TestNATSJSModes(t *testing.T) {
 	installNATSJS(t)
-	for _, name := range []string{"semaphore", "session", "fanout", "direct"} {
+	for _, name := range []string{"semaphore", "session", "fanout", "direct", "sender"} {
 		t.Run(name, func(t *testing.T) {
-			startModes(t, "").runScript("js/modes/" + name + ".mjs")
+			s := settings{cms: 2}
+			if name == "sender" {
+				s.profile = stamping
+			}
+			startOwn(t, s).runScript("js/modes/" + name + ".mjs")
 		})
 	}
 }
