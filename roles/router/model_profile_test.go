@@ -193,12 +193,18 @@ func (m *model) reprofile() {
 // whatever order.
 func (m *model) wantTaken(s *modelSession) {
 	m.g.t.Helper()
+	m.wantLosses(s, func(t *modelSub) bool { return t.ses == s && !m.maySubscribe(s, t.subject) })
+}
+
+// wantLosses takes an -ERR for each subscription that a session loses, in whatever order.
+func (m *model) wantLosses(s *modelSession, loses func(*modelSub) bool) {
+	m.g.t.Helper()
 	var gone []string
 	m.drop(func(t *modelSub) bool {
-		if t.ses != s || m.maySubscribe(s, t.subject) {
+		if !loses(t) {
 			return false
 		}
-		gone = append(gone, string(wire.AppendErr(nil, wire.CodeSubPermission, []byte(t.subject))))
+		gone = append(gone, refused(t.subject, t.queue))
 		return true
 	})
 	for range len(gone) {

@@ -266,7 +266,7 @@ func (m *model) sub(s *modelSession, r *store.RecSub) {
 		m.wantErr(s, wire.CodeInvalidSubject)
 		return
 	case !m.maySubscribe(s, string(r.Subject)) || !m.owns(s, string(r.Subject)):
-		m.wantErr(s, wire.CodeSubPermission, r.Subject)
+		m.wantRefused(s, string(r.Subject), string(r.Queue))
 		return
 	default:
 		m.live = append(m.live, &modelSub{ses: s, subject: string(r.Subject), queue: string(r.Queue), sid: string(r.SID)})
@@ -286,10 +286,22 @@ func (m *model) owns(s *modelSession, subject string) bool {
 	case !m.g.r.cfg.ReplaceInstance:
 		return false
 	default:
-		m.wantErr(m.live[i].ses, wire.CodeSubPermission, []byte(subject))
-		m.drop(func(t *modelSub) bool { return t.subject == subject && t.ses != s })
+		m.wantLosses(m.live[i].ses, func(t *modelSub) bool { return t.subject == subject && t.ses != s })
 	}
 	return true
+}
+
+// refused is the -ERR about a subscription that is not allowed.
+func refused(subject, queue string) string {
+	if queue != "" {
+		return string(wire.AppendErr(nil, wire.CodeSubQueuePermission, []byte(subject), []byte(queue)))
+	}
+	return string(wire.AppendErr(nil, wire.CodeSubPermission, []byte(subject)))
+}
+
+func (m *model) wantRefused(s *modelSession, subject, queue string) {
+	m.g.t.Helper()
+	m.wantSend(s, refused(subject, queue), false)
 }
 
 func (m *model) unsub(s *modelSession, r *store.RecUnsub) {

@@ -283,16 +283,24 @@ func (r *router) takeOwner(s *session, subject []byte) bool {
 	if !r.cfg.ReplaceInstance {
 		return false
 	}
-	old := owners[0].ses
-	if l := old.cm; !l.out.Fits(r.size.answers, r.size.most) {
-		r.await(l, r.size.answers)
+	l, need, told := owners[0].ses.cm, 0, 0
+	for ; told < len(owners) && need <= r.size.half/2; told++ {
+		need += errRoom + store.Framed(4*(len(subject)+len(owners[told].queue)))
 	}
-	r.refuseSub(old, subject, []byte(owners[0].queue))
-	for _, t := range owners {
+	if !l.out.Fits(need, r.size.most) {
+		r.await(l, need)
+	}
+	for i, t := range owners {
+		if i < told {
+			r.refuseSub(t.ses, subject, []byte(t.queue))
+		}
 		r.drop(t)
 	}
 	return true
 }
+
+// errRoom is what an -ERR takes in a ring beside its quoted arguments.
+const errRoom = 256
 
 // refuseSub says that a subscription is not allowed, or not any longer. Clients find it
 // by subject and queue.
