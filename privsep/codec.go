@@ -140,6 +140,8 @@ type Live struct {
 	// MostPayload is the largest MaxPayload since the broker started: what a ring
 	// still holds may come from then.
 	MostPayload int
+	Auth        bool // clients must log in
+	Login       LoginSettings
 }
 
 func (p *Live) fields(c *coder) {
@@ -161,6 +163,8 @@ func (p *Live) fields(c *coder) {
 	c.number(&p.Port)
 	p.TLS.fields(c)
 	c.number(&p.MostPayload)
+	c.flag(&p.Auth)
+	p.Login.fields(c)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and

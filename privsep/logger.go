@@ -48,11 +48,12 @@ const (
 	KeyN
 	KeyAddr
 	KeyBytes
+	KeyUser
 	numLogKeys
 )
 
 var logKeyNames = [numLogKeys]string{
-	"none", "role", "pid", "peer", "kind", "cid", "state", "from", "to", "reason", "err", "n", "addr", "bytes",
+	"none", "role", "pid", "peer", "kind", "cid", "state", "from", "to", "reason", "err", "n", "addr", "bytes", "user",
 }
 
 // String gives the key as logs have it.

@@ -13,6 +13,8 @@ type Setup struct {
 	Settings  Settings
 	Segments  []SegmentFD
 	Listeners []ListenerFD
+	Users     []User   // auth
+	Marks     []uint64 // router: of the users there are
 }
 
 // SegmentFD is a segment with the fd to map it by, the receiver's.
@@ -62,6 +64,20 @@ func (s *Setup) take(m *Message) error {
 			return err
 		}
 		s.Listeners = append(s.Listeners, ListenerFD{l, m.FDs[0]})
+		return nil
+	case KindUser:
+		var u User
+		if err := u.Parse(m.Payload); err != nil {
+			return err
+		}
+		s.Users = append(s.Users, u)
+		return nil
+	case KindStanding:
+		var p Standing
+		if err := p.Parse(m.Payload); err != nil {
+			return err
+		}
+		s.Marks = append(s.Marks, p.Marks...)
 		return nil
 	}
 	return ErrShape
