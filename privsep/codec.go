@@ -140,8 +140,13 @@ type Live struct {
 	// MostPayload is the largest MaxPayload since the broker started: what a ring
 	// still holds may come from then.
 	MostPayload int
-	Auth        bool // clients must log in
-	Login       LoginSettings
+	// What follows is for the modes and for who a client is.
+	RequestTimeout   time.Duration // an outstanding request counts as lost then
+	SessionIdle      time.Duration // an unused session affinity ends then
+	ReplaceInstance  bool          // a second instance of a name ends the first one; otherwise it is refused
+	Auth             bool          // clients must log in
+	AnonymousProfile string        // of those who need not, "": everything is allowed; at most MaxSettingsText
+	Login            LoginSettings
 }
 
 func (p *Live) fields(c *coder) {
@@ -163,7 +168,11 @@ func (p *Live) fields(c *coder) {
 	c.number(&p.Port)
 	p.TLS.fields(c)
 	c.number(&p.MostPayload)
+	c.duration(&p.RequestTimeout)
+	c.duration(&p.SessionIdle)
+	c.flag(&p.ReplaceInstance)
 	c.flag(&p.Auth)
+	c.text(&p.AnonymousProfile, MaxSettingsText)
 	p.Login.fields(c)
 }
 

@@ -3,6 +3,7 @@ package privsep
 import (
 	"bytes"
 	"errors"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -27,7 +28,8 @@ func samples() map[Kind]payload {
 		AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
 		StallTimeout: time.Hour, OrphanGrace: 16, DrainTimeout: 17, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError, Host: text, Port: 16,
 		TLS:         TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, SignRate: 5000},
-		MostPayload: 18, Auth: true, Login: LoginSettings{Kinds: 1<<numCredentials - 1, Hashes: 1, Memory: 2, FailureRate: 3, FailureBurst: 4, Backoff: 5},
+		MostPayload: 18, RequestTimeout: 19, SessionIdle: 20, ReplaceInstance: true, Auth: true, AnonymousProfile: text,
+		Login: LoginSettings{Kinds: 1<<numCredentials - 1, Hashes: 1, Memory: 2, FailureRate: 3, FailureBurst: 4, Backoff: 5},
 	}
 	return map[Kind]payload{
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
@@ -35,7 +37,13 @@ func samples() map[Kind]payload {
 			Live: live, MaxControlLine: 2, MaxConnections: 3, CMs: 6, Serving: 3, Arena: 1 << 30, Ring: 8, Journal: 19,
 			Environment: text, Broker: text, Version: "", ServerID: text, Release: true, Trap: true,
 		},
-		KindSettings:     &live,
+		KindSettings: &live,
+		KindProfile: &Profile{
+			Set: 7, Last: true, Name: text, SubscribeAll: true, PublishAllow: []string{"px.>", strings.Repeat("s", MaxProfileText)},
+			PublishDeny: []string{"a"}, SubscribeDeny: []string{"b"}, Modes: AllModes, RequestTypes: []string{"c", "d"},
+			RequestOrganisations: []string{"e"}, Types: []string{"f"}, Responses: AnyResponses, Stamp: true, Weight: MaxWeight,
+			MaxSubscriptions: 1, Rate: 2, MaxPayload: 3, MaxPending: math.MaxInt32, Transfer: []string{"g"},
+		},
 		KindListenerGone: &ListenerGone{Number: 7},
 		KindSegment:      &Segment{Kind: SegConnColumns, Index: 5, Size: 1 << 40, Writable: true},
 		KindListener:     &Listener{Number: 7, Network: NetTLS, Address: strings.Repeat("a", MaxAddressText)},
@@ -167,6 +175,17 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"adopted parent":   &Adopt{ID: ID{RoleParent, 0}},
 		"missing walls":    &Adopted{Sandbox: Sandbox{Missing: allMissing + 1}},
 		"missing what":     &SetupDone{Sandbox: Sandbox{Missing: allMissing + 1}},
+		"more than modes":  &Profile{Name: "a", Weight: 1, Modes: AllModes + 1},
+		"no weight":        &Profile{Name: "a"},
+		"much weight":      &Profile{Name: "a", Weight: MaxWeight + 1},
+		"responses of -2":  &Profile{Name: "a", Weight: 1, Responses: -2},
+		"negative rate":    &Profile{Name: "a", Weight: 1, Rate: -1},
+		"rate too high":    &Profile{Name: "a", Weight: 1, Rate: math.MaxInt32 + 1},
+		"all and some":     &Profile{Name: "a", Weight: 1, PublishAll: true, PublishAllow: []string{"a"}},
+		"an empty subject": &Profile{Name: "a", Weight: 1, PublishDeny: []string{"a", ""}},
+		"a long subject":   &Profile{Name: "a", Weight: 1, PublishDeny: []string{strings.Repeat("x", MaxProfileText+1)}},
+		"many subjects":    &Profile{Name: "a", Weight: 1, PublishDeny: make([]string, MaxProfileList+1)},
+		"no name, not all": &Profile{},
 		"unknown kinds":    &Live{Login: LoginSettings{Kinds: 1 << numCredentials}},
 		"long hash":        &User{Password: strings.Repeat("h", MaxHash+1)},
 		"long connect":     &Login{JSON: make([]byte, MaxConnect+1)},

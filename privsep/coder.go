@@ -151,6 +151,24 @@ func (c *coder) text(v *string, max int) {
 	*v = string(c.take(int(n)))
 }
 
+// texts are at most most of them after their number, none empty, each at most max
+// bytes.
+func (c *coder) texts(v *[]string, most, max int) {
+	n := uint16(min(len(*v), math.MaxUint16))
+	c.u16(&n)
+	if !c.encoding {
+		c.check(int(n) <= most)
+		if c.bad || n == 0 {
+			return
+		}
+		*v = make([]string, n)
+	}
+	for i := range (*v)[:n] {
+		c.text(&(*v)[i], max)
+		c.check((*v)[i] != "")
+	}
+}
+
 // blob is at most max bytes after a length. Decoded, it aliases the payload.
 func (c *coder) blob(v *[]byte, max int) {
 	n := uint16(min(len(*v), math.MaxUint16))

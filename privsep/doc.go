@@ -7,7 +7,7 @@
 //	segments        +--+----------+----------+----+--+
 //	                   |          |          |    |
 //	                   | channels, one for each child: settings, segments,
-//	                   | sockets, peers go down; logs, counters go up
+//	                   | sockets, peers, profiles go down; logs, counters go up
 //	                   |          |          |    |
 //	clients   +--------+---+  +---+----+  +--+-----+  +--+------+  +---------+
 //	--------> | dispatcher |->|  cm/N  |  | router |--| auth    |  | tlsd    |

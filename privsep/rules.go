@@ -9,7 +9,7 @@ import (
 
 // Version of the role protocol: the first thing SETUP_DONE says. Raised
 // whenever testdata/kinds.ok changes.
-const Version = 3
+const Version = 4
 
 // Kind is a kind of message between roles. Values are frozen by
 // testdata/kinds.ok and only ever appended.
@@ -48,6 +48,7 @@ const (
 	KindMoveBytes
 	KindSettings
 	KindListenerGone
+	KindProfile
 	KindUser
 	KindStanding
 	KindLogin
@@ -156,6 +157,9 @@ var rules = [...]rule{
 	// One way, whoever sends: from a cm that is replaced to the one in its place.
 	{KindMoveConn, "MOVE_CONN", cm, cm, PhaseRun, 1, 128, false, 0},
 	{KindMoveBytes, "MOVE_BYTES", cm, cm, PhaseRun, 0, MaxMoveBytes, false, 0},
+	// A set, whose last one says so: in the setup whole, later before the SETTINGS
+	// that go with it.
+	{KindProfile, "PROFILE", parent, router, PhaseSetup | PhaseRun, 0, MaxProfile, false, 0},
 	{KindUser, "USER", parent, auth, PhaseSetup | PhaseRun, 0, 1024, false, 0},
 	{KindStanding, "STANDING", parent, router, PhaseSetup | PhaseRun, 0, 32 << 10, false, 0},
 	{KindLogin, "LOGIN", router, auth, PhaseRun, 0, MaxPayload, false, 0},

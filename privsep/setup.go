@@ -13,8 +13,13 @@ type Setup struct {
 	Settings  Settings
 	Segments  []SegmentFD
 	Listeners []ListenerFD
-	Users     []User   // auth
-	Marks     []uint64 // router: of the users there are
+	Profiles  []Profile // the router's
+	Marks     []uint64  // the router's: of the users there are
+	Users     []User    // auth's
+
+	profiles ProfileSet // being received, as the next two
+	marks    MarkSet
+	users    UserSet
 }
 
 // SegmentFD is a segment with the fd to map it by, the receiver's.
@@ -37,10 +42,11 @@ func ReadSetup(ch *Channel) (*Setup, error) {
 		if err := ch.RecvWait(&m, setupWait); err != nil {
 			return nil, fmt.Errorf("setup: %w", err)
 		}
-		if m.Kind == KindSetupEnd {
+		err := s.take(&m)
+		if err == nil && m.Kind == KindSetupEnd {
 			return s, nil
 		}
-		if err := s.take(&m); err != nil {
+		if err != nil {
 			m.CloseFDs()
 			return nil, fmt.Errorf("setup: %v: %w", m.Kind, err)
 		}
@@ -65,20 +71,28 @@ func (s *Setup) take(m *Message) error {
 		}
 		s.Listeners = append(s.Listeners, ListenerFD{l, m.FDs[0]})
 		return nil
-	case KindUser:
-		var u User
-		if err := u.Parse(m.Payload); err != nil {
-			return err
+	case KindProfile:
+		all, whole, err := s.profiles.Take(m.Payload)
+		if whole {
+			s.Profiles = all
 		}
-		s.Users = append(s.Users, u)
-		return nil
+		return err
 	case KindStanding:
-		var p Standing
-		if err := p.Parse(m.Payload); err != nil {
-			return err
+		all, whole, err := s.marks.Take(m.Payload)
+		if whole {
+			s.Marks = all
 		}
-		s.Marks = append(s.Marks, p.Marks...)
-		return nil
+		return err
+	case KindUser:
+		all, whole, err := s.users.Take(m.Payload)
+		if whole {
+			s.Users = all
+		}
+		return err
+	case KindSetupEnd:
+		if !s.profiles.Begun() && !s.marks.Begun() && !s.users.Begun() {
+			return nil
+		}
 	}
 	return ErrShape
 }

@@ -90,6 +90,39 @@ func TestSetupRefuses(t *testing.T) {
 	}
 }
 
+// A router has its profiles before it is ready, all of a set or the setup fails.
+func TestSetupProfiles(t *testing.T) {
+	for name, c := range map[string]struct {
+		frames []*Profile
+		want   int // profiles, -1: refused
+	}{
+		"none":        {nil, 0},
+		"a set":       {[]*Profile{frameOf(7, "a", false), frameOf(7, "b", true)}, 2},
+		"an empty":    {[]*Profile{frameOf(7, "", true)}, 0},
+		"no end":      {[]*Profile{frameOf(7, "a", false)}, -1},
+		"no end left": {[]*Profile{frameOf(7, "a", true), frameOf(8, "a", false)}, -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := channels(t, RoleParent, RoleRouter, PhaseSetup)
+			for _, p := range c.frames {
+				if err := ours.Send(KindProfile, p.Append(nil)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := ours.Send(KindSetupEnd, nil); err != nil {
+				t.Fatal(err)
+			}
+			s, err := ReadSetup(theirs)
+			switch {
+			case c.want < 0 && !errors.Is(err, ErrShape):
+				t.Fatalf("taken: %+v %v", s, err)
+			case c.want >= 0 && (err != nil || len(s.Profiles) != c.want):
+				t.Fatalf("%+v %v, want %d", s, err, c.want)
+			}
+		})
+	}
+}
+
 func TestRoleStats(t *testing.T) {
 	ours, theirs := channels(t, RoleParent, RoleRouter, PhaseRun)
 	var want RoleStats

@@ -136,7 +136,7 @@ func (p *cmPeers) see(g *ring, kind store.RecKind, r store.Record) {
 	p.d.print(recordLine(g.index, r, kind))
 	if pub, ok := r.(*store.RecPub); ok {
 		keep := *pub
-		keep.Subject, keep.Reply = bytes.Clone(pub.Subject), bytes.Clone(pub.Reply)
+		keep.Subject, keep.Reply, keep.Facts = bytes.Clone(pub.Subject), bytes.Clone(pub.Reply), nil
 		p.bodies[pub.Seq%uint64(len(p.bodies))] = keep
 	}
 }

@@ -230,6 +230,32 @@ func (c *coder) str(key string, raw json.RawMessage) (s string) {
 	return s
 }
 
+// texts is a list of strings, which have to be UTF-8.
+func (c *coder) texts(key string, p *[]string) {
+	if !c.reading() {
+		if len(*p) == 0 {
+			return
+		}
+		var items []string
+		for _, s := range *p {
+			items = append(items, string(quote(s)))
+		}
+		c.put(key, []byte("["+strings.Join(items, ",")+"]"))
+		return
+	}
+	if raw, ok := c.take(key); ok {
+		var items []json.RawMessage
+		if json.Unmarshal(raw, &items) != nil || items == nil {
+			c.wrong(key, "no array of strings")
+			return
+		}
+		*p = nil
+		for _, item := range items {
+			*p = append(*p, c.str(key, item))
+		}
+	}
+}
+
 // addr is an IP address, zero for none.
 func (c *coder) addr(key string, p *[16]byte) {
 	if !c.reading() {
@@ -245,6 +271,26 @@ func (c *coder) addr(key string, p *[16]byte) {
 			return
 		}
 		*p = a.As16()
+	}
+}
+
+// object is an object under a key, whose fields a function writes or reads.
+func (c *coder) object(key string, fields func(*coder)) {
+	if !c.reading() {
+		item := &coder{out: []byte{'{'}}
+		fields(item)
+		c.put(key, append(item.out, '}'))
+		return
+	}
+	if raw, ok := c.take(key); ok {
+		item, err := newReader(raw)
+		if err == nil {
+			fields(item)
+			err = item.end()
+		}
+		if err != nil {
+			c.wrong(key, "%v", err)
+		}
 	}
 }
 

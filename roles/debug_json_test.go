@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -47,8 +48,11 @@ func drawRecord(t *rapid.T, kind store.RecKind) store.Record {
 			copy(p[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, name))
 		case *[]byte:
 			*p = anyBytes.Draw(t, name)
-			if name == "Recipients" {
+			switch name {
+			case "Recipients":
 				*p = drawRecipients(t)
+			case "Facts":
+				*p = drawFacts(t)
 			}
 		case *uint64:
 			*p = rapid.Uint64Range(0, maxSeq).Draw(t, name)
@@ -82,6 +86,18 @@ func drawRecord(t *rapid.T, kind store.RecKind) store.Record {
 		}
 	}
 	return r
+}
+
+// drawFacts gives facts or, since a cm may send them, bytes that are none.
+func drawFacts(t *rapid.T) []byte {
+	if rapid.Bool().Draw(t, "no facts") {
+		return anyBytes.Draw(t, "Facts")
+	}
+	text := rapid.Map(rapid.StringMatching(`[!-~]{0,9}`), func(s string) []byte { return []byte(s) })
+	f := store.Facts{Mode: rapid.SampledFrom([]store.Mode{store.ModeNone, store.ModeFanout, store.ModeDirect}).Draw(t, "mode"),
+		End: rapid.Bool().Draw(t, "end"), Timeout: rapid.Uint32().Draw(t, "timeout"),
+		Session: text.Draw(t, "session"), ToType: text.Draw(t, "type"), ToOrganisation: text.Draw(t, "organisation")}
+	return f.Append(nil)
 }
 
 func drawRecipients(t *rapid.T) (list []byte) {
@@ -118,6 +134,7 @@ func TestRecordRoundTrip(t *testing.T) {
 }
 
 func TestRecordLine(t *testing.T) {
+	every := store.Facts{Mode: store.ModeFanout, End: true, Timeout: 500, Session: []byte("s"), ToType: []byte("t"), ToOrganisation: []byte("o")}
 	to := store.AppendRecipient(store.AppendRecipient(nil, 1, 2, []byte("a")), 3, 4, []byte{0xff})
 	for _, c := range []struct {
 		r    store.Record
@@ -133,11 +150,52 @@ func TestRecordLine(t *testing.T) {
 		{&store.RecPub{HeaderLen: -1, Subject: []byte("\ufffd\"\n")}, store.KindPub, `{"kind":"PUB","cm":2,"slot":0,"gen":0,"seq":0,"subject":"` + "\ufffd" + `\"\n"}`},
 		{&store.InsDeliver{HeaderLen: -1, Recipients: to, Flags: store.DeliverMore}, store.KindDeliver,
 			`{"kind":"DELIVER","cm":2,"arena":0,"seq":0,"recipients":[{"slot":1,"gen":2,"sid":"a"},{"slot":3,"gen":4,"sid_base64":"/w=="}],"more":true}`},
+		{&store.RecPub{HeaderLen: -1, Facts: every.Append(nil)}, store.KindPub, `{"kind":"PUB","cm":2,"slot":0,"gen":0,"seq":0,` +
+			`"facts":{"mode":"fanout","timeout":500,"end":true,"session":"s","to_type":"t","to_organisation":"o"}}`},
+		{&store.RecPub{HeaderLen: -1, Facts: (&store.Facts{Bad: store.BadTimeout}).Append(nil)}, store.KindPub,
+			`{"kind":"PUB","cm":2,"slot":0,"gen":0,"seq":0,"facts":{"bad":"timeout"}}`},
+		{&store.RecPub{HeaderLen: -1, Facts: []byte("x")}, store.KindPub, `{"kind":"PUB","cm":2,"slot":0,"gen":0,"seq":0,"facts_bytes":"x"}`},
+		{&store.InsDeliver{HeaderLen: -1, From: []byte("acme/pricer")}, store.KindDeliver, `{"kind":"DELIVER","cm":2,"arena":0,"seq":0,"from":"acme/pricer"}`},
+		{&store.InsSession{Flags: store.SessionOpen, Rate: 10, MaxPayload: 11, MaxPending: 12}, store.KindSession,
+			`{"kind":"SESSION","cm":2,"slot":0,"gen":0,"open":true,"max_payload":11,"max_pending":12,"rate":10}`},
 		{&store.InsSend{Data: []byte("+OK\r\n"), Flags: store.FlagClose}, store.KindSend, `{"kind":"SEND","cm":2,"slot":0,"gen":0,"data":"+OK\r\n","close":true}`},
 	} {
 		if got := string(recordLine(2, c.r, c.kind)); got != c.want+"\n" {
 			t.Errorf("%swant %s", got, c.want)
 		}
+	}
+}
+
+// What is printed of a profile or of settings is read as the same.
+func TestProfileLine(t *testing.T) {
+	want := privsep.Profile{Last: true, Name: "desk", PublishAllow: []string{"px.>"}, SubscribeAll: true, SubscribeDeny: []string{"\u00e9", "\"*\""},
+		Modes: privsep.ModeFanout | privsep.ModeDirect, Types: []string{"pricer"}, Responses: -1, Weight: 7, Rate: 100, MaxPending: 1 << 30}
+	w := newLine("PROFILE")
+	profile(w, &want)
+	text := `{"kind":"PROFILE","name":"desk","subscribe_all":true,"publish_allow":["px.>"],"subscribe_deny":["\u00e9","\"*\""],"types":["pricer"],` +
+		`"modes":["fanout","direct"],"responses":-1,"weight":7,"rate":100,"max_pending":1073741824,"last":true}`
+	line := w.line()
+	if string(line) != strings.ReplaceAll(text, `\u00e9`, "\u00e9")+"\n" {
+		t.Errorf("%swant %s", line, text)
+	}
+	r, err := parseLine(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got privsep.Profile
+	if profile(r, &got); r.end() != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v %v, want %+v", got, r.err, want)
+	}
+
+	set := privsep.Live{RequestTimeout: time.Second, SessionIdle: time.Minute, ReplaceInstance: true, Auth: true, AnonymousProfile: "desk"}
+	w = newLine("SETTINGS")
+	live(w, &set)
+	if r, err = parseLine(w.line()); err != nil {
+		t.Fatal(err)
+	}
+	var again privsep.Live
+	if live(r, &again); r.end() != nil || again != set {
+		t.Errorf("%+v %v, want %+v", again, r.err, set)
 	}
 }
 
@@ -165,27 +223,34 @@ func TestLineRefused(t *testing.T) {
 		"{\"kind\":\"SUB\",\"sid\":\"\xff\"}": "not UTF-8",
 		`{"kind":"SUB","sid":1}`:              "sid: 1 is no string",
 		`{"kind":"SUB","sid":null}`:           "sid: null is no string",
-		`{"kind":"SUB","sid":"","sid_base64":""}`:            "sid: given twice",
-		`{"kind":"SUB","sid_base64":"YQ"}`:                   "sid_base64: illegal base64",
-		`{"kind":"SUB","sid_base64":"YR=="}`:                 "sid_base64: illegal base64",
-		`{"kind":"SUB","sid_base64":7}`:                      "sid_base64: 7 is no string",
-		`{"kind":"SUB","sids":"1"}`:                          `unknown key "sids"`,
-		`{"kind":"SUB","SID":"1"}`:                           `unknown key "SID"`,
-		`{"kind":"PING","slot":1.0}`:                         "slot: 1.0 is no number from 0 to 4294967295",
-		`{"kind":"PING","slot":1e3}`:                         "slot: 1e3 is no number",
-		`{"kind":"PING","slot":null}`:                        "slot: null is no number",
-		`{"kind":"FAIL","code":256}`:                         "code: 256 is no number from 0 to 255",
-		`{"kind":"PUB","seq":281474976710656}`:               "seq: 281474976710656 is above",
-		`{"kind":"PUB","header_len":2147483648}`:             "header_len: 2147483648 is no number from -2147483648 to 2147483647",
-		`{"kind":"OPEN","unix":1}`:                           "unix: 1 is neither true nor false",
-		`{"kind":"OPEN","addr":"fe80::1%eth0"}`:              "is no IP address",
-		`{"kind":"OPEN","addr":1}`:                           "addr: 1 is no string",
-		`{"kind":"OPEN","cm":1}`:                             "cm: 1: there is cm/0 to cm/0",
-		`{"kind":"DELIVER","recipients":null}`:               "recipients: no array of objects",
-		`{"kind":"DELIVER","recipients":{}}`:                 "recipients: no array of objects",
-		`{"kind":"DELIVER","recipients":[1]}`:                "recipients[0]: not a JSON object",
-		`{"kind":"DELIVER","recipients":[{},{"sid":1}]}`:     "recipients[1]: sid: 1 is no string",
-		`{"kind":"DELIVER","recipients":[{},{"more":true}]}`: `recipients[1]: unknown key "more"`,
+		`{"kind":"SUB","sid":"","sid_base64":""}`: "sid: given twice",
+		`{"kind":"SUB","sid_base64":"YQ"}`:        "sid_base64: illegal base64",
+		`{"kind":"SUB","sid_base64":"YR=="}`:      "sid_base64: illegal base64",
+		`{"kind":"SUB","sid_base64":7}`:           "sid_base64: 7 is no string",
+		`{"kind":"SUB","sids":"1"}`:               `unknown key "sids"`,
+		`{"kind":"SUB","SID":"1"}`:                `unknown key "SID"`,
+		`{"kind":"PING","slot":1.0}`:              "slot: 1.0 is no number from 0 to 4294967295",
+		`{"kind":"PING","slot":1e3}`:              "slot: 1e3 is no number",
+		`{"kind":"PING","slot":null}`:             "slot: null is no number",
+		`{"kind":"FAIL","code":256}`:              "code: 256 is no number from 0 to 255",
+		`{"kind":"PUB","seq":281474976710656}`:    "seq: 281474976710656 is above",
+		`{"kind":"PUB","header_len":2147483648}`:  "header_len: 2147483648 is no number from -2147483648 to 2147483647",
+		`{"kind":"OPEN","unix":1}`:                "unix: 1 is neither true nor false",
+		`{"kind":"OPEN","addr":"fe80::1%eth0"}`:   "is no IP address",
+		`{"kind":"OPEN","addr":1}`:                "addr: 1 is no string",
+		`{"kind":"OPEN","cm":1}`:                  "cm: 1: there is cm/0 to cm/0",
+		`{"kind":"PUB","facts":1}`:                "facts: not a JSON object",
+		`{"kind":"PUB","facts":{"mode":"any"}}`:   `facts: mode: "any" is none of ["broadcast" "semaphore"`,
+		`{"kind":"PUB","facts":{"bad":1}}`:        "facts: bad: 1 is no string",
+		`{"kind":"PUB","facts":{"session":"` + strings.Repeat("x", store.MaxFact+1) + `"}}`: "facts: session: longer than 128 bytes",
+		`{"kind":"PUB","facts":{"from":"x"}}`:                                               `facts: unknown key "from"`,
+		`{"kind":"PUB","facts_bytes":"` + strings.Repeat("x", store.MaxFacts+1) + `"}`:      "facts_bytes: longer than 394 bytes",
+		`{"kind":"DELIVER","from":"` + strings.Repeat("x", store.MaxFrom+1) + `"}`:          "from: longer than 1024 bytes",
+		`{"kind":"DELIVER","recipients":null}`:                                              "recipients: no array of objects",
+		`{"kind":"DELIVER","recipients":{}}`:                                                "recipients: no array of objects",
+		`{"kind":"DELIVER","recipients":[1]}`:                                               "recipients[0]: not a JSON object",
+		`{"kind":"DELIVER","recipients":[{},{"sid":1}]}`:                                    "recipients[1]: sid: 1 is no string",
+		`{"kind":"DELIVER","recipients":[{},{"more":true}]}`:                                `recipients[1]: unknown key "more"`,
 	} {
 		if _, _, err := readRecord([]byte(line)); err == nil || !strings.HasPrefix(err.Error(), want) && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", line, err, want)

@@ -14,10 +14,13 @@ type routerPeers struct {
 	rings []*ring  // by cm
 	seqs  []uint64 // by cm: of the last body
 	said  [][]byte // by cm: lines to be printed
+
+	set  uint32       // number of the next profiles
+	live privsep.Live // the router's
 }
 
 func newRouterPeers(d *driver) (peers, error) {
-	p := &routerPeers{d: d, seqs: make([]uint64, d.cms), said: make([][]byte, d.cms)}
+	p := &routerPeers{d: d, seqs: make([]uint64, d.cms), said: make([][]byte, d.cms), set: 1, live: debugSettings(d.cms).Live}
 	for i := range d.cms {
 		ends, err := d.mem.CMEnds(i)
 		if err != nil {
@@ -42,7 +45,11 @@ func (p *routerPeers) start(*privsep.Boot) error {
 }
 
 func (p *routerPeers) lines() map[string]func(*coder) error {
-	lines := map[string]func(*coder) error{privsep.KindCMGone.String(): p.gone}
+	lines := map[string]func(*coder) error{
+		privsep.KindCMGone.String():   p.gone,
+		privsep.KindProfile.String():  p.lineProfile,
+		privsep.KindSettings.String(): p.lineSettings,
+	}
 	for kind := store.KindOpen; kind <= store.KindMove; kind++ {
 		lines[kind.String()] = func(c *coder) error { return p.record(c, kind) }
 	}

@@ -40,6 +40,7 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		place(c, &r.Off, &r.Len, &r.HeaderLen)
 		c.text("subject", &r.Subject)
 		c.text("reply", &r.Reply)
+		facts(c, &r.Facts)
 	}),
 	store.KindPing: shape(func(c *coder, r *store.RecPing) { conn(c, &r.Conn) }),
 	store.KindFail: shape(func(c *coder, r *store.RecFail) {
@@ -65,6 +66,9 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		place(c, &r.Off, &r.Len, &r.HeaderLen)
 		c.text("subject", &r.Subject)
 		c.text("reply", &r.Reply)
+		if c.text("from", &r.From); len(r.From) > store.MaxFrom {
+			c.wrong("from", "longer than %d bytes", store.MaxFrom)
+		}
 		recipients(c, &r.Recipients)
 		bit(c, "more", &r.Flags, store.DeliverMore)
 	}),
@@ -79,6 +83,9 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		bit(c, "headers", &r.Flags, store.SessionHeaders)
 		bit(c, "verbose", &r.Flags, store.SessionVerbose)
 		bit(c, "pedantic", &r.Flags, store.SessionPedantic)
+		number(c, "max_payload", &r.MaxPayload)
+		number(c, "max_pending", &r.MaxPending)
+		number(c, "rate", &r.Rate)
 	}),
 	store.KindHold:      shape(func(c *coder, r *store.InsHold) { conn(c, &r.Conn) }),
 	store.KindResume:    shape(func(c *coder, r *store.InsResume) { conn(c, &r.Conn) }),

@@ -38,22 +38,39 @@ const (
 	SessionPedantic             // subjects are checked strictly
 )
 
-// InsSession tells a cm the state of a connection's session.
+// InsSession tells a cm the state of a connection's session, and its limits: 0 is
+// the limit that all have.
 type InsSession struct {
 	Conn
-	Flags uint8
+	Flags      uint8
+	MaxPayload uint32 // bytes
+	MaxPending uint32 // bytes
+	Rate       uint32 // messages a second that are read
 }
 
+const sessionSize = headSize + 12
+
 // Size returns the encoded size in bytes.
-func (r *InsSession) Size() int { return headSize }
+func (r *InsSession) Size() int { return sessionSize }
 
 // Put encodes r.
-func (r *InsSession) Put(dst []byte) int { return putBare(dst, KindSession, r.Flags, r.Conn) }
+func (r *InsSession) Put(dst []byte) int {
+	putHead(dst, KindSession, r.Flags, 0, r.Conn)
+	le.PutUint32(dst[headSize:], r.MaxPayload)
+	le.PutUint32(dst[headSize+4:], r.MaxPending)
+	le.PutUint32(dst[headSize+8:], r.Rate)
+	return sessionSize
+}
 
 // Parse decodes rec.
-func (r *InsSession) Parse(rec []byte) (err error) {
-	r.Conn, r.Flags, err = parseBare(rec, KindSession, 0xff)
-	return err
+func (r *InsSession) Parse(rec []byte) error {
+	*r = InsSession{}
+	flags, wide, c, ok := parseHead(rec, KindSession, sessionSize)
+	if !ok || len(rec) != sessionSize || wide != 0 {
+		return ErrRecord
+	}
+	*r = InsSession{c, flags, le.Uint32(rec[headSize:]), le.Uint32(rec[headSize+4:]), le.Uint32(rec[headSize+8:])}
+	return nil
 }
 
 // InsHold tells a cm to stop reading from a connection.

@@ -20,15 +20,19 @@ func samples() []Record {
 		&RecSub{Conn: c, Subject: []byte("a.*.>"), Queue: []byte("q"), SID: []byte("9")},
 		&RecSub{Conn: c, Subject: []byte("a"), Queue: []byte{}, SID: []byte("10")},
 		&RecUnsub{Conn: c, Max: 5, SID: []byte("9")},
-		&RecPub{Conn: c, Seq: seqMask, Off: 16, Len: 100, HeaderLen: -1, Subject: []byte("px.a"), Reply: []byte{}},
-		&RecPub{Conn: c, Seq: 1, Len: 20, HeaderLen: 20, Subject: []byte("a"), Reply: []byte("_INBOX.1")},
+		&RecPub{Conn: c, Seq: seqMask, Off: 16, Len: 100, HeaderLen: -1, Subject: []byte("px.a"), Reply: []byte{}, Facts: []byte{}},
+		&RecPub{Conn: c, Seq: 1, Len: 20, HeaderLen: 20, Subject: []byte("a"), Reply: []byte("_INBOX.1"), Facts: []byte{}},
+		&RecPub{Conn: c, Seq: seqMask, Len: 20, HeaderLen: 20, Subject: []byte("a"), Reply: []byte{}, Facts: (&Facts{Mode: ModeFanout}).Append(nil)},
+		&RecPub{Conn: c, Seq: 2, Len: 20, HeaderLen: 20, Subject: []byte("a"), Reply: []byte("r"), Facts: bytes.Repeat([]byte{'f'}, MaxFacts)},
 		&RecPing{c}, &RecFail{c, 3}, &RecClosed{c, 4}, &RecCongested{c}, &RecRelieved{c}, &RecReset{1 << 33}, &RecStuck{seqMask},
 		&RecMove{c, 63},
 		&InsDeliver{Handle: Handle{2, 5, 32, 64}, HeaderLen: 12, Flags: DeliverMore,
-			Subject: []byte("px.a"), Reply: []byte("r"), Recipients: to},
-		&InsDeliver{Handle: Handle{1, seqMask, 0, 0}, HeaderLen: -1, Subject: []byte("s"), Reply: []byte{}, Recipients: []byte{}},
+			Subject: []byte("px.a"), Reply: []byte("r"), From: []byte{}, Recipients: to},
+		&InsDeliver{Handle: Handle{2, 5, 32, 64}, HeaderLen: -1, Subject: []byte("px.a"), Reply: []byte("r"), From: []byte("o/t/i ~"), Recipients: to},
+		&InsDeliver{HeaderLen: -1, Subject: []byte("a"), Reply: []byte{}, From: bytes.Repeat([]byte{'f'}, MaxFrom), Recipients: []byte{}},
+		&InsDeliver{Handle: Handle{1, seqMask, 0, 0}, HeaderLen: -1, Subject: []byte("s"), Reply: []byte{}, From: []byte{}, Recipients: []byte{}},
 		&InsSend{c, FlagClose, []byte("-ERR 'x'\r\n")},
-		&InsSession{c, SessionOpen | SessionHeaders}, &InsHold{c}, &InsResume{c}, &InsNewRouter{}, &InsNewRouter{Forget: true},
+		&InsSession{Conn: c, Flags: SessionOpen | SessionHeaders}, &InsSession{c, SessionOpen, 1 << 20, 1 << 30, 1000}, &InsHold{c}, &InsResume{c}, &InsNewRouter{}, &InsNewRouter{Forget: true},
 		&InsArriving{c, ArrivingHeaders | ArrivingCongested, 1 << 40}, &InsMoved{c, MovedNot},
 	}
 }
@@ -60,7 +64,7 @@ func TestRecordRoundTrip(t *testing.T) {
 				t.Errorf("%T: accepts %d bytes that it would not write", r, n)
 			}
 		}
-		ring := newRing(t, 4096)
+		ring := newRing(t, 16<<10)
 		if !ring.p.Put(r) || ring.p.Publish() {
 			t.Fatal("not put")
 		}
@@ -92,7 +96,17 @@ func TestRecordLayout(t *testing.T) {
 	pub := &RecPub{Conn: Conn{1, 2}, Seq: 3, Off: 16, Len: 5, HeaderLen: -1, Subject: []byte("a.b"), Reply: []byte("r")}
 	del := &InsDeliver{Handle: Handle{1, 3, 16, 5}, HeaderLen: -1, Subject: []byte("a.b"), Reply: []byte("r"),
 		Recipients: AppendRecipient(nil, 9, 8, []byte("7"))}
+	facts := (&Facts{Mode: ModeSession, End: true, Timeout: 500, Session: []byte("s"), ToType: []byte("ty"), ToOrganisation: []byte("org")}).Append(nil)
+	told := *pub
+	told.Facts = facts
+	signed := *del
+	signed.From = []byte("me")
 	for r, want := range map[Record]string{
+		&told: "05030000 01000000 02000000 ffffffff 0300000000001000 10000000 05000000 612e62 72" +
+			"03 00 01 01 f4010000 02 03 73 7479 6f7267",
+		&signed: "21030000 01000000 0300000000000100 10000000 05000000 ffffffff 0200 0000 612e62 72 6d65" +
+			"09000000 08000000 0100 37 00",
+		&InsSession{Conn{1, 2}, SessionOpen, 3, 4, 5}: "23010000 01000000 02000000 03000000 04000000 05000000",
 		pub: "05030000 01000000 02000000 ffffffff 0300000000000000 10000000 05000000 612e62 72",
 		del: "21030000 01000000 0300000000000100 10000000 05000000 ffffffff 0000 0000 612e62 72" +
 			"09000000 08000000 0100 37 00",
@@ -109,6 +123,12 @@ func TestRecordNonsense(t *testing.T) {
 		"headers of -2":             &RecPub{HeaderLen: -2, Subject: []byte("a")},
 		"headers beyond the body":   &RecPub{HeaderLen: 6, Len: 5},
 		"headers beyond, delivered": &InsDeliver{Handle: Handle{Len: 5}, HeaderLen: 6},
+		"facts too long":            &RecPub{HeaderLen: -1, Facts: make([]byte, MaxFacts+1)},
+		"from with a line end":      &InsDeliver{HeaderLen: -1, From: []byte("a\r\nb: c")},
+		"from with a tab":           &InsDeliver{HeaderLen: -1, From: []byte("a\tb")},
+		"from with DEL":             &InsDeliver{HeaderLen: -1, From: []byte("a\x7f")},
+		"from with a high byte":     &InsDeliver{HeaderLen: -1, From: []byte("a\x80")},
+		"from too long":             &InsDeliver{HeaderLen: -1, From: bytes.Repeat([]byte{'a'}, MaxFrom+1)},
 	} {
 		if NewRecord(Kind(encode(r))).Parse(encode(r)) == nil {
 			t.Errorf("%s: accepted", name)

@@ -55,6 +55,41 @@ func Match(pattern, subject []byte) bool {
 	}
 }
 
+// Subset reports whether every subject that pattern matches is matched by of, both
+// valid.
+func Subset(pattern, of []byte) bool {
+	for {
+		a, restA, moreA := bytes.Cut(pattern, dot)
+		b, restB, moreB := bytes.Cut(of, dot)
+		switch {
+		case isFull(b):
+			return true
+		case isFull(a) || moreA != moreB || !isPartial(b) && !bytes.Equal(a, b):
+			return false
+		case !moreA:
+			return true
+		}
+		pattern, of = restA, restB
+	}
+}
+
+// Overlap reports whether some subject is matched by both patterns, both valid.
+func Overlap(one, other []byte) bool {
+	for {
+		a, restA, moreA := bytes.Cut(one, dot)
+		b, restB, moreB := bytes.Cut(other, dot)
+		switch {
+		case isFull(a) || isFull(b):
+			return true
+		case moreA != moreB || !isPartial(a) && !isPartial(b) && !bytes.Equal(a, b):
+			return false
+		case !moreA:
+			return true
+		}
+		one, other = restA, restB
+	}
+}
+
 func isPartial(token []byte) bool { return len(token) == 1 && token[0] == '*' }
 func isFull(token []byte) bool    { return len(token) == 1 && token[0] == '>' }
 
@@ -79,6 +114,44 @@ func ReservedPublish(subject []byte) bool {
 // CodeReplyPermission.
 func ReservedReply(reply []byte) bool {
 	return begins(reply, "_R_.") || within(reply, "_GR_.") || within(reply, "$GR.") || within(reply, "$JS.ACK.")
+}
+
+// direct is the first token of the subjects that belong to one application instance.
+const direct = "_APP."
+
+// Direct reports whether subject is one of those that reach an application instance
+// and nobody else, whatever wildcards others have subscribed to.
+func Direct(subject []byte) bool { return begins(subject, direct) }
+
+// AppendDirect appends the subject of an application instance. Type and instance are
+// tokens of a literal subject each.
+func AppendDirect(dst []byte, kind, instance string) []byte {
+	return append(append(append(append(dst, direct...), kind...), '.'), instance...)
+}
+
+// SplitName takes the name "type/instance" of a client apart. ok is false for any other
+// name: both parts must be tokens of a literal subject without white space or control
+// characters.
+func SplitName(name string) (kind, instance string, ok bool) {
+	for i := range len(name) {
+		if name[i] == '/' {
+			kind, instance = name[:i], name[i+1:]
+			return kind, instance, isToken(kind) && isToken(instance)
+		}
+	}
+	return name, "", false
+}
+
+// maxToken bounds both parts of a name, in bytes.
+const maxToken = 128
+
+func isToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c >= 0x7f || c == '.' || c == '*' || c == '>' || c == '/' {
+			return false
+		}
+	}
+	return len(s) > 0 && len(s) <= maxToken
 }
 
 func begins(s []byte, prefix string) bool {

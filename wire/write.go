@@ -47,3 +47,20 @@ func AppendNoResponders(dst, reply, sid, subject []byte) []byte {
 	dst = append(dst, subject...)
 	return append(dst, noRespTail+"\r\n"...)
 }
+
+// AppendStatus appends a whole message without payload that tells the owner of the
+// subscription sid on subject how its request stands: code has three digits, text may
+// be empty, lines are header lines, each with its CRLF.
+func AppendStatus(dst, subject, sid []byte, code int, text string, lines []byte) []byte {
+	n := len("NATS/1.0 000\r\n\r\n") + len(lines)
+	if text != "" {
+		n += 1 + len(text)
+	}
+	dst = AppendMsg(dst, subject, sid, nil, n, n)
+	dst = strconv.AppendInt(append(dst, "NATS/1.0 "...), int64(code), 10)
+	if text != "" {
+		dst = append(append(dst, ' '), text...)
+	}
+	dst = append(append(dst, "\r\n"...), lines...)
+	return append(dst, "\r\n\r\n"...)
+}

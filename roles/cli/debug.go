@@ -26,7 +26,15 @@ number of a body, is then the next of that cm.
   {"kind":"PUB","slot":1,"gen":1,"seq":1,"len":2,"subject":"px.a","reply":"r"}
   PING, CONGESTED, RELIEVED with slot and gen; FAIL with code, too; CLOSED with reason,
   too; RESET with generation; from the parent: CM_GONE with cm and generation
-A PUB may also have off, and header_len, the bytes of its body that are headers.
+  {"kind":"PROFILE","name":"desk","publish_allow":["px.>"],"subscribe_all":true,
+   "modes":["fanout"],"last":true}
+  {"kind":"SETTINGS","anonymous_profile":"desk","auth":false,"replace_instance":true,
+   "request_timeout_ms":1000,"session_idle_ms":60000}
+Profiles are one set up to the one with last, which is empty if that has no name. A
+PROFILE without modes has all, without weight 1; it may also have publish_all,
+publish_deny, subscribe_allow, subscribe_deny, types, request_types, responses, stamp,
+request_organisations, transfer, rate, max_subscriptions, max_payload and max_pending.
+What a SETTINGS does not name stays as it is. A PUB may also have off, and header_len, the bytes of its body that are headers.
 
 Output: what the router instructs a cm to do.
   {"kind":"SEND","cm":0,"slot":1,"gen":1,"data":"PONG\r\n","close":true}

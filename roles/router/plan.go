@@ -16,7 +16,7 @@ const planHead = 4
 // besides is what each instruction about a message takes in a ring at most beside
 // its recipients.
 func besides(p *store.RecPub) int {
-	return store.DeliverSize(len(p.Subject), len(p.Reply), store.Framed(8))
+	return store.DeliverSize(len(p.Subject), len(p.Reply), 0, store.Framed(8))
 }
 
 // span returns how much of the ring to l the instructions about a message take at
