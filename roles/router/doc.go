@@ -87,7 +87,8 @@
 // room), session.go (client operations), state.go (what outlives the process),
 // journal.go (its entries), recover.go (the next router), index.go and match.go (who
 // wants a subject), publish.go (the message path), plan.go (messages to very many),
-// hold.go (senders that wait), stuck.go (who holds up whose bodies), settings.go
+// hold.go (senders that wait), login.go (who a client is: auth is asked), admit.go (and
+// what that opens), stuck.go (who holds up whose bodies), settings.go
 // (what changes while it runs), orphan.go (without a parent), setup.go (the role's
 // start).
 package router

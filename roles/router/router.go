@@ -59,6 +59,8 @@ type router struct {
 
 	notes int // arenas with a note
 
+	logins logins
+
 	// What the parent said, acted on between batches.
 	ended    []privsep.CMGone
 	leaving  []*link // whose clients are to be told
@@ -110,7 +112,7 @@ func (r *router) run() error {
 		}
 		timeout := time.Duration(0)
 		if !busy && !r.noted() && r.sleep() {
-			timeout = r.patience(r.pause())
+			timeout = r.patience(r.hush(r.pause()))
 		}
 		ready, err := r.poll.Wait(timeout)
 		if err != nil {
@@ -214,6 +216,10 @@ func (r *router) awake() {
 // only takes note of what ends sessions.
 func (r *router) events(ready []privsep.Ready) error {
 	for _, e := range ready {
+		if e.Token == tokenAuth {
+			r.logins.due = true
+			continue
+		}
 		if e.Token >= tokenLink {
 			l := r.links[e.Token-tokenLink]
 			if l.wakes++; l.wakes >= privsep.DrainEvery || e.Hup {
@@ -277,6 +283,10 @@ func (r *router) handle(m *privsep.Message) error {
 		return r.stats(m)
 	case privsep.KindSettings:
 		return r.settings(m)
+	case privsep.KindPeer:
+		return r.newAuth(m)
+	case privsep.KindStanding:
+		return r.standing(m)
 	case privsep.KindShutdown:
 		if r.told {
 			return errDone
@@ -292,7 +302,9 @@ var errDone = errors.New("router: nothing left to do")
 
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
-func (r *router) noted() bool { return r.stopping || r.news || len(r.ended)+len(r.leaving) > 0 }
+func (r *router) noted() bool {
+	return r.stopping || r.news || r.logins.due || len(r.ended)+len(r.leaving) > 0
+}
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
@@ -308,6 +320,10 @@ func (r *router) between() error {
 		r.news = false
 		r.tellNews()
 	}
+	if r.logins.due {
+		r.converse()
+	}
+	r.hurryAuth()
 	if !r.stopping {
 		return nil
 	}

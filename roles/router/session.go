@@ -26,6 +26,9 @@ type session struct {
 	holds  []*session
 	heldBy int
 
+	id    identity
+	waits *login // for auth's verdict on its CONNECT, nil: it does not
+
 	challenge string
 	client    netip.Addr // zero for a Unix socket
 
@@ -104,8 +107,11 @@ func (r *router) connect(l *link, rec []byte) error {
 	}
 	s.verbose, s.pedantic, s.echo = opts.Verbose, opts.Pedantic, opts.Echo
 	s.headers, s.noResponders, s.protocol1 = opts.Headers, opts.NoResponders, opts.Protocol == 1
-	r.anew(s)
-	r.ok(s)
+	if r.cfg.Auth {
+		r.login(s, c.JSON)
+	} else {
+		r.admit(s, identity{profile: r.cfg.AnonymousProfile})
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ func (r *router) settings(m *privsep.Message) error {
 	r.log.SetLevel(r.cfg.LogLevel)
 	r.greeting = newGreetings(r.cfg)
 	r.news = r.news || r.cfg.MaxPayload != old.MaxPayload
+	r.logins.due = true // nobody may have to wait any more
 	return nil
 }
 

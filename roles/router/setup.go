@@ -87,6 +87,10 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	rand.Read(seed[:])
 	r.rnd = binary.LittleEndian.Uint64(seed[:]) | 1
 	var err error
+	if set.Settings.Auth {
+		r.logins.setMarks(set.Marks)
+		r.logins.review, r.logins.due = true, true
+	}
 	if r.poll, err = privsep.NewPoller(); err != nil {
 		return nil, err
 	}
