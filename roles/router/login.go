@@ -204,7 +204,7 @@ func (r *router) verdicts() {
 }
 
 // verdict carries one out. One about a session that has ended or asked again since is
-// nothing.
+// nothing; one for a user who has been changed since is a no.
 func (r *router) verdict(m *privsep.Message) error {
 	w := &r.logins
 	var v privsep.Verdict
@@ -224,7 +224,7 @@ func (r *router) verdict(m *privsep.Message) error {
 	s := l.s
 	r.giveUp(s)
 	r.answer(s, func() {
-		if v.OK {
+		if v.OK && w.stands(v.Mark) {
 			r.admit(s, identity{user: v.User, organisation: v.Organisation, profile: v.Profile, mark: v.Mark})
 		} else {
 			r.fail(s, wire.CodeAuthViolation)
@@ -290,6 +290,12 @@ func (r *router) standing(m *privsep.Message) error {
 	return nil
 }
 
+// stands tells whether a user is what he was when he got his mark.
+func (w *logins) stands(mark uint64) bool {
+	_, ok := w.marks[mark]
+	return ok
+}
+
 func (w *logins) setMarks(all []uint64) {
 	w.marks = make(map[uint64]struct{}, len(all))
 	for _, mark := range all {
@@ -310,7 +316,7 @@ func (r *router) reviewAll() {
 			if s == nil || s.id.mark == 0 {
 				continue
 			}
-			if _, stands := w.marks[s.id.mark]; !stands {
+			if !w.stands(s.id.mark) {
 				r.answer(s, func() { r.fail(s, wire.CodeAuthViolation) })
 			}
 		}

@@ -19,6 +19,7 @@ type loginRig struct {
 
 func newLoginRig(t *testing.T, change func(*privsep.Settings)) *loginRig {
 	t.Helper()
+	var marks []uint64
 	g := &loginRig{rig: newRig(t, func(s *privsep.Settings) {
 		s.Auth = true
 		if change != nil {
@@ -26,6 +27,10 @@ func newLoginRig(t *testing.T, change func(*privsep.Settings)) *loginRig {
 		}
 	})}
 	g.start(t)
+	for mark := range uint64(5000) {
+		marks = append(marks, mark)
+	}
+	g.r.logins.setMarks(marks)
 	t.Cleanup(func() { g.hangUp() })
 	return g
 }
@@ -161,6 +166,13 @@ func TestLogin(t *testing.T) {
 	g.say(no(g.asked()[0]))
 	if got := g.told(d); got != violation || g.r.links[0].session(d) != nil {
 		t.Errorf("told %q", got)
+	}
+	e := g.connect(9)
+	changed := yes(g.asked()[0])
+	changed.Mark = 1 << 40
+	g.say(changed)
+	if got := g.told(e); got != violation {
+		t.Errorf("told %q as a user who has been changed", got)
 	}
 	if len(g.r.logins.waiting) != 0 || g.r.logins.owed != 0 {
 		t.Errorf("left: %+v", g.r.logins)
