@@ -10,6 +10,8 @@ FUZZTIME ?= 10s
 # TORTURE='-idle 5000 -gap 100ms' for whatever else `-h` explains.
 PLAN ?= kill:router=1000,kill:dispatcher=1000,kill:parent=200,kill:cm=200,stop=100,hup=50,restart:router=20,restart:dispatcher=20,restart:cm=20,upgrade=100
 SEED ?= 0
+# Packages of this module that the go command does not find by itself.
+INNER := ./testdata/hostile ./testdata/tree
 # Modules of their own: what only tests and benchmarks need.
 MODULES := testdata/interop testdata/peers
 
@@ -56,10 +58,10 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 
 check: ## gofmt, vet, staticcheck, and that the binary has no cgo
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
-	CGO_ENABLED=0 go vet ./... ./testdata/hostile
+	CGO_ENABLED=0 go vet ./... $(INNER)
 	CGO_ENABLED=0 go vet -tags stores ./store ./roles/router
 	CGO_ENABLED=0 GOOS=darwin go vet ./privsep ./wire ./tickets
-	CGO_ENABLED=0 go tool staticcheck ./... ./testdata/hostile
+	CGO_ENABLED=0 go tool staticcheck ./... $(INNER)
 	CGO_ENABLED=0 go tool staticcheck -tags stores ./store ./roles/router
 	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
 	@$(MAKE) -s build && go version -m gatehouse | grep -q 'CGO_ENABLED=0'

@@ -313,13 +313,11 @@ func (p *Peer) fields(c *coder) {
 // DoorbellEnd comes with one end of the doorbell between a cm and the router.
 type DoorbellEnd struct {
 	CM         int    // index
-	Fresh      bool   // the other end is a new process
 	Generation uint64 // of the cm's process
 }
 
 func (p *DoorbellEnd) fields(c *coder) {
 	c.index(&p.CM)
-	c.flag(&p.Fresh)
 	c.u64(&p.Generation)
 }
 

@@ -48,7 +48,7 @@ func samples() map[Kind]payload {
 		KindSegment:      &Segment{Kind: SegConnColumns, Index: 5, Size: 1 << 40, Writable: true},
 		KindListener:     &Listener{Number: 7, Network: NetTLS, Address: strings.Repeat("a", MaxAddressText)},
 		KindPeer:         &Peer{ID: ID{RoleDispatcher, 0}, Key: Key{2}, Generation: 1 << 50},
-		KindDoorbell:     &DoorbellEnd{CM: 63, Fresh: true},
+		KindDoorbell:     &DoorbellEnd{CM: 63, Generation: 1 << 50},
 		KindSetupDone:    &SetupDone{Version: Version, Sandbox: Sandbox{Landlock: 7, Missing: allMissing}},
 		KindStatsGet:     &StatsGet{ID: 1 << 60},
 		KindStats:        &Stats{ID: 3, Values: values},

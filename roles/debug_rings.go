@@ -86,6 +86,6 @@ func (g *ring) connect(d *driver, token uint64) error {
 	if err := d.poll.Add(near, token, privsep.In); err != nil {
 		return err
 	}
-	end := privsep.DoorbellEnd{CM: g.index, Fresh: true, Generation: g.generation}
+	end := privsep.DoorbellEnd{CM: g.index, Generation: g.generation}
 	return d.send(privsep.KindDoorbell, end.Append(nil), far)
 }

@@ -123,8 +123,9 @@ func (a *Arena) Alloc(n int) (Handle, []byte, bool) {
 // Reclaim frees the oldest bodies as far as every cm named for them has
 // finished, and returns how many.
 func (a *Arena) Reclaim() int {
-	if a.old {
-		a.old = !a.settled()
+	if a.old && a.settled() {
+		a.old = false
+		a.giveBack(softWindow)
 	}
 	n, named := 0, a.named.Last()
 	for a.oldest != a.next && a.oldest <= named && a.finished(a.oldest) {
@@ -179,13 +180,32 @@ func (a *Arena) all(cms, seq uint64) bool {
 // settled tells whether every cm has finished with what it was named for of a
 // predecessor's bodies. What this cm itself was named for ended with that one.
 func (a *Arena) settled() bool {
-	for ; a.looked < len(a.table); a.looked++ {
+	for n := a.named.reach(); a.looked < n; a.looked++ {
 		seq, cms := a.named.Get(uint64(a.looked))
 		if seq != 0 && !a.all(cms&^(1<<a.index), seq) {
 			return false
 		}
 	}
 	return true
+}
+
+// Discard gives all memory back, if there is no body, for a place that may long be
+// without an owner. It tells whether there was none.
+func (a *Arena) Discard() bool {
+	a.Reclaim()
+	if a.old || a.oldest != a.next {
+		return false
+	}
+	a.giveBack(0)
+	return true
+}
+
+// giveBack gives back the memory from there on, where nobody reads any more. What
+// the kernel does not take stays.
+func (a *Arena) giveBack(from int) {
+	if from < len(a.data) {
+		_ = discard(a.data[from:])
+	}
 }
 
 // Used returns the bytes and the bodies that are allocated. While those of a

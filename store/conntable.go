@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"iter"
 	"sync/atomic"
 )
 
@@ -36,6 +37,7 @@ type TableCounters struct {
 	Limited  atomic.Uint64 // connect_rate
 	Failed   atomic.Uint64 // no cm took it
 	LastUID  atomic.Uint64 // connection UID given last
+	Reached  atomic.Uint64 // rows from this one on were never in use
 }
 
 // ConnTable is the dispatcher's part of the connection table.
@@ -74,6 +76,17 @@ func (t *ConnTable) Row(i int) *ConnRow {
 	}
 	return &t.rows[i]
 }
+
+// Reach notes that row i is about to be in use. Dispatcher only.
+func (t *ConnTable) Reach(i int) {
+	if n := uint64(i) + 1; n > t.counters.Reached.Load() {
+		t.counters.Reached.Store(n)
+	}
+}
+
+// Reached returns how many rows from the first on may be in use, or have been. To
+// look at more would make their pages come to be.
+func (t *ConnTable) Reached() int { return int(min(t.counters.Reached.Load(), uint64(len(t.rows)))) }
 
 // ConnInfo is what the dispatcher knows of a connection.
 type ConnInfo struct {
@@ -160,6 +173,7 @@ type ColumnRow struct {
 type ConnColumns struct {
 	counters *CMCounters
 	rows     []ColumnRow
+	used     []span // of rows
 }
 
 // ConnColumnsSize returns the size in bytes of a ConnColumns segment of max rows.
@@ -173,10 +187,35 @@ func NewConnColumns(seg *Segment, max int) (*ConnColumns, error) {
 	if err := own(seg, "conncol", tableSize(max), uint64(max), 0); err != nil {
 		return nil, err
 	}
-	return &ConnColumns{
+	t := &ConnColumns{
 		counters: overlay[CMCounters](seg, tableCounters),
 		rows:     overlaySlice[ColumnRow](seg, tableRows, max),
-	}, nil
+		used:     []span{{0, max}},
+	}
+	if seg.used != nil {
+		t.used = t.used[:0]
+	}
+	for _, b := range seg.used {
+		t.used = append(t.used, span{rowAt(b.lo, max), rowAt(b.hi+rowSize-1, max)})
+	}
+	return t, nil
+}
+
+// rowAt is the row that byte off is in, or the first or the end of rows so many.
+func rowAt(off, rows int) int { return min(max((off-tableRows)/rowSize, 0), rows) }
+
+// Used gives the rows that were ever written, and some that were not; all, if the
+// segment was not mapped by MapUsed.
+func (t *ConnColumns) Used() iter.Seq2[int, *ColumnRow] {
+	return func(yield func(int, *ColumnRow) bool) {
+		for _, s := range t.used {
+			for i := s.lo; i < s.hi; i++ {
+				if !yield(i, &t.rows[i]) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Counters returns the cm's figures.

@@ -73,6 +73,11 @@
 // so that published bodies live on until they are delivered, and nobody reads a
 // new body in the place of an old one.
 //
+// A page of a segment comes to be when it is first touched, and be it to read zeros.
+// So who begins looks only at what was ever written (MapUsed, ConnTable.Reached,
+// Named's last body), and a cm gives back what nobody needs: Arena.Discard at its
+// end, the words and the arena of one that died, when others have finished with it.
+//
 // What a role that was taken over can do here to the others:
 //   - producer: send any record; bounds and framing hold, the meaning is checked
 //     by who reads it. Consumer: stop reading, or have what it did not read

@@ -67,6 +67,18 @@ func (n *Named) Commit(last uint64) {
 // Last returns the number up to which bodies are named for good, 0 for none.
 func (n *Named) Last() uint64 { return n.last.Load() }
 
+// reach is how many entries from the first on may be committed. To look at more
+// would make their pages come to be.
+func (n *Named) reach() int {
+	switch last := n.last.Load(); {
+	case last == 0:
+		return 0
+	case last < uint64(len(n.entries)):
+		return int(last) + 1
+	}
+	return len(n.entries)
+}
+
 // Get returns which body was named last in the slot of body seq, 0 for none, and
 // the cms that it was named to.
 func (n *Named) Get(seq uint64) (last, cms uint64) {
@@ -75,14 +87,11 @@ func (n *Named) Get(seq uint64) (last, cms uint64) {
 	return last, atomic.LoadUint64(&e.cms)
 }
 
-// Drop takes a cm out of every entry: its process has ended and copies no more.
-// Router only.
+// Drop takes a cm out of every entry that is committed: its process has ended and
+// copies no more. Router only.
 func (n *Named) Drop(cm int) {
-	if n.last.Load() == 0 {
-		return // and no page of the entries comes to be
-	}
 	bit := uint64(1) << uint(cm)
-	for i := range n.entries {
+	for i := range n.entries[:n.reach()] {
 		if cms := n.entries[i].cms; cms&bit != 0 {
 			stored()
 			atomic.StoreUint64(&n.entries[i].cms, cms&^bit)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"os"
 	"sync/atomic"
 )
 
@@ -17,6 +18,7 @@ const (
 // arena. A word is the number of the body in that slot that the cm has finished
 // with last. The cm maps it writable, the router and every other cm read-only.
 type Returns struct {
+	seg      *Segment
 	words    []atomic.Uint64
 	arenas   int
 	slots    int
@@ -37,6 +39,7 @@ func NewReturns(seg *Segment, arenas, slots int) (*Returns, error) {
 		return nil, err
 	}
 	return &Returns{
+		seg:      seg,
 		words:    overlaySlice[atomic.Uint64](seg, headerSize, arenas*slots),
 		arenas:   arenas,
 		slots:    slots,
@@ -62,10 +65,15 @@ func (r *Returns) Has(arena int, seq uint64) bool {
 // come would end that body early. A cm calls it at its start, when the router has
 // taken it out of all that was named (Producer.Closed).
 func (r *Returns) Clear() {
-	for i := range r.words {
-		if r.writable && r.words[i].Load() != 0 {
-			r.words[i].Store(0)
-		}
+	if !r.writable {
+		return
+	}
+	words := r.words
+	if page := os.Getpagesize(); r.seg.Size() > page && discard(r.seg.mem[page:]) == nil {
+		words = words[:(page-headerSize)/8]
+	}
+	for i := range words {
+		words[i].Store(0)
 	}
 }
 

@@ -14,7 +14,11 @@ var ErrCorrupt = errors.New("store: corrupt shared memory")
 type Segment struct {
 	mem      []byte // page aligned
 	writable bool
+	used     []span // nil: all
 }
+
+// span is a part of a segment, in bytes.
+type span struct{ lo, hi int }
 
 // Size returns the size of the segment in bytes.
 func (s *Segment) Size() int { return len(s.mem) }

@@ -97,6 +97,30 @@ func Map(fd int, size int, writable bool) (*Segment, error) {
 	return &Segment{mem: mem, writable: writable}, nil
 }
 
+// MapUsed is Map that notes what of the segment was ever written: to read anything
+// else would make its pages come to be.
+func MapUsed(fd int, size int, writable bool) (*Segment, error) {
+	s, err := Map(fd, size, writable)
+	if err != nil {
+		return nil, err
+	}
+	s.used = []span{}
+	for at := int64(0); at < int64(size); {
+		lo, err := unix.Seek(fd, at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			break
+		}
+		if err == nil {
+			at, err = unix.Seek(fd, lo, unix.SEEK_HOLE)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("map segment: seek: %w", err), s.Unmap())
+		}
+		s.used = append(s.used, span{int(lo), int(at)})
+	}
+	return s, nil
+}
+
 // Unmap ends the mapping. Whatever was made over the segment must not be used
 // any more: the next access would end the process.
 func (s *Segment) Unmap() error {

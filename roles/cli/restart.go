@@ -84,7 +84,8 @@ func replaceable(dir string) (ids []privsep.ID, err error) {
 	return ids, nil
 }
 
-// restartWait is how long the broker may say nothing.
+// restartWait is how long the broker may say nothing. It says every few seconds how
+// far it is.
 const restartWait = 30 * time.Second
 
 // restartOne has one process replaced and shows how it goes.

@@ -20,8 +20,8 @@ import (
 // frame.
 const verbUpgrade = 3
 
-// upgradeWait is how long the broker may say nothing: a trial, or a role that
-// does not get ready.
+// upgradeWait is how long the broker may say nothing. It says every few seconds what
+// it waits for, but while one binary makes room for another.
 const upgradeWait = 45 * time.Second
 
 func (p *program) upgradeCommand() *cli.Command {
@@ -80,7 +80,7 @@ func (p *program) upgrade(c *cli.Context) error {
 // follow shows each step until the last.
 func (p *program) follow(conn net.Conn, dir string) error {
 	lines := bufio.NewReader(io.LimitReader(conn, maxStatus))
-	for {
+	for last := ""; ; {
 		if err := conn.SetDeadline(time.Now().Add(upgradeWait)); err != nil {
 			return err
 		}
@@ -102,6 +102,9 @@ func (p *program) follow(conn net.Conn, dir string) error {
 			fmt.Fprintln(p.env.Stdout, s.Done)
 			return nil
 		}
-		fmt.Fprintln(p.env.Stdout, s.Step)
+		if s.Step != last {
+			fmt.Fprintln(p.env.Stdout, s.Step)
+			last = s.Step
+		}
 	}
 }

@@ -118,6 +118,7 @@ func (m *cm) depart() {
 		m.sendMoved()
 	}
 	if m.now >= d.by && m.live > 0 && !m.stopping {
+		m.report(nil) // what is in the ring is still routed
 		m.endAll(reasonShutdown)
 	}
 	m.showRetiring()
@@ -317,8 +318,7 @@ func (m *cm) retired() bool {
 	if !d.on || m.stopping || m.live > 0 || len(d.queue) > 0 || m.disp != nil || m.out.Pending() || !m.routed() || m.in.Backlog() > 0 {
 		return false
 	}
-	m.arena.Reclaim()
-	if _, bodies := m.arena.Used(); bodies > 0 {
+	if !m.arena.Discard() {
 		return false
 	}
 	d.left, d.stay, d.slot, d.showAt = 0, 0, 0, 0

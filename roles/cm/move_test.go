@@ -2,6 +2,7 @@ package cm
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -22,12 +23,13 @@ func newPlainRig(t *testing.T) *rig {
 	return g
 }
 
-// retire tells the cm to retire, and gives the successor's end of the channel.
-func (g *rig) retire() *privsep.Channel {
+// retire tells the cm to retire in that time, and gives the successor's end of the
+// channel.
+func (g *rig) retire(drain time.Duration) *privsep.Channel {
 	g.t.Helper()
 	mine, theirs, err := privsep.Socketpair()
 	g.check(err)
-	r := privsep.Retire{To: 1, Generation: 1, Key: privsep.NewKey(), Drain: time.Minute}
+	r := privsep.Retire{To: 1, Generation: 1, Key: privsep.NewKey(), Drain: drain}
 	ch := privsep.NewChannel(mine, privsep.RoleCM, privsep.RoleCM, r.Key)
 	ch.SetPhase(privsep.PhaseRun)
 	g.t.Cleanup(ch.Close)
@@ -78,7 +80,7 @@ func TestDeparture(t *testing.T) {
 	ping(t, c)
 	io.WriteString(c, "PUB a.b reply 10\r\n0123")
 	g.until("the part to be read", func() bool { return g.cols.Row(0).InBytes.Load() == 6+22 })
-	ch := g.retire()
+	ch := g.retire(time.Minute)
 	mv, b, conn := g.moved(ch)
 	if mv.UID != 1 || mv.Slot != 0 || mv.Flags != privsep.MoveConnected|privsep.MoveMessage || mv.Size != 10 || mv.HeaderLen != -1 ||
 		mv.InBytes != 28 || mv.Deadline != 0 || mv.Output != 0 {
@@ -121,13 +123,40 @@ func TestDepartureRefused(t *testing.T) {
 	if _, err := readInfo(c); err != nil {
 		t.Fatal(err)
 	}
-	ch := g.retire()
+	ch := g.retire(time.Minute)
 	g.until("two tries", func() bool { return len(g.moves) >= 2 })
 	ping(t, c)
 	g.do(func() { g.stays = false })
 	if mv, _, _ := g.moved(ch); mv.UID != 1 {
 		t.Errorf("%+v", mv)
 	}
+}
+
+// When the time of those who stay is up the log tells what they have not had.
+func TestDepartureTooLate(t *testing.T) {
+	g := newRig(t, nil)
+	g.do(func() { g.buffer, g.leaves = 4096, true })
+	c := g.client(trusting(g.certificate(1, newKey(t, "p256"))))
+	const n, size = 100, 32 << 10
+	msg := fmt.Appendf(nil, "PUB x %d\r\n%s\r\n", size, make([]byte, size))
+	for range n {
+		if _, err := c.Write(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.until("all to wait for the reader", func() bool { return g.cols.Row(0).OutMsgs.Load() == n })
+	g.retire(time.Millisecond)
+	g.until("its end", func() bool { return len(g.closed) == 1 })
+	g.until("the report", func() bool { return len(g.logs) >= 2 })
+	g.do(func() {
+		one, all := g.logs[0], g.logs[1]
+		if len(g.logs) != 2 || one.Event != "messages not delivered" || all.Event != "stopped before all was delivered" {
+			t.Fatalf("%+v", g.logs)
+		}
+		if cid, left := one.Fields[0], one.Fields[2]; cid != privsep.Int(privsep.KeyCID, 1) || left.Int < n*size/2 || left != all.Fields[1] {
+			t.Errorf("%+v", g.logs)
+		}
+	})
 }
 
 // A successor that says anything loses its channel; connections stay.
@@ -138,7 +167,7 @@ func TestSuccessorSpeaks(t *testing.T) {
 	if _, err := readInfo(c); err != nil {
 		t.Fatal(err)
 	}
-	ch := g.retire()
+	ch := g.retire(time.Minute)
 	g.check(ch.Send(privsep.KindMoveBytes, []byte("x")))
 	var m privsep.Message
 	if err := ch.RecvWait(&m, 10*time.Second); err != io.EOF {

@@ -43,6 +43,7 @@ func (m *cm) heard() {
 		return
 	}
 	m.orphan.next = 0
+	m.departing.told = false // this one knows of no progress
 	m.tls.shops[0].box.post(errand{what: errandAgain})
 }
 

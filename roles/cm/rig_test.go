@@ -133,7 +133,7 @@ func (g *rig) surround() {
 	var far int
 	g.bell, far, err = privsep.Doorbell()
 	g.check(err)
-	end := privsep.DoorbellEnd{CM: 0, Fresh: true}
+	end := privsep.DoorbellEnd{CM: 0}
 	g.check(g.parent.SendWait(time.Second, privsep.KindDoorbell, end.Append(nil), far))
 	privsep.CloseFD(far)
 	mine, theirs, err := privsep.Socketpair()

@@ -111,11 +111,8 @@ func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm
 func (m *cm) takeOver(generation uint64) {
 	m.readClock()
 	c := m.columns.Counters()
-	for i := range m.conns {
-		if generation == 1 {
-			break // there was none; and no page of the rows comes to be
-		}
-		if row := m.columns.Row(i); row.UID.Load() != 0 {
+	for _, row := range m.columns.Used() {
+		if row.UID.Load() != 0 {
 			row.ClosedUID.Store(row.UID.Load())
 			row.UID.Store(0)
 			c.Closed.Add(1)
@@ -131,22 +128,25 @@ func (m *cm) takeOver(generation uint64) {
 // in them is not believed, whatever it died of: this one begins where the router
 // stands, when that has done with the one before.
 func (m *cm) mapRings(set *privsep.Setup, generation uint64) error {
-	var segs [5]*store.Segment
+	var segs [4]*store.Segment
 	for i, k := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead,
-		privsep.SegRingDownData, privsep.SegRingDownHead, privsep.SegConnColumns} {
+		privsep.SegRingDownData, privsep.SegRingDownHead} {
 		var err error
 		if segs[i], err = privsep.TakeSegment(set, k, m.index, store.Map); err != nil {
 			return err
 		}
 	}
-	var err error
+	columns, err := privsep.TakeSegment(set, privsep.SegConnColumns, m.index, store.MapUsed)
+	if err != nil {
+		return err
+	}
 	if m.out, err = store.NewProducer(segs[0], segs[1]); err != nil {
 		return err
 	}
 	if m.in, err = store.NewConsumer(segs[2], segs[3]); err != nil {
 		return err
 	}
-	if m.columns, err = store.NewConnColumns(segs[4], m.cfg.MaxConnections); err != nil || generation <= 1 {
+	if m.columns, err = store.NewConnColumns(columns, m.cfg.MaxConnections); err != nil || generation <= 1 {
 		return err
 	}
 	for end := time.Now().Add(routerWait); m.out.Closed() < generation-1; time.Sleep(routerLook) {

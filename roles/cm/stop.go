@@ -22,7 +22,7 @@ func (m *cm) finish() bool {
 	case m.now < m.stopBy:
 		return false
 	default:
-		m.report()
+		m.report(m.unrouted())
 	}
 	m.endAll(reasonShutdown)
 	m.publish()
@@ -109,10 +109,10 @@ func (m *cm) undelivered(c *conn) bool {
 const reportMost = 100
 
 // report says of each connection what is lost of what it sent or would have got,
-// and of all together: messages sent; messages to it since it had last had all,
-// of which it may have the first, and the bytes that its host has not taken.
-func (m *cm) report() {
-	unrouted := m.unrouted()
+// and of all together: messages sent, of which those in the ring are given; messages
+// to it since it had last had all, of which it may have the first, and the bytes that
+// its host has not taken.
+func (m *cm) report(unrouted map[store.Conn]int) {
 	lines, readers, senders, sent, left := 0, 0, 0, 0, 0
 	line := func(event string, c *conn, n, bytes int) {
 		if lines++; lines <= reportMost {

@@ -46,7 +46,10 @@ func newSlots(table *store.ConnTable, columns []*store.ConnColumns, generation u
 	for k, c := range columns {
 		s.seen[k], s.gone[k] = c.Counters().Closed.Load(), c.Counters().Moved.Load()
 	}
-	for i := table.Len() - 1; i >= 0; i-- {
+	for i := table.Len() - 1; i >= table.Reached(); i-- {
+		s.free = append(s.free, uint32(i))
+	}
+	for i := table.Reached() - 1; i >= 0; i-- {
 		info, ok := table.Row(i).Get()
 		k := int(info.CM)
 		if !ok || k >= n || columns[k].Row(i).ClosedUID.Load() == info.UID {
@@ -106,6 +109,7 @@ func (s *slots) take(k int) (uint32, bool) {
 	}
 	slot := s.free[n-1]
 	s.free = s.free[:n-1]
+	s.table.Reach(int(slot))
 	s.used[k] = append(s.used[k], slot)
 	return slot, true
 }

@@ -389,7 +389,7 @@ func (p *parent) rejoin(facts map[*child]*privsep.Adopted) {
 			case o.id.Role == privsep.RoleRouter:
 				gone := privsep.CMGone{CM: c.id.Index, Generation: c.generation - 1}
 				p.send(o, privsep.KindCMGone, gone.Append(nil))
-				p.joinBells(o, c, c)
+				p.joinBells(o, c)
 			}
 			p.tellRetiring(o, c)
 		}

@@ -223,8 +223,11 @@ func (p *parent) unfinished(c *child, status string) bool {
 	return slices.ContainsFunc(p.children, func(o *child) bool { return o.id.Role == privsep.RoleCM && o.alive() })
 }
 
-// signalKilled is how a child ends by SIGKILL.
-const signalKilled = "signal killed"
+// How a child ends by SIGKILL, and one that an earlier parent started.
+const (
+	signalKilled  = "signal killed"
+	statusUnknown = "ended"
+)
 
 func (p *parent) died(c *child, status string) {
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).

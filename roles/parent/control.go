@@ -39,6 +39,7 @@ type controlConn struct {
 	ask uint64    // the STATS_GET that it waits for, 0: none
 
 	change *change // that it waits for, nil: none
+	said   time.Time
 }
 
 func openControl(path string, poll *privsep.Poller) (*controlSocket, error) {
@@ -122,8 +123,15 @@ func (s *controlSocket) event(p *parent, e privsep.Ready) {
 func (s *controlSocket) next() time.Time {
 	var t time.Time
 	for _, c := range s.conns {
-		if c != nil && !c.due.IsZero() && (t.IsZero() || c.due.Before(t)) {
-			t = c.due
+		if c == nil {
+			continue
+		}
+		due := c.due
+		if c.change != nil {
+			due = c.said.Add(stillTime)
+		}
+		if !due.IsZero() && (t.IsZero() || due.Before(t)) {
+			t = due
 		}
 	}
 	return t
@@ -134,6 +142,10 @@ func (s *controlSocket) byTime(p *parent, now time.Time) {
 	for i, c := range s.conns {
 		switch {
 		case c == nil:
+		case c.change != nil:
+			if now.Sub(c.said) >= stillTime {
+				s.say(i, c.change.report())
+			}
 		case c.ask == 0 && !c.due.IsZero() && now.After(c.due):
 			s.drop(i)
 		case c.ask != 0 && (now.After(c.due) || p.allAnswered(c.ask)):

@@ -77,6 +77,7 @@ func (p *parent) step() error {
 	p.tidy(now)
 	p.reloadByTime(now)
 	p.notifyByTime(now)
+	p.upgradeByTime(now)
 	p.stopByTime(now)
 	return nil
 }
@@ -91,7 +92,7 @@ func (p *parent) timeout() time.Duration {
 			next = by
 		}
 	}
-	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next()) {
+	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next(), p.upgrade.next()) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}

@@ -29,6 +29,7 @@ type change struct {
 	turnedAt time.Time // when
 	by       time.Time // when a retiring cm closes what has stayed
 	progress privsep.Retiring
+	empty    bool   // the retiring cm has said that it has nothing left
 	over     bool   // as far as the operator is concerned
 	failed   string // why it came to nothing
 	pause    time.Duration
@@ -73,23 +74,32 @@ func (p *parent) find(id privsep.ID) *child {
 	return nil
 }
 
-// replace begins to exchange the process of c. An error says why not.
-func (p *parent) replace(c *child) (*change, error) {
+// replaceable says why the process of c cannot be exchanged now.
+func (p *parent) replaceable(c *child) error {
 	o := p.other(c)
 	switch {
 	case p.stopping:
-		return nil, fmt.Errorf("the broker is stopping")
+		return fmt.Errorf("the broker is stopping")
 	case c.leaves():
-		return nil, fmt.Errorf("%v has been replaced by %v already, and %s", c.id, c.change.new.id, c.change.waits())
+		return fmt.Errorf("%v has been replaced by %v already, and %s", c.id, c.change.new.id, c.change.waits())
 	case c.change != nil && c.change.turned:
-		return nil, fmt.Errorf("%v cannot be replaced yet: %v %s", c.id, c.change.old.id, c.change.waits())
+		return fmt.Errorf("%v cannot be replaced yet: %v %s", c.id, c.change.old.id, c.change.waits())
 	case c.change != nil:
-		return nil, fmt.Errorf("%v is being replaced", c.id)
+		return fmt.Errorf("%v is being replaced", c.id)
 	case c.state != running:
-		return nil, fmt.Errorf("%v is not running (%v)", c.id, c.state)
+		return fmt.Errorf("%v is not running (%v)", c.id, c.state)
 	case o.state != vacant:
-		return nil, fmt.Errorf("%v has no vacant place: %v is %v", c.id, o.id, o.state)
+		return fmt.Errorf("%v has no vacant place: %v is %v", c.id, o.id, o.state)
 	}
+	return nil
+}
+
+// replace begins to exchange the process of c. An error says why not.
+func (p *parent) replace(c *child) (*change, error) {
+	if err := p.replaceable(c); err != nil {
+		return nil, err
+	}
+	o := p.other(c)
 	ch := &change{old: c, new: o, began: time.Now()}
 	c.change, o.change = ch, ch
 	o.restarts, o.quickEnds, o.everRan = c.restarts+1, 0, false
@@ -140,6 +150,18 @@ func (p *parent) finish(ch *change) {
 	}
 	p.control.tell(ch)
 	p.replaced(ch)
+}
+
+// stage is how far a change is.
+func (ch *change) stage() string {
+	switch n := ch.progress; {
+	case !ch.turned:
+		return fmt.Sprintf("%v: starting %v", ch.old.id, ch.new.id)
+	case ch.old.id == ch.new.id:
+		return fmt.Sprintf("%v: the old process ends", ch.old.id)
+	default:
+		return fmt.Sprintf("%v: %d connections moved to %v, %d left", ch.old.id, n.Moved, ch.new.id, n.Left)
+	}
 }
 
 // summary is how a change went.
@@ -229,7 +251,7 @@ func (p *parent) retiring(c *child, m *privsep.Message) error {
 	if !c.leaves() {
 		return &offence{m.Kind.String(), "unasked"}
 	}
-	c.change.progress = r
+	c.change.progress, c.change.empty = r, r.Left+r.Stay == 0
 	if r.Left == 0 {
 		p.finish(c.change)
 	} else {
@@ -254,7 +276,7 @@ func (p *parent) changed(c *child, status string) bool {
 	case c == ch.new: // it is the component now, and is started again as such
 		return false
 	}
-	if ch.turned && (status == "exit 0" || c.id.Role == privsep.RoleRouter) || p.stopping {
+	if ch.orderly(status) || p.stopping {
 		p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).Msg("role ended")
 	} else {
 		p.died(c, status)
@@ -273,6 +295,20 @@ func (p *parent) changed(c *child, status string) bool {
 		p.replaceNext() // it may have waited for the place
 	}
 	return true
+}
+
+// orderly tells whether the old process has ended as it was to. How one ended that
+// is not our own child nobody tells us: it is enough that it could end.
+func (ch *change) orderly(status string) bool {
+	switch {
+	case !ch.turned:
+		return false
+	case status == "exit 0", ch.old.id.Role == privsep.RoleRouter:
+		return true
+	case status == statusUnknown:
+		return ch.old.id.Role == privsep.RoleDispatcher || ch.empty
+	}
+	return false
 }
 
 // abandonChanges ends what has been started in vain: the broker stops.

@@ -7,6 +7,10 @@ import (
 	"gatehouse/privsep"
 )
 
+// stillTime is how long who waits for a restart or an upgrade hears nothing: then
+// what it waits for is said again. Silence means that there is no broker any more.
+const stillTime = 5 * time.Second
+
 // Progress is one line of the answer to a restart: the last has Done or Error.
 type Progress struct {
 	Role   string `json:"role"`            // as it was asked for: "cm/0"
@@ -97,6 +101,7 @@ func (s *controlSocket) say(i int, r *Progress) {
 		return
 	}
 	b = append(b, '\n')
+	s.conns[i].said = time.Now()
 	if n, errno := privsep.RawWrite(s.conns[i].fd, b); errno != 0 || n < len(b) {
 		s.drop(i)
 	}

@@ -37,6 +37,8 @@ type upgrade struct {
 	old  *os.File // after it: the binary to go back to, nil: there is none
 	back string   // not "": we are that, and why
 	at   *change  // that is under way
+
+	said time.Time // when client last heard of it
 }
 
 // trial is what a binary says when it is tried.
@@ -64,6 +66,7 @@ func (u *upgrade) tell(s UpgradeStep) {
 	if u.client < 0 {
 		return
 	}
+	u.said = time.Now()
 	b, err := json.Marshal(s)
 	if err == nil {
 		err = privsep.WriteAll(u.client, append(b, '\n'), sayTime)
@@ -72,6 +75,40 @@ func (u *upgrade) tell(s UpgradeStep) {
 		privsep.CloseFD(u.client)
 		u.client = -1
 	}
+}
+
+// next is when something is due to who asked, zero: never.
+func (u *upgrade) next() time.Time {
+	if u == nil || u.client < 0 {
+		return time.Time{}
+	}
+	return u.said.Add(stillTime)
+}
+
+// upgradeByTime says to who asked that it is waited, and what for.
+func (p *parent) upgradeByTime(now time.Time) {
+	if due := p.upgrade.next(); !due.IsZero() && !now.Before(due) {
+		p.upgrade.tell(UpgradeStep{Step: p.upgradeStage()})
+	}
+}
+
+// upgradeStage is what an upgrade is at.
+func (p *parent) upgradeStage() string {
+	u := p.upgrade
+	switch {
+	case u.exe != nil:
+		return "checking " + u.path
+	case u.at != nil:
+		return u.at.stage()
+	}
+	for _, c := range p.children {
+		if p.outdated(c) {
+			if err := p.replaceable(c); err != nil {
+				return "waiting: " + err.Error()
+			}
+		}
+	}
+	return "waiting"
 }
 
 // beginUpgrade is asked for by the operator; client is ours from now on.
@@ -281,7 +318,7 @@ func (p *parent) replaceNext() {
 		return
 	}
 	for _, c := range p.children {
-		if c.state != running || c.leaves() || !p.isOld(c) {
+		if !p.outdated(c) {
 			continue
 		}
 		ch, err := p.replace(c)
@@ -311,8 +348,11 @@ func (p *parent) replaceNext() {
 	u.tell(UpgradeStep{Done: "upgraded to version " + p.settings.Version})
 }
 
-// isOld tells whether a child is to be replaced in an upgrade.
-func (p *parent) isOld(c *child) bool {
+// outdated tells whether a child is to be replaced in an upgrade.
+func (p *parent) outdated(c *child) bool {
+	if c.state != running || c.leaves() {
+		return false
+	}
 	id, err := privsep.Stat(int(p.exe.Fd()))
 	return err == nil && (c.proc.Record.Dev != id.Dev || c.proc.Record.Ino != id.Ino)
 }

@@ -154,7 +154,7 @@ func (p *parent) connect(c *child) {
 			}
 			p.tellRetiring(a, b)
 		case [2]privsep.Role{privsep.RoleRouter, privsep.RoleCM}:
-			p.joinBells(a, b, c)
+			p.joinBells(a, b)
 			p.tellRetiring(a, b)
 		}
 	}
@@ -176,19 +176,18 @@ func (p *parent) joinPeers(a, b *child) {
 	privsep.CloseFD(fb)
 }
 
-// joinBells makes the doorbell between the router and a cm, of which fresh is a
-// new process. The cm has its end first: should this process die here, the
-// router must not take a cm for dead that is only not yet heard.
-func (p *parent) joinBells(router, cm, fresh *child) {
+// joinBells makes the doorbell between the router and a cm. The cm has its end
+// first: should this process die here, the router must not take a cm for dead that
+// is only not yet heard.
+func (p *parent) joinBells(router, cm *child) {
 	fr, fc, err := privsep.Doorbell()
 	if err != nil {
 		p.log.Error().Err(err).Msg("socketpair")
 		return
 	}
-	toRouter := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == cm, Generation: cm.generation}
-	toCM := privsep.DoorbellEnd{CM: cm.id.Index, Fresh: fresh == router, Generation: cm.generation}
-	p.send(cm, privsep.KindDoorbell, toCM.Append(nil), fc)
-	p.send(router, privsep.KindDoorbell, toRouter.Append(nil), fr)
+	end := privsep.DoorbellEnd{CM: cm.id.Index, Generation: cm.generation}
+	p.send(cm, privsep.KindDoorbell, end.Append(nil), fc)
+	p.send(router, privsep.KindDoorbell, end.Append(nil), fr)
 	privsep.CloseFD(fr)
 	privsep.CloseFD(fc)
 }

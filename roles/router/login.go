@@ -40,11 +40,17 @@ type logins struct {
 	due        bool      // there is something to be read or sent, between two batches
 
 	coming privsep.MarkSet
-	marks  map[uint64]struct{} // of the users there are, nil: not known
+	marks  map[uint64]struct{} // of the users there are
 	review bool                // of the sessions, since they have changed
 
 	buf []byte
 	msg privsep.Message
+}
+
+// nameIn is what a client calls itself in its CONNECT, which makes sense.
+func nameIn(json []byte) string {
+	c, _ := wire.ParseConnect(json)
+	return c.Name
 }
 
 // tokenAuth is far above what tokenLink reaches.
@@ -139,7 +145,7 @@ func (r *router) converse() {
 		r.letIn()
 	}
 	r.verdicts()
-	r.ask()
+	r.submit()
 }
 
 // letIn is for those who wait when nobody needs to log in any more.
@@ -147,13 +153,18 @@ func (r *router) letIn() {
 	w := &r.logins
 	for _, try := range slices.Sorted(maps.Keys(w.waiting)) {
 		s := w.waiting[try].s
+		name := nameIn(w.waiting[try].json)
 		r.giveUp(s)
-		r.answer(s, func() { r.admit(s, identity{profile: r.cfg.AnonymousProfile}) })
+		r.outOfTurn(s, func() {
+			if r.admit(s, s.options, identity{}, name); !s.ended {
+				r.tellLimits(s) // its cm waits for that
+			}
+		})
 	}
 }
 
-// ask sends what has not been sent, as far as there is room; the poller tells of more.
-func (r *router) ask() {
+// submit sends what has not been sent, as far as there is room; the poller tells of more.
+func (r *router) submit() {
 	w := &r.logins
 	for w.auth != nil && len(w.unsent) > 0 {
 		l := w.unsent[0]
@@ -221,11 +232,11 @@ func (r *router) verdict(m *privsep.Message) error {
 	if l == nil || l.s.uid != v.ID {
 		return nil
 	}
-	s := l.s
+	s, name := l.s, nameIn(l.json)
 	r.giveUp(s)
-	r.answer(s, func() {
+	r.outOfTurn(s, func() {
 		if v.OK && w.stands(v.Mark) {
-			r.admit(s, identity{user: v.User, organisation: v.Organisation, profile: v.Profile, mark: v.Mark})
+			r.admit(s, s.options, identity{v.User, v.Organisation, v.Profile, v.Mark}, name)
 		} else {
 			r.fail(s, wire.CodeAuthViolation)
 		}
@@ -233,16 +244,12 @@ func (r *router) verdict(m *privsep.Message) error {
 	return nil
 }
 
-// answer says something to a session as if it were the answer to a record: there is
+// outOfTurn says something to a session as if it were the answer to a record: there is
 // room for it, and what it leaves due is done.
-func (r *router) answer(s *session, say func()) {
-	if !s.cm.out.Fits(r.size.answers, r.size.most) {
-		r.await(s.cm, r.size.answers)
-	}
+func (r *router) outOfTurn(s *session, say func()) {
+	r.makeRoom(s.cm)
 	say()
-	if r.due {
-		r.after()
-	}
+	r.after()
 }
 
 // accuseAuth has the parent end auth.
@@ -286,7 +293,6 @@ func (r *router) standing(m *privsep.Message) error {
 		return err
 	}
 	r.logins.setMarks(all)
-	r.logins.review, r.logins.due = true, true
 	return nil
 }
 
@@ -301,23 +307,22 @@ func (w *logins) setMarks(all []uint64) {
 	for _, mark := range all {
 		w.marks[mark] = struct{}{}
 	}
+	w.review, w.due = true, true
 }
 
 // reviewAll ends the sessions of users who have been removed or changed since they
-// logged in: they may log in again as what they are now.
+// logged in, and of nobody where everybody must log in by now: they may log in again as
+// what they are now.
 func (r *router) reviewAll() {
-	w := &r.logins
-	w.review = false
-	if w.marks == nil {
-		return
-	}
+	r.logins.review = false
 	for _, l := range r.links {
 		for _, s := range l.sessions {
-			if s == nil || s.id.mark == 0 {
+			if s == nil || !s.admitted {
 				continue
 			}
-			if !w.stands(s.id.mark) {
-				r.answer(s, func() { r.fail(s, wire.CodeAuthViolation) })
+			mark := s.identity().mark
+			if mark == 0 && r.cfg.Auth || mark != 0 && !r.logins.stands(mark) {
+				r.outOfTurn(s, func() { r.fail(s, wire.CodeAuthViolation) })
 			}
 		}
 	}

@@ -159,8 +159,8 @@ func TestLogin(t *testing.T) {
 		t.Errorf("asked %+v", l)
 	}
 	g.say(yes(l))
-	if got := g.told(c); got != "+OK\r\n" || s.id != (identity{user: "7", mark: 107}) || s.waits != nil {
-		t.Errorf("told %q, is %+v", got, s.id)
+	if got := g.told(c); got != "+OK\r\n" || s.identity() != (identity{user: "7", mark: 107}) || s.waits != nil {
+		t.Errorf("told %q, is %+v", got, s.identity())
 	}
 	d := g.connect(8)
 	g.say(no(g.asked()[0]))
@@ -367,7 +367,7 @@ func TestLoginsOff(t *testing.T) {
 	live.Auth = false
 	g.check(g.r.handle(&privsep.Message{Kind: privsep.KindSettings, Payload: live.Append(nil)}))
 	g.settle()
-	if got := g.told(c); got != "+OK\r\n" || g.r.links[0].session(c).id != (identity{}) {
+	if got := g.told(c); got != "+OK\r\n" || g.r.links[0].session(c).who != nil {
 		t.Errorf("told %q", got)
 	}
 }
@@ -391,7 +391,7 @@ func TestStanding(t *testing.T) {
 	if got := g.told(c); got != violation {
 		t.Errorf("told %q", got)
 	}
-	if s := g.r.links[0].session(d); s == nil || s.id.mark != 102 {
+	if s := g.r.links[0].session(d); s == nil || s.identity().mark != 102 {
 		t.Errorf("the other is %+v", s)
 	}
 }

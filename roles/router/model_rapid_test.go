@@ -26,6 +26,7 @@ type op struct {
 	max     uint32
 	times   int // that a message is published
 	connect string
+	facts   store.Facts // what the headers say
 }
 
 func (o op) String() string {
@@ -142,7 +143,7 @@ func (s *script) record(o op) store.Record {
 	case store.KindPub:
 		s.seq[o.cm]++
 		return &store.RecPub{Conn: c, Seq: s.seq[o.cm], Off: 16 * uint32(s.seq[o.cm]%4096), Len: 9, HeaderLen: int32(o.slot) - 1,
-			Subject: []byte(o.subject), Reply: []byte(o.reply)}
+			Subject: []byte(o.subject), Reply: []byte(o.reply), Facts: o.facts.Append(nil)}
 	case store.KindPing:
 		return &store.RecPing{Conn: c}
 	case store.KindFail:
@@ -214,6 +215,7 @@ func (m *model) lose(cm int, process uint64) {
 	m.lost = cm
 	m.endAll(cm, process)
 	m.wantResumes()
+	m.wantStatuses()
 	m.settled()
 }
 

@@ -24,6 +24,10 @@ type model struct {
 	routed   uint64
 	lost     int             // a cm that has gone and is told nothing
 	relieved []*modelSession // by the record at hand, to be told after it
+	requests []*modelRequest
+	over     []*modelRequest // by the record at hand, to be told after it
+	turn     uint64
+	inTurn   bool // members of a queue group that owe the same get a request in turn
 }
 
 type modelSession struct {
@@ -42,10 +46,11 @@ type modelSub struct {
 	ses                 *modelSession
 	subject, queue, sid string
 	max, delivered      uint64
+	turn                uint64 // when it was last chosen out of its queue group
 }
 
 func newModel(g *rig, maxSubs int) *model {
-	m := &model{g: g, maxSubs: maxSubs, got: make([][]store.Record, len(g.cms)), process: make([]uint64, len(g.cms)), lost: -1}
+	m := &model{g: g, maxSubs: maxSubs, got: make([][]store.Record, len(g.cms)), process: make([]uint64, len(g.cms)), lost: -1, inTurn: true}
 	for range g.cms {
 		m.sessions = append(m.sessions, map[uint32]*modelSession{})
 	}
@@ -82,6 +87,7 @@ func (m *model) apply(cm int, rec store.Record) {
 		m.g.t.Fatalf("no such record: %T", rec)
 	}
 	m.wantResumes()
+	m.wantStatuses()
 }
 
 // wantResumes takes a RESUME for each sender that waits no more and is still there.
@@ -161,6 +167,7 @@ func (m *model) connect(s *modelSession, text []byte) {
 	}
 	s.opts = opts
 	m.drop(func(t *modelSub) bool { return t.ses == s })
+	m.leave(s)
 	m.ok(s)
 }
 
@@ -173,6 +180,7 @@ func (m *model) fail(s *modelSession, c wire.Code) {
 
 func (m *model) end(s *modelSession) {
 	m.drop(func(t *modelSub) bool { return t.ses == s })
+	m.leave(s)
 	s.ended = true
 	delete(m.sessions[s.cm], s.conn.Slot)
 	m.relieve(s)
@@ -236,6 +244,7 @@ func (m *model) pub(cm int, r *store.RecPub) {
 		return
 	}
 	m.ok(s)
+	d := m.duty(s, r.Subject)
 	var plain, matched []*modelSub
 	groups := map[string][]*modelSub{}
 	for _, t := range m.live {
@@ -253,10 +262,16 @@ func (m *model) pub(cm int, r *store.RecPub) {
 	}
 	if len(plain)+len(groups) == 0 {
 		m.wantRelease(cm, r)
+		m.answerOnce(d)
 		m.noResponders(s, r)
 		return
 	}
-	m.wantDelivery(cm, r, plain, groups)
+	members := m.wantDelivery(cm, r, plain, groups)
+	asker := m.handOn(s, r)
+	m.answerOnce(d)
+	if len(r.Reply) > 0 && len(members) > 0 {
+		m.ask(asker, r, members)
+	}
 	m.hold(s, matched)
 }
 
@@ -292,23 +307,9 @@ func (m *model) noResponders(s *modelSession, r *store.RecPub) {
 	if !s.opts.NoResponders || len(r.Reply) == 0 {
 		return
 	}
-	var could []*modelSub
-	for _, t := range m.live {
-		if t.ses == s && t.queue == "" && wire.Match([]byte(t.subject), r.Reply) {
-			could = append(could, t)
-		}
-	}
-	if len(could) == 0 {
-		return
-	}
-	ins, ok := m.next(s.cm).(*store.InsSend)
-	for _, t := range could {
-		if ok && bytes.Equal(ins.Data, wire.AppendNoResponders(nil, r.Reply, []byte(t.sid), r.Subject)) {
-			m.count(t)
-			return
-		}
-	}
-	m.g.t.Fatalf("cm/%d: %+v, want a 503 to one of %d subscriptions", s.cm, ins, len(could))
+	m.wantOn(s, string(r.Reply), func(t *modelSub) []byte {
+		return wire.AppendNoResponders(nil, r.Reply, []byte(t.sid), r.Subject)
+	})
 }
 
 // count counts a message to a subscription that may have had its last.
@@ -319,8 +320,9 @@ func (m *model) count(t *modelSub) {
 }
 
 // wantDelivery takes the instructions about one message: each plain
-// subscription once, one member of each group; and who is named for the body.
-func (m *model) wantDelivery(from int, r *store.RecPub, plain []*modelSub, groups map[string][]*modelSub) {
+// subscription once, one member of each group; and who is named for the body. It
+// returns those members.
+func (m *model) wantDelivery(from int, r *store.RecPub, plain []*modelSub, groups map[string][]*modelSub) (members []*modelSub) {
 	m.g.t.Helper()
 	left := map[to]*modelSub{}
 	key := func(t *modelSub) to { return to{t.ses.cm, t.ses.conn, t.sid} }
@@ -344,6 +346,9 @@ func (m *model) wantDelivery(from int, r *store.RecPub, plain []*modelSub, group
 			had = append(had, t)
 			delete(left, to)
 			if t.queue != "" {
+				if members = append(members, t); len(r.Reply) > 0 {
+					m.wantLeast(t, groups[t.queue])
+				}
 				for _, other := range groups[t.queue] {
 					delete(left, key(other))
 				}
@@ -362,6 +367,7 @@ func (m *model) wantDelivery(from int, r *store.RecPub, plain []*modelSub, group
 	for _, t := range had {
 		m.count(t)
 	}
+	return members
 }
 
 // instructions takes those to one cm about one message; last is nil if there is
@@ -433,10 +439,16 @@ func (m *model) settled() {
 			if s.slow {
 				slow++
 			}
+			if n := m.g.r.links[s.cm].session(s.conn).load(); n != m.load(s) {
+				m.g.t.Fatalf("%v owes %d answers, want %d", s.conn, n, m.load(s))
+			}
 		}
 	}
 	if m.g.r.index.count != len(m.live) || m.g.r.congested != slow || m.g.r.delivered != m.routed {
 		m.g.t.Fatalf("%d subscriptions, %d behind, %d delivered; want %d, %d, %d",
 			m.g.r.index.count, m.g.r.congested, m.g.r.delivered, len(m.live), slow, m.routed)
+	}
+	if m.g.r.requests.count != len(m.requests) {
+		m.g.t.Fatalf("%d requests, want %d", m.g.r.requests.count, len(m.requests))
 	}
 }

@@ -65,12 +65,12 @@ func (g *rig) start(t fataler) {
 	old := g.r
 	g.r = &router{
 		cfg: old.cfg, parent: old.parent, log: old.log, poll: old.poll, links: old.links,
-		index: newIndex(), greeting: old.greeting, names: make(map[string]string),
+		index: newIndex(), requests: newRequests(), profiles: old.profiles, began: old.began, epoch: old.epoch, greeting: old.greeting, names: make(map[string]string),
 		refused: make(map[wire.Code]uint64), rnd: 1, at: nobody, turned: true, state: old.state, size: old.size, redo: old.redo,
 	}
 	for i, l := range g.r.links {
 		clear(l.sessions)
-		l.open, l.generation, l.to, l.toN = 0, 0, nil, 0
+		l.open, l.generation, l.to, l.stamped = 0, 0, nil, nil
 		l.note, l.accused = note{}, time.Time{}
 		if l.broken || l.process != 1 { // the end of a cm that the test before has broken
 			g.r.over(privsep.CMGone{CM: i, Generation: 1})

@@ -17,6 +17,7 @@ type session struct {
 	gen        uint32
 	generation uint64          // of the cm's process
 	subs       map[string]*sub // by sid
+	work       *work           // nil: none so far
 
 	last        *match // of lastSubject, while index.current
 	lastSubject []byte
@@ -26,15 +27,22 @@ type session struct {
 	holds  []*session
 	heldBy int
 
-	id    identity
 	waits *login // for auth's verdict on its CONNECT, nil: it does not
 
 	challenge string
 	client    netip.Addr // zero for a Unix socket
 
+	options
+	knowsInfo, congested, ended, tls bool
+}
+
+// options are what a CONNECT and its credentials have made of a session.
+type options struct {
 	verbose, pedantic, echo, noResponders bool
-	headers, protocol1, knowsInfo         bool
-	congested, ended, tls                 bool
+	headers, protocol1                    bool
+	admitted                              bool // may do what its profile allows
+	prof                                  *profile
+	who                                   *who // nil: nothing is known
 }
 
 func (s *session) conn() store.Conn { return store.Conn{Slot: s.slot, Gen: s.gen} }
@@ -57,6 +65,9 @@ func (r *router) open(l *link, rec []byte) error {
 		r.end(old)
 	}
 	s := newSession(l, &o, tickets.Challenge())
+	if s.admitted = !r.cfg.Auth; s.admitted {
+		s.prof = r.profileOf(identity{})
+	}
 	if !r.begin(s) { // more than connections are allowed: the dispatcher keeps to that
 		r.send(s, nil, store.FlagClose)
 		return nil
@@ -68,7 +79,7 @@ func (r *router) open(l *link, rec []byte) error {
 
 func newSession(l *link, o *store.RecOpen, challenge string) *session {
 	s := &session{cm: l, uid: o.UID, slot: o.Slot, gen: o.Gen, generation: l.generation, challenge: challenge,
-		verbose: true, pedantic: true, echo: true, tls: o.TLS}
+		options: options{prof: powerless, verbose: true, pedantic: true, echo: true}, tls: o.TLS}
 	if !o.Unix {
 		s.client = netip.AddrFrom16(o.Addr).Unmap()
 	}
@@ -96,7 +107,7 @@ func (r *router) connect(l *link, rec []byte) error {
 	if s == nil {
 		return nil
 	}
-	opts := s.options()
+	opts := s.said()
 	if err := opts.Merge(c.JSON); err != nil {
 		r.fail(s, wire.CodeBareClose)
 		return nil
@@ -105,18 +116,57 @@ func (r *router) connect(l *link, rec []byte) error {
 		r.fail(s, code)
 		return nil
 	}
-	s.verbose, s.pedantic, s.echo = opts.Verbose, opts.Pedantic, opts.Echo
-	s.headers, s.noResponders, s.protocol1 = opts.Headers, opts.NoResponders, opts.Protocol == 1
-	if r.cfg.Auth {
+	o := options{verbose: opts.Verbose, pedantic: opts.Pedantic, echo: opts.Echo, prof: powerless,
+		headers: opts.Headers, noResponders: opts.NoResponders, protocol1: opts.Protocol == 1}
+	if !r.cfg.Auth {
+		r.admit(s, o, identity{}, opts.Name)
+	} else if r.begins(s, o) {
 		r.login(s, c.JSON)
-	} else {
-		r.admit(s, identity{profile: r.cfg.AnonymousProfile})
 	}
 	return nil
 }
 
-// options is what the client has said of itself so far.
-func (s *session) options() wire.Connect {
+// admit opens a session, with what its client has proved and the name that it gives
+// itself.
+func (r *router) admit(s *session, o options, id identity, name string) {
+	f := r.profileOf(id)
+	if f == nil {
+		r.fail(s, wire.CodeAuthViolation)
+		return
+	}
+	o.admitted, o.prof, o.who = true, f, whoIs(id, name, f)
+	if !r.begins(s, o) {
+		return
+	}
+	if r.cfg.Auth || f.limits != (limits{}) {
+		r.tellLimits(s)
+	}
+	r.ok(s)
+}
+
+// begins begins a session anew; one for which the state has no room ends.
+func (r *router) begins(s *session, o options) bool {
+	if r.anew(s, o) {
+		return true
+	}
+	r.complain("connections refused: store.journal is too small", r.index.count)
+	r.fail(s, wire.CodeMaxConnections)
+	return false
+}
+
+// acting returns the session of a connection that may act; one that has not logged in
+// ends.
+func (r *router) acting(l *link, c store.Conn) *session {
+	s := l.session(c)
+	if s != nil && !s.admitted {
+		r.fail(s, wire.CodeAuthViolation)
+		return nil
+	}
+	return s
+}
+
+// said is what the client has said of itself so far.
+func (s *session) said() wire.Connect {
 	c := wire.DefaultConnect()
 	c.Verbose, c.Pedantic, c.Echo = s.verbose, s.pedantic, s.echo
 	c.Headers, c.NoResponders = s.headers, s.noResponders
@@ -168,7 +218,7 @@ func (r *router) ping(l *link, rec []byte) error {
 	if err := p.Parse(rec); err != nil {
 		return err
 	}
-	s := l.session(p.Conn)
+	s := r.acting(l, p.Conn)
 	if s == nil {
 		return nil
 	}
@@ -189,12 +239,15 @@ func (r *router) subscribe(l *link, rec []byte) error {
 	if len(c.Subject)+len(c.Queue)+len(c.SID) > r.cfg.MaxControlLine {
 		return errLong
 	}
-	s := l.session(c.Conn)
+	s := r.acting(l, c.Conn)
 	if s == nil {
 		return nil
 	}
-	full := r.cfg.MaxSubscriptions > 0 && len(s.subs) >= r.cfg.MaxSubscriptions
-	if full || !r.hasRoom(c) {
+	most := s.prof.maxSubs
+	if most == 0 {
+		most = r.cfg.MaxSubscriptions
+	}
+	if most > 0 && len(s.subs) >= most || !r.hasRoom(c) {
 		r.sendErr(s, wire.CodeMaxSubs)
 		return nil
 	}
@@ -206,9 +259,39 @@ func (r *router) subscribe(l *link, rec []byte) error {
 		r.sendErr(s, wire.CodeInvalidSubject)
 		return nil
 	}
-	r.add(&sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID)})
+	ok, partly := r.mayHave(s, c.Subject)
+	if !ok || wire.Direct(c.Subject) && !r.takeOwner(s, c.Subject) {
+		r.violation(s, "subscribe", c.Subject)
+		r.sendErr(s, wire.CodeSubPermission, c.Subject)
+		return nil
+	}
+	r.add(&sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID), partly: partly})
 	r.ok(s)
 	return nil
+}
+
+// takeOwner makes a session the owner of the subject of its application instance. If
+// another one of that name has it, one of the two is told that it may not.
+func (r *router) takeOwner(s *session, subject []byte) bool {
+	m := &r.scratch
+	m.reset()
+	r.index.find(subject, m)
+	owners := m.all()
+	if len(owners) == 0 || owners[0].ses == s {
+		return true
+	}
+	if !r.cfg.ReplaceInstance {
+		return false
+	}
+	old := owners[0].ses
+	if l := old.cm; !l.out.Fits(r.size.answers, r.size.most) {
+		r.await(l, r.size.answers)
+	}
+	r.sendErr(old, wire.CodeSubPermission, subject)
+	for _, t := range owners {
+		r.drop(t)
+	}
+	return true
 }
 
 // intern keeps one copy of a queue group's name, which many subscriptions share.
@@ -233,7 +316,7 @@ func (r *router) unsub(l *link, rec []byte) error {
 	if err := c.Parse(rec); err != nil {
 		return err
 	}
-	s := l.session(c.Conn)
+	s := r.acting(l, c.Conn)
 	if s == nil {
 		return nil
 	}

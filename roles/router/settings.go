@@ -11,11 +11,18 @@ func (r *router) settings(m *privsep.Message) error {
 		return err
 	}
 	r.cfg.MostPayload = max(r.cfg.MostPayload, old.MostPayload)
+	if r.next != nil {
+		r.profiles, r.next = r.next, nil
+		r.judging = true
+	}
+	r.judging = r.judging || old.AnonymousProfile != r.cfg.AnonymousProfile
 	r.setMost()
 	r.log.SetLevel(r.cfg.LogLevel)
 	r.greeting = newGreetings(r.cfg)
 	r.news = r.news || r.cfg.MaxPayload != old.MaxPayload
-	r.logins.due = true // nobody may have to wait any more
+	if r.cfg.Auth != old.Auth { // nobody has to wait any more, or has been asked
+		r.logins.review, r.logins.due = true, true
+	}
 	return nil
 }
 

@@ -7,13 +7,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"gatehouse/roles/parent"
+	"gatehouse/testdata/tree"
 )
 
 // patience is how long anything may take that must happen.
@@ -27,7 +27,7 @@ type broker struct {
 	addr   string // plaintext
 	tls    string // TLS, "" without
 	pid    int
-	log    *logBook
+	log    *tree.Log
 	cmd    *exec.Cmd
 	exited chan struct{} // closed once code is set
 	code   int
@@ -51,8 +51,8 @@ func startBroker(t testing.TB, s settings) *broker {
 	t.Helper()
 	b := newBroker(t, s)
 	b.launch(s.env)
-	if b.log.find(patience, func(l *line) bool { return l.str("message") == "ready" }) == nil {
-		t.Fatalf("not ready:\n%s", b.log.text())
+	if b.log.Await(0, patience, func(l *tree.Line) bool { return l.Str("message") == "ready" }) == nil {
+		t.Fatalf("not ready:\n%s", b.log.Text())
 	}
 	listeners := b.status().Listeners
 	b.addr = listeners[0]
@@ -95,7 +95,7 @@ func (b *broker) launch(env []string) {
 	r, w, err := os.Pipe()
 	must(b.t, err)
 	b.cmd.Stderr = w
-	b.log = follow(r)
+	b.log = tree.Follow(r)
 	err = b.cmd.Start()
 	w.Close()
 	must(b.t, err)
@@ -110,7 +110,7 @@ func (b *broker) launch(env []string) {
 			b.stop(0)
 		}
 		if b.t.Failed() {
-			b.t.Logf("broker's log:\n%s", b.log.text())
+			b.t.Logf("broker's log:\n%s", b.log.Text())
 		}
 	})
 }
@@ -126,10 +126,10 @@ func (b *broker) stop(code int) {
 func (b *broker) ended(code int) {
 	b.t.Helper()
 	b.over = true
-	children := childrenOf(b.pid)
+	children := tree.ChildrenOf(b.pid)
 	defer func() {
 		for _, pid := range append(children, b.pid) {
-			if strings.HasPrefix(title(pid), "gatehouse: ") {
+			if tree.Title(pid) != "" {
 				syscall.Kill(pid, syscall.SIGKILL)
 			}
 		}
@@ -142,14 +142,14 @@ func (b *broker) ended(code int) {
 	if b.code != code {
 		b.t.Errorf("exit code %d, want %d", b.code, code)
 	}
-	if !happens(b.log.end) {
+	if !b.log.Ended(patience) {
 		b.t.Error("a process has outlived the broker")
 	}
 	if _, err := os.Lstat(b.run); err == nil {
 		b.t.Errorf("%s was left behind", b.run)
 	}
-	for _, l := range b.log.all(func(l *line) bool { return l.fields == nil }) {
-		b.t.Errorf("not a log line: %s", l.text)
+	for _, l := range b.log.Where(func(l *tree.Line) bool { return l.Fields == nil }) {
+		b.t.Errorf("not a log line: %s", l.Text)
 	}
 }
 
@@ -189,7 +189,7 @@ func (b *broker) status() *parent.Status {
 		if e, ok := err.(*exec.ExitError); ok {
 			text = string(e.Stderr)
 		}
-		b.t.Fatalf("status: %v\n%s\n%s", err, text, b.log.text())
+		b.t.Fatalf("status: %v\n%s\n%s", err, text, b.log.Text())
 	}
 	s := new(parent.Status)
 	must(b.t, json.Unmarshal(out, s))
@@ -199,9 +199,9 @@ func (b *broker) status() *parent.Status {
 // processes are the broker's by role, with the parent.
 func (b *broker) processes() map[string]int {
 	found := map[string]int{"parent": b.pid}
-	for _, pid := range childrenOf(b.pid) {
-		if role, ok := strings.CutPrefix(title(pid), "gatehouse: "); ok && role != "parent" {
-			found[strings.TrimSpace(role)] = pid
+	for _, pid := range tree.ChildrenOf(b.pid) {
+		if role := tree.Title(pid); role != "" && role != "parent" {
+			found[role] = pid
 		}
 	}
 	return found
@@ -215,25 +215,6 @@ func (b *broker) kill(role string) {
 		b.t.Fatalf("%s is not there to be killed", role)
 	}
 	must(b.t, syscall.Kill(pid, syscall.SIGKILL))
-}
-
-func title(pid int) string {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	first, _, _ := strings.Cut(string(b), "\x00")
-	return first
-}
-
-func childrenOf(pid int) (pids []int) {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, f := range files {
-		b, _ := os.ReadFile(f)
-		for _, word := range strings.Fields(string(b)) {
-			if n, err := strconv.Atoi(word); err == nil {
-				pids = append(pids, n)
-			}
-		}
-	}
-	return pids
 }
 
 // openFiles counts a process's descriptors.

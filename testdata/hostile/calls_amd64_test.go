@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gatehouse/privsep"
+	"gatehouse/testdata/tree"
 )
 
 // killed as an outcome: the process was ended for the attempt (SIGSYS).
@@ -182,8 +183,8 @@ func (o *outcomes) add(call, role, outcome string) {
 // attempts takes over what a villain said of its attempts.
 func (o *outcomes) attempts(role string) func(*testing.T, *broker, int) {
 	return func(_ *testing.T, b *broker, pid int) {
-		for _, l := range b.log.all(func(l *line) bool { return l.pid() == pid && l.str("message") == attempt }) {
-			o.add(l.str("reason"), role, l.str("err"))
+		for _, l := range b.log.Where(func(l *tree.Line) bool { return l.PID() == pid && l.Str("message") == attempt }) {
+			o.add(l.Str("reason"), role, l.Str("err"))
 		}
 	}
 }
@@ -192,8 +193,8 @@ func (o *outcomes) attempts(role string) func(*testing.T, *broker, int) {
 func (o *outcomes) death(call, role string) func(*testing.T, *broker, int) {
 	said := o.attempts(role)
 	return func(t *testing.T, b *broker, pid int) {
-		for _, l := range b.log.all(func(l *line) bool { return l.pid() == pid && l.str("message") == "role died" }) {
-			if strings.HasPrefix(l.str("reason"), "its sandbox ended it") {
+		for _, l := range b.log.Where(func(l *tree.Line) bool { return l.PID() == pid && l.Str("message") == "role died" }) {
+			if strings.HasPrefix(l.Str("reason"), "its sandbox ended it") {
 				o.add(call, role, killed)
 			}
 		}
@@ -281,14 +282,14 @@ func TestSegments(t *testing.T) {
 	var jobs []job
 	for _, role := range []string{"dispatcher", "cm", "router"} {
 		jobs = append(jobs, job{role: role, plan: plan{Stage: stageRun, Do: "segments"}, check: func(t *testing.T, b *broker, pid int) {
-			said := b.log.all(func(l *line) bool { return l.pid() == pid && l.str("message") == attempt })
+			said := b.log.Where(func(l *tree.Line) bool { return l.PID() == pid && l.Str("message") == attempt })
 			for _, l := range said {
 				want := "EACCES"
-				if strings.HasSuffix(l.str("reason"), " written") || strings.HasSuffix(l.str("reason"), " kept") {
+				if strings.HasSuffix(l.Str("reason"), " written") || strings.HasSuffix(l.Str("reason"), " kept") {
 					want = "EBADF"
 				}
-				if l.str("err") != want {
-					t.Errorf("%s: %s: %s, want %s", role, l.str("reason"), l.str("err"), want)
+				if l.Str("err") != want {
+					t.Errorf("%s: %s: %s, want %s", role, l.Str("reason"), l.Str("err"), want)
 				}
 			}
 			if len(said) < 2 {

@@ -10,6 +10,7 @@ import (
 
 	"gatehouse/privsep"
 	"gatehouse/roles/parent"
+	"gatehouse/testdata/tree"
 )
 
 // job is one offence and how it must end.
@@ -149,8 +150,8 @@ func (a *action) commit(roles []string) {
 		a.done[role] = len(a.queues[role])
 	}
 	for _, role := range roles {
-		if a.b.log.find(patience, func(l *line) bool {
-			return l.str("message") == "role ready" && l.str("role") == role && !a.villains[l.pid()] && l.pid() != before[role]
+		if a.b.log.Await(0, patience, func(l *tree.Line) bool {
+			return l.Str("message") == "role ready" && l.Str("role") == role && !a.villains[l.PID()] && l.PID() != before[role]
 		}) == nil {
 			a.t.Fatalf("no sound %s after the villains", role)
 		}
@@ -168,15 +169,15 @@ func (a *action) commit(roles []string) {
 func (a *action) turn(role string, n int) (pid int) {
 	j := &a.queues[role][n]
 	await(a.t, j.String()+" to begin", func() bool { pid = a.b.villain(role, n); return pid != 0 })
-	l := a.b.log.find(patience, func(l *line) bool {
-		return l.pid() == pid && (l.str("message") == "role died" || l.str("message") == allServed)
+	l := a.b.log.Await(0, patience, func(l *tree.Line) bool {
+		return l.PID() == pid && (l.Str("message") == "role died" || l.Str("message") == allServed)
 	})
 	if l == nil {
 		a.t.Fatalf("%v has not ended", j)
 	}
-	if l.str("message") == allServed {
+	if l.Str("message") == allServed {
 		must(a.t, syscall.Kill(pid, syscall.SIGKILL))
-		a.b.log.find(patience, func(l *line) bool { return l.pid() == pid && l.str("message") == "role died" })
+		a.b.log.Await(0, patience, func(l *tree.Line) bool { return l.PID() == pid && l.Str("message") == "role died" })
 	}
 	return pid
 }
@@ -209,7 +210,7 @@ func (a *action) judge() {
 			}
 		}
 	}
-	if got := a.b.log.all((*line).security); len(got) != events {
+	if got := a.b.log.Where((*tree.Line).Security); len(got) != events {
 		a.t.Errorf("%d security events, want %d", len(got), events)
 	}
 	for _, o := range a.b.status().Offences {
@@ -227,20 +228,20 @@ func (a *action) judge() {
 
 func (j *job) judge(t *testing.T, b *broker, role string, pid int) {
 	t.Helper()
-	own := b.log.all(func(l *line) bool { return l.pid() == pid })
+	own := b.log.Where(func(l *tree.Line) bool { return l.PID() == pid })
 	refusals, served, death := 0, 0, ""
 	for i := range own {
 		l := &own[i]
 		switch {
-		case l.security():
+		case l.Security():
 			refusals++
-			if l.str("role") != role || l.str("kind") != j.kind || l.str("reason") != j.reason {
-				t.Errorf("%v: refused by %s\nwant kind %q, reason %q", j, l.text, j.kind, j.reason)
+			if l.Str("role") != role || l.Str("kind") != j.kind || l.Str("reason") != j.reason {
+				t.Errorf("%v: refused by %s\nwant kind %q, reason %q", j, l.Text, j.kind, j.reason)
 			}
-		case l.str("message") == allServed:
+		case l.Str("message") == allServed:
 			served++
-		case l.str("message") == "role died":
-			death = l.str("reason")
+		case l.Str("message") == "role died":
+			death = l.Str("reason")
 		}
 	}
 	want := 0

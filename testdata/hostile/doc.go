@@ -20,7 +20,7 @@
 // roles and their clients go on as if nothing had been.
 //
 // Files: main_test.go (who this process is), villain_test.go (the life of one),
-// frame_test.go (the second implementation), campaign_test.go, broker_test.go,
-// log_test.go and calm_test.go (the outside), and a file for each group of
+// frame_test.go (the second implementation), campaign_test.go, broker_test.go and
+// calm_test.go (the outside, with package tree), and a file for each group of
 // offences.
 package hostile

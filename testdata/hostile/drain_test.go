@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"gatehouse/privsep"
+	"gatehouse/testdata/tree"
 )
 
 // TestDrain sends every kind from every role once the broker has been told to
@@ -38,19 +39,19 @@ func TestDrain(t *testing.T) {
 func (j *job) drained(t *testing.T, b *broker, role string) {
 	t.Helper()
 	pid := b.villain(role, 0)
-	refusals := b.log.all(func(l *line) bool { return l.pid() == pid && l.security() })
-	ends := b.log.all(func(l *line) bool {
-		return l.pid() == pid && (l.str("message") == "role ended" || l.str("message") == "role died")
+	refusals := b.log.Where(func(l *tree.Line) bool { return l.PID() == pid && l.Security() })
+	ends := b.log.Where(func(l *tree.Line) bool {
+		return l.PID() == pid && (l.Str("message") == "role ended" || l.Str("message") == "role died")
 	})
 	want := 0
 	if j.reason != "" {
 		want = 1
 	}
-	if len(refusals) != want || want == 1 && (refusals[0].str("reason") != j.reason || refusals[0].str("kind") != j.kind) {
+	if len(refusals) != want || want == 1 && (refusals[0].Str("reason") != j.reason || refusals[0].Str("kind") != j.kind) {
 		t.Errorf("%s: refused by %v, want kind %q, reason %q", role, refusals, j.kind, j.reason)
 	}
 	// It may have left by itself before it was killed.
-	if len(ends) != 1 || want == 0 && ends[0].str("reason") != "exit 0" {
+	if len(ends) != 1 || want == 0 && ends[0].Str("reason") != "exit 0" {
 		t.Errorf("%s: ended by %v", role, ends)
 	}
 }
@@ -64,9 +65,9 @@ func TestStopWithoutRouter(t *testing.T) {
 	b.stop(0)
 	j := cellJob("router", stageRun, privsep.KindPeer)
 	j.drained(t, b, "router")
-	for _, l := range b.log.all(func(l *line) bool { return l.str("message") == "role ended" && l.pid() != b.villain("router", 0) }) {
-		if l.str("reason") != "exit 0" {
-			t.Errorf("%s", l.text)
+	for _, l := range b.log.Where(func(l *tree.Line) bool { return l.Str("message") == "role ended" && l.PID() != b.villain("router", 0) }) {
+		if l.Str("reason") != "exit 0" {
+			t.Errorf("%s", l.Text)
 		}
 	}
 }

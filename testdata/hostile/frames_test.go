@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gatehouse/privsep"
+	"gatehouse/testdata/tree"
 )
 
 // frameCase is one way to get a frame wrong.
@@ -242,8 +243,8 @@ const attempt = "attempt"
 func answered(want syscall.Errno) func(*testing.T, *broker, int) {
 	return func(t *testing.T, b *broker, pid int) {
 		t.Helper()
-		got := b.log.all(func(l *line) bool { return l.pid() == pid && l.str("message") == attempt })
-		if len(got) != 1 || got[0].str("err") != errText(want) {
+		got := b.log.Where(func(l *tree.Line) bool { return l.PID() == pid && l.Str("message") == attempt })
+		if len(got) != 1 || got[0].Str("err") != errText(want) {
 			t.Errorf("answered %v, want %v", got, errText(want))
 		}
 	}
@@ -290,22 +291,22 @@ func TestFirstStart(t *testing.T) {
 // broker.
 func (b *broker) startFails(role string) {
 	b.t.Helper()
-	if !happens(b.exited) || !happens(b.log.end) {
+	if !happens(b.exited) || !b.log.Ended(patience) {
 		b.t.Fatal("the broker runs on")
 	}
 	b.over = true
-	security := b.log.all((*line).security)
-	if len(security) != 1 || security[0].str("role") != role || security[0].pid() != b.villain(role, 0) {
+	security := b.log.Where((*tree.Line).Security)
+	if len(security) != 1 || security[0].Str("role") != role || security[0].PID() != b.villain(role, 0) {
 		b.t.Errorf("security events: %v", security)
 	}
 	var words []string
-	for _, l := range b.log.all(func(l *line) bool { return l.fields == nil }) {
-		words = append(words, l.text)
+	for _, l := range b.log.Where(func(l *tree.Line) bool { return l.Fields == nil }) {
+		words = append(words, l.Text)
 	}
 	if len(words) != 1 || b.code != 1 {
 		b.t.Errorf("exit code %d, last words %q", b.code, words)
 	}
-	if left := childrenOf(b.pid); len(left) > 0 {
+	if left := tree.ChildrenOf(b.pid); len(left) > 0 {
 		b.t.Errorf("processes left: %v", left)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gatehouse/privsep"
+	"gatehouse/testdata/tree"
 )
 
 // TestImpostors: a process that has the socket, the key and the number of the
@@ -27,7 +28,7 @@ func TestImpostors(t *testing.T) {
 
 // unheard wants nothing of what an impostor said in the log.
 func unheard(t *testing.T, b *broker, pid int) {
-	if n := len(b.log.all(func(l *line) bool { return l.pid() == pid && l.str("message") == accompliceEvent })); n > 0 {
+	if n := len(b.log.Where(func(l *tree.Line) bool { return l.PID() == pid && l.Str("message") == accompliceEvent })); n > 0 {
 		t.Errorf("an impostor was heard %d times", n)
 	}
 }
@@ -130,7 +131,7 @@ func TestPeers(t *testing.T) {
 // hungUp wants a cm to say that it closed the channel to the dispatcher.
 func hungUp(t *testing.T, b *broker, _ int) {
 	t.Helper()
-	if b.log.find(time.Second, func(l *line) bool { return l.str("message") == "channel closed" && l.str("peer") == "dispatcher" }) == nil {
+	if b.log.Await(0, time.Second, func(l *tree.Line) bool { return l.Str("message") == "channel closed" && l.Str("peer") == "dispatcher" }) == nil {
 		t.Error("no cm says that it closed the channel to the dispatcher")
 	}
 }

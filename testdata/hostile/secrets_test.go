@@ -28,6 +28,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"gatehouse/testdata/tree"
 )
 
 var long = flag.Bool("long", false, "10,000 handshakes with each key, not 1,000")
@@ -275,7 +277,7 @@ func (b *broker) checkSecrets(id *identity) {
 			n.absent(b.t, role+" "+name, text)
 		}
 	}
-	n.absent(b.t, "log", []byte(b.log.text()))
+	n.absent(b.t, "log", []byte(b.log.Text()))
 	files := 0
 	must(b.t, filepath.WalkDir(b.run, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
@@ -421,12 +423,12 @@ func TestNoCore(t *testing.T) {
 		t.Logf("%s: core limit raised: %v", role, errText(err))
 	}
 	must(t, syscall.Kill(all["cm/0"], syscall.SIGABRT))
-	if b.log.find(patience, func(l *line) bool { return l.pid() == all["cm/0"] && l.str("message") == "role died" }) == nil {
+	if b.log.Await(0, patience, func(l *tree.Line) bool { return l.PID() == all["cm/0"] && l.Str("message") == "role died" }) == nil {
 		t.Error("cm/0 lives on")
 	}
 	must(t, syscall.Kill(b.pid, syscall.SIGABRT))
 	b.over = true
-	if !happens(b.exited) || !happens(b.log.end) {
+	if !happens(b.exited) || !b.log.Ended(patience) {
 		t.Error("something of the broker lives on")
 	}
 	for _, d := range []string{b.dir, b.run, filepath.Join(b.run, "empty"), "/"} {

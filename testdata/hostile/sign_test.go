@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse/privsep"
+	"gatehouse/testdata/tree"
 	"gatehouse/tickets"
 )
 
@@ -265,8 +266,8 @@ func TestSigner(t *testing.T) {
 func said(answer string) func(*testing.T, *broker, int) {
 	return func(t *testing.T, b *broker, pid int) {
 		t.Helper()
-		got := b.log.all(func(l *line) bool { return l.pid() == pid && l.str("message") == attempt })
-		if len(got) != 1 || got[0].str("reason") != answer {
+		got := b.log.Where(func(l *tree.Line) bool { return l.PID() == pid && l.Str("message") == attempt })
+		if len(got) != 1 || got[0].Str("reason") != answer {
 			t.Errorf("answered %v, want %s", got, answer)
 		}
 	}
@@ -281,14 +282,14 @@ func TestForeignTickets(t *testing.T) {
 	a := newAction(t, b)
 	a.queues["cm/0"] = []job{{role: "cm", plan: plan{Stage: stageRun, Do: "leak"}}}
 	a.commit([]string{"cm/0"})
-	leaked := b.log.all(func(l *line) bool { return l.str("message") == attempt })
+	leaked := b.log.Where(func(l *tree.Line) bool { return l.Str("message") == attempt })
 	if len(leaked) != 1 {
 		t.Fatalf("leaked: %v", leaked)
 	}
 	var s privsep.Sign
-	_, err := fmt.Sscanf(leaked[0].str("err"), "%d %d %d", &s.UID, &s.Listener, &s.Issued)
+	_, err := fmt.Sscanf(leaked[0].Str("err"), "%d %d %d", &s.UID, &s.Listener, &s.Issued)
 	must(t, err)
-	_, err = hex.Decode(s.Ticket[:], []byte(leaked[0].str("reason")))
+	_, err = hex.Decode(s.Ticket[:], []byte(leaked[0].Str("reason")))
 	must(t, err)
 	text, err := json.Marshal(s)
 	must(t, err)

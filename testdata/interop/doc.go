@@ -4,7 +4,7 @@
 //	go test ./...   nats.go against the binary; js/*.mjs under node, if there is one
 //	process/        the binary as a tree of real processes, as root
 //	torture/        the same under load while somebody kills them; counts what is lost
-//	tree/           what those two see of a broker from outside
+//	../tree/        what those two see of a broker from outside
 //	certs/          an authority, certificates and encrypted keys for tests of TLS
 //	./run.sh        nats.go's own tests, if the shared runner is beside the checkout
 //	adapter/        turns the broker that such a test asks for into a broker.toml

@@ -3,9 +3,10 @@ module gatehouse.test/interop
 go 1.26.0
 
 require (
+	gatehouse v0.0.0
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/nats-io/nats.go v1.55.0
-	golang.org/x/sys v0.48.0
+	golang.org/x/sys v0.49.0
 )
 
 require (
@@ -14,3 +15,6 @@ require (
 	github.com/nats-io/nuid v1.0.1 // indirect
 	golang.org/x/crypto v0.57.0 // indirect
 )
+
+// For testdata/tree alone: what is under test here is the binary.
+replace gatehouse => ../..

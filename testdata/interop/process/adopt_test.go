@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // orphan kills the parent and returns the children that it leaves.

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"gatehouse.test/interop/certs"
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 	"github.com/nats-io/nats.go"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // restart replaces a role as the operator does, and returns what was printed.

@@ -83,41 +83,10 @@ func TestUpgradesOfMany(t *testing.T) {
 	})
 }
 
-// moves has a crowd of clients moved so many times.
+// moves has a throng of clients moved so many times.
 func (b *broker) moves(times int, move func(i int)) {
-	t := b.t
-	crowd := make([]*client, idle)
-	b.each(16, idle, func(i int) (err error) {
-		if crowd[i], err = dialWith(from(i), b.addr); err != nil {
-			return err
-		}
-		if err := crowd[i].send(quiet + "SUB all 1\r\nSUB queue q 2\r\n"); err != nil {
-			return err
-		}
-		return crowd[i].sync()
-	})
-	defer func() {
-		for _, c := range crowd {
-			if c != nil {
-				c.reset()
-			}
-		}
-	}()
-	if t.Failed() {
-		return
-	}
-	stop := make(chan struct{})
-	var all []*busy
-	var running sync.WaitGroup
-	for i := range many {
-		subject := fmt.Sprintf("busy.%d", i)
-		u := &busy{c: b.client("SUB " + subject + " 1\r\n"), stop: stop}
-		all = append(all, u)
-		running.Go(func() { u.err = u.run(subject, 10*time.Millisecond) })
-	}
+	g := b.gather()
 	var open map[string]string
-	<-time.After(time.Second) // what the machine alone makes them wait
-	began := time.Now()
 	for i := range times {
 		move(i)
 		b.awaitAlone()
@@ -125,33 +94,95 @@ func (b *broker) moves(times int, move func(i int)) {
 			open = b.openEverywhere()
 		}
 	}
-	took := time.Since(began)
-	close(stop)
-	running.Wait()
+	b.t.Logf("%d moves of %d connections in %v", times, idle+many, time.Since(g.began))
+	g.disperse(100 * time.Millisecond)
+	for role, was := range open {
+		if role == "parent" || role == "router" || role == "dispatcher" {
+			if now := b.openEverywhere()[role]; now != was {
+				b.t.Errorf("%s has open %s, before %s", role, now, was)
+			}
+		}
+	}
+	for _, p := range b.status().Processes {
+		b.t.Logf("%s: %d KiB", p.Role, p.Memory>>10)
+	}
+}
+
+// throng is many clients, some of which talk to themselves all the time.
+type throng struct {
+	b       *broker
+	idle    []*client
+	busy    []*busy
+	stop    chan struct{}
+	running sync.WaitGroup
+	began   time.Time // what is done to them
+}
+
+func (b *broker) gather() *throng {
+	t := b.t
+	g := &throng{b: b, idle: make([]*client, idle), stop: make(chan struct{})}
+	t.Cleanup(func() {
+		for _, c := range g.idle {
+			if c != nil {
+				c.reset()
+			}
+		}
+	})
+	b.each(16, idle, func(i int) (err error) {
+		if g.idle[i], err = dialWith(from(i), b.addr); err != nil {
+			return err
+		}
+		if err := g.idle[i].send(quiet + "SUB all 1\r\nSUB queue q 2\r\n"); err != nil {
+			return err
+		}
+		return g.idle[i].sync()
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	for i := range many {
+		subject := fmt.Sprintf("busy.%d", i)
+		u := &busy{c: b.client("SUB " + subject + " 1\r\n"), stop: g.stop}
+		g.busy = append(g.busy, u)
+		g.running.Go(func() { u.err = u.run(subject, 10*time.Millisecond) })
+	}
+	<-time.After(time.Second) // what the machine alone makes them wait
+	g.began = time.Now()
+	return g
+}
+
+// disperse ends the talking, in which nothing may have been lost, doubled or out of
+// order, nor anybody, on a machine that is not too busy, have waited for longer than
+// that; and all idle ones must be there.
+func (g *throng) disperse(longest time.Duration) {
+	t := g.b.t
+	t.Helper()
+	close(g.stop)
+	g.running.Wait()
 	var before, waits []time.Duration
 	messages := 0
-	for i, u := range all {
+	for i, u := range g.busy {
 		if u.err != nil {
 			t.Errorf("busy client %d: %v", i, u.err)
 		}
 		messages += u.n
 		for _, w := range u.waits {
-			if w.began.Before(began) {
+			if w.began.Before(g.began) {
 				before = append(before, w.took)
 			} else {
 				waits = append(waits, w.took)
 			}
 		}
 	}
-	t.Logf("%d moves of %d connections in %v, %d messages\n%sbefore:\n%s", times, idle+many, took, messages, histogram(waits), histogram(before))
-	if longest := slices.Max(waits); longest > 100*time.Millisecond && slices.Max(before) < 50*time.Millisecond {
-		t.Errorf("somebody waited for %v", longest)
+	t.Logf("%d messages\n%sbefore:\n%s", messages, histogram(waits), histogram(before))
+	if most := slices.Max(waits); most > longest && slices.Max(before) < longest/2 {
+		t.Errorf("somebody waited for %v", most)
 	}
-	publisher := b.client("")
+	publisher := g.b.client("")
 	must(t, publisher.send(pub("all", "hello")+pub("queue", "one")))
 	must(t, publisher.sync())
 	one := 0
-	for i, c := range crowd {
+	for i, c := range g.idle {
 		f, err := c.next()
 		if err != nil || f.line != "MSG all 1 5" {
 			t.Fatalf("idle client %d: %q, %v", i, f.line, err)
@@ -167,17 +198,6 @@ func (b *broker) moves(times int, move func(i int)) {
 	}
 	if one != 1 {
 		t.Errorf("%d members of the queue group got its message", one)
-	}
-	for role, was := range open {
-		if role == "parent" || role == "router" || role == "dispatcher" {
-			if now := b.openEverywhere()[role]; now != was {
-				t.Errorf("%s has open %s, before %s", role, now, was)
-			}
-		}
-	}
-	st := b.status()
-	for _, p := range st.Processes {
-		t.Logf("%s: %d KiB", p.Role, p.Memory>>10)
 	}
 }
 

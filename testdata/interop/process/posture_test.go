@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // What each role has open beside what every child has, on a broker with two

@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // processes are the broker's children by role, and its parent. A child that has

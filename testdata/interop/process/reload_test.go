@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // reload has the configuration read and returns what the log says of it.

@@ -21,7 +21,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // Every role has walls of its own around it, the operator is told which, and

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // Offsets of words in the segments of a cm and of the router, as package store lays

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // smallWindow is a dialer whose connections take little that nobody reads.

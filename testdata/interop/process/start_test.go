@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // startErrors are ways to start a broker that cannot work. spoil prepares one

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // A binary of which each router dies before a store into shared memory, the n-th of

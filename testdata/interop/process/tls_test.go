@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"gatehouse.test/interop/certs"
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 	"github.com/nats-io/nats.go"
 )
 

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // edit is a change of a source file of the program.

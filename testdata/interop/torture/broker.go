@@ -16,7 +16,7 @@ import (
 
 	"gatehouse.test/interop/certs"
 	"gatehouse.test/interop/torture/client"
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // broker is a tree of real processes, whose parent may be another one each time.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"syscall"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 	"golang.org/x/sys/unix"
 )
 

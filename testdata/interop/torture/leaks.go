@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // inventory is what the broker has when no client is connected.

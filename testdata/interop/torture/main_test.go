@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // builds are the binaries under test.

@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"gatehouse.test/interop/tree"
+	"gatehouse/testdata/tree"
 )
 
 // drain is the drain_timeout of the broker that is tortured: for as long a cm that

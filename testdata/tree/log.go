@@ -68,9 +68,14 @@ func (l *Log) Lines(from int) []Line {
 func (l *Log) Mark() int { return len(l.Lines(0)) }
 
 // All are the lines of an event so far; with are keys and values that they have.
-func (l *Log) All(event string, with ...string) (found []Line) {
+func (l *Log) All(event string, with ...string) []Line {
+	return l.Where(func(line *Line) bool { return line.Is(event, with) })
+}
+
+// Where are the lines that ok likes, so far.
+func (l *Log) Where(ok func(*Line) bool) (found []Line) {
 	for _, line := range l.Lines(0) {
-		if line.Is(event, with) {
+		if ok(&line) {
 			found = append(found, line)
 		}
 	}
@@ -90,8 +95,22 @@ func (l *Line) Is(event string, with []string) bool {
 	return true
 }
 
+// Str is the text of a field, "" if it has none.
+func (l *Line) Str(key string) string { s, _ := l.Fields[key].(string); return s }
+
+// PID is the process that a line is about.
+func (l *Line) PID() int { n, _ := l.Fields["pid"].(float64); return int(n) }
+
+// Security tells whether a line is a security event.
+func (l *Line) Security() bool { return l.Fields["security"] == true }
+
 // Find waits for a line of an event from line from on; nil when none comes.
 func (l *Log) Find(from int, event string, in time.Duration, with ...string) *Line {
+	return l.Await(from, in, func(line *Line) bool { return line.Is(event, with) })
+}
+
+// Await waits for a line that ok likes, from line from on; nil when none comes.
+func (l *Log) Await(from int, in time.Duration, ok func(*Line) bool) *Line {
 	timer := time.NewTimer(in)
 	defer timer.Stop()
 	for {
@@ -99,7 +118,7 @@ func (l *Log) Find(from int, event string, in time.Duration, with ...string) *Li
 		more, now := l.more, l.book[min(from, len(l.book)):]
 		l.mu.Unlock()
 		for i := range now {
-			if now[i].Is(event, with) {
+			if ok(&now[i]) {
 				return &now[i]
 			}
 		}

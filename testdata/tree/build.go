@@ -35,7 +35,7 @@ func Install(path string) error {
 func Build(path string, args ...string) error {
 	cmd := exec.Command("go", append(append([]string{"build", "-buildvcs=false"}, args...), "-o", path, ".")...)
 	_, here, _, _ := runtime.Caller(0)
-	cmd.Dir = filepath.Join(filepath.Dir(here), "..", "..", "..")
+	cmd.Dir = filepath.Join(filepath.Dir(here), "..", "..")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT=runtimesecret")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build gatehouse: %w\n%s", err, text)
