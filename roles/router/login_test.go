@@ -395,3 +395,54 @@ func TestStanding(t *testing.T) {
 		t.Errorf("the other is %+v", s)
 	}
 }
+
+// Who a client is, and what it may do by that, outlives the router; so does what is
+// judged of it afterwards.
+func TestLoginOutlivesRouter(t *testing.T) {
+	g := newLoginRig(t, func(s *privsep.Settings) { s.AnonymousProfile = "nobody" })
+	g.join()
+	c := g.connect(1)
+	g.say(yes(g.asked()[0]))
+	d := g.connect(2) // waits
+	if s := g.r.links[0].session(c); s.prof != unrestricted {
+		t.Errorf("has %+v", s.prof)
+	}
+	g.restart()
+	s := g.r.links[0].session(c)
+	if s == nil || !s.admitted || s.prof != unrestricted || s.identity() != (identity{user: "1", mark: 101}) {
+		t.Fatalf("is %+v", s)
+	}
+	if s := g.r.links[0].session(d); s == nil || s.admitted {
+		t.Errorf("the one that waits is %+v", s)
+	}
+	g.r.logins.setMarks([]uint64{101})
+	g.settle()
+	if g.r.links[0].session(c) == nil {
+		t.Error("ended")
+	}
+	g.r.logins.setMarks([]uint64{102})
+	g.settle()
+	if g.r.links[0].session(c) != nil {
+		t.Error("goes on")
+	}
+}
+
+// Whoever has been let in without a question goes when everybody must log in.
+func TestLoginsOn(t *testing.T) {
+	g := newLoginRig(t, func(s *privsep.Settings) { s.Auth = false })
+	c := g.open(0, 1, 1, "")
+	live := g.r.cfg.Live
+	live.Auth = true
+	g.check(g.r.handle(&privsep.Message{Kind: privsep.KindSettings, Payload: live.Append(nil)}))
+	g.settle()
+	if got := g.told(c); got != violation {
+		t.Errorf("told %q", got)
+	}
+	d := store.Conn{Slot: 2, Gen: 2}
+	g.put(0, &store.RecOpen{Conn: d, UID: 2})
+	g.put(0, &store.RecPing{Conn: d})
+	g.route()
+	if got := g.told(d); got != violation {
+		t.Errorf("told %q without a CONNECT", got)
+	}
+}
