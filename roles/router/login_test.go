@@ -242,6 +242,44 @@ func TestLoginForgotten(t *testing.T) {
 	}
 }
 
+// What a cm says again to a new router, and that one has read already, counts once:
+// the client may go on with the first answer.
+func TestConnectAgain(t *testing.T) {
+	g := newLoginRig(t, nil)
+	g.join()
+	c := g.connect(1)
+	again := func() {
+		g.put(0, &store.RecConnect{Conn: c, Again: true, JSON: []byte(`{"user":"1"}`)})
+		g.route()
+		g.settle()
+	}
+	again()
+	all := g.asked()
+	if len(all) != 1 {
+		t.Fatalf("asked %d times", len(all))
+	}
+	g.say(yes(all[0]))
+	again()
+	g.put(0, &store.RecPing{Conn: c})
+	g.route()
+	if got := g.told(c); got != "+OK\r\nPONG\r\n" {
+		t.Errorf("told %q", got)
+	}
+	g.restart()
+	again()
+	if len(g.r.logins.waiting) != 0 {
+		t.Error("one who is in waits")
+	}
+	d := store.Conn{Slot: 2, Gen: 3}
+	g.put(0, &store.RecOpen{Conn: d, UID: 2})
+	g.put(0, &store.RecConnect{Conn: d, Again: true, JSON: []byte(`{"user":"1"}`)})
+	g.r.links[0].process = 1
+	g.route()
+	if len(g.r.logins.waiting) != 1 {
+		t.Error("one of whom nobody has heard does not wait")
+	}
+}
+
 // A channel without room holds up nothing, and nobody is left out.
 func TestLoginFlood(t *testing.T) {
 	const n = 2000

@@ -104,7 +104,7 @@ func (r *router) connect(l *link, rec []byte) error {
 		return err
 	}
 	s := l.session(c.Conn)
-	if s == nil {
+	if s == nil || c.Again && (s.waits != nil || s.admitted) { // that was heard
 		return nil
 	}
 	opts := s.said()
