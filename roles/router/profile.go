@@ -260,7 +260,7 @@ func (r *router) rejudge(s *session) {
 			continue
 		}
 		r.makeRoom(s.cm)
-		r.sendErr(s, wire.CodeSubPermission, []byte(t.subject))
+		r.refuseSub(s, []byte(t.subject), []byte(t.queue))
 		r.drop(t)
 		r.trim()
 	}

@@ -262,7 +262,7 @@ func (r *router) subscribe(l *link, rec []byte) error {
 	ok, partly := r.mayHave(s, c.Subject)
 	if !ok || wire.Direct(c.Subject) && !r.takeOwner(s, c.Subject) {
 		r.violation(s, "subscribe", c.Subject)
-		r.sendErr(s, wire.CodeSubPermission, c.Subject)
+		r.refuseSub(s, c.Subject, c.Queue)
 		return nil
 	}
 	r.add(&sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID), partly: partly})
@@ -287,11 +287,21 @@ func (r *router) takeOwner(s *session, subject []byte) bool {
 	if l := old.cm; !l.out.Fits(r.size.answers, r.size.most) {
 		r.await(l, r.size.answers)
 	}
-	r.sendErr(old, wire.CodeSubPermission, subject)
+	r.refuseSub(old, subject, []byte(owners[0].queue))
 	for _, t := range owners {
 		r.drop(t)
 	}
 	return true
+}
+
+// refuseSub says that a subscription is not allowed, or not any longer. Clients find it
+// by subject and queue.
+func (r *router) refuseSub(s *session, subject, queue []byte) {
+	if len(queue) > 0 {
+		r.sendErr(s, wire.CodeSubQueuePermission, subject, queue)
+		return
+	}
+	r.sendErr(s, wire.CodeSubPermission, subject)
 }
 
 // intern keeps one copy of a queue group's name, which many subscriptions share.
