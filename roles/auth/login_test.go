@@ -3,6 +3,8 @@ package auth
 import (
 	"encoding/base64"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -246,5 +248,27 @@ func TestManyLogins(t *testing.T) {
 	}
 	for got < n {
 		take()
+	}
+}
+
+// The README's table has every reason, in order, and no other.
+func TestReadmeHasReasons(t *testing.T) {
+	b, err := os.ReadFile("../../README.md")
+	must(t, err)
+	_, table, ok := strings.Cut(string(b), "\n| reason | means |\n| --- | --- |\n")
+	if !ok {
+		t.Fatal("no table")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	var got, want []string
+	for line := range strings.Lines(table + "\n") {
+		name, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " ")
+		got = append(got, name)
+	}
+	for r := privsep.ReasonNone + 1; r.String() != "reason"; r++ {
+		want = append(want, r.String())
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the table has %q, there are %q", got, want)
 	}
 }

@@ -57,6 +57,15 @@
 // A profile (profile.go) says what its sessions may do. Sessions are held against new
 // profiles at once, and by each new router.
 //
+// # Logins
+//
+// Where clients must log in a session may do nothing until auth has said who its client
+// is (login.go). The router asks over a channel and reads the answers between batches;
+// it waits for none, and asks the next auth again what one that has ended owes. A
+// verdict names a user, a profile and the user's mark. The mark is another one when
+// anything about the user changes: the parent tells which marks stand, and sessions
+// with others end.
+//
 // # After a router's end
 //
 // A router may end at any instruction, and nothing is lost or doubled by it:
