@@ -15,6 +15,7 @@ type dispatcher struct {
 	log    *privsep.Logger
 	poll   *privsep.Poller
 	key    tickets.HandoffKey
+	maker  *tickets.Maker // by that key
 
 	listeners  []*listener
 	table      *store.ConnTable
@@ -34,6 +35,7 @@ type dispatcher struct {
 	stopping   bool
 	stopBy     int64
 	now        int64
+	uptime     int64 // privsep.Monotonic when now was 0, or just before
 
 	walls       privsep.Sandbox
 	orphanUntil int64             // when an orphan stops, 0: there is a parent
