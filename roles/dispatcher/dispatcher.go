@@ -230,7 +230,7 @@ func (d *dispatcher) fromParent() error {
 
 // begin takes up the table as the dispatcher before has left it. It follows the
 // parent's first word on a cm: until then that one may still be there.
-func (d *dispatcher) begin() { d.slots = newSlots(d.table, d.columns, d.generation) }
+func (d *dispatcher) begin() { d.slots = newSlots(d.table, d.columns, d.cfg.Serving, d.generation) }
 
 func (d *dispatcher) handle(m *privsep.Message) error {
 	if d.slots == nil && m.Kind != privsep.KindStatsGet {
