@@ -269,6 +269,7 @@ func (d *dispatcher) connections() int {
 	if d.slots == nil {
 		return 0
 	}
+	d.slots.settleDoubts()
 	return d.slots.total()
 }
 

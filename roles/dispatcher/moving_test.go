@@ -42,16 +42,20 @@ func (f *movingTest) pick(t *rapid.T, k int) uint32 {
 	return slot
 }
 
-// move is what the two cms write; the new one may be the first.
 func (f *movingTest) move(t *rapid.T) {
 	slot := f.pick(t, 0)
+	f.pass(slot, 0, testHeir)
+	f.open[slot] = testHeir
+}
+
+// pass is what two cms write when a connection moves; the new one may be the first.
+func (f *floor) pass(slot uint32, from, to int) {
 	uid := f.table.Row(int(slot)).UID()
-	f.columns[testHeir].Row(int(slot)).UID.Store(uid)
-	row := f.columns[0].Row(int(slot))
+	f.columns[to].Row(int(slot)).UID.Store(uid)
+	row := f.columns[from].Row(int(slot))
 	row.UID.Store(0)
 	row.MovedUID.Store(uid)
-	f.columns[0].Counters().Moved.Add(1)
-	f.open[slot] = testHeir
+	f.columns[from].Counters().Moved.Add(1)
 }
 
 func (f *movingTest) close(k int) func(*rapid.T) {
@@ -170,6 +174,38 @@ func TestSlotsMoving(t *testing.T) {
 			"close new too": f.close(testHeir), "die": f.die, "unheard": f.unheard, "again": f.again, "restart": f.restart, "": f.law,
 		})
 	})
+}
+
+// A connection moves away and back, whichever dispatchers see it: its place is that
+// of the cm that it is at, and free, before long, when that one dies.
+func TestSlotsMovedBack(t *testing.T) {
+	for _, anew := range []bool{false, true} {
+		f := newFloor(t, testRows)
+		slot, _ := f.hand(0)
+		f.hand(1)
+		for _, k := range []int{0, testHeir} {
+			to := testHeir - k
+			f.s.retire(k, to)
+			f.pass(slot, k, to)
+			f.s.lost(k)
+			if anew {
+				f.s = newSlots(f.table, f.seen, testServing, f.next())
+				f.known(to)
+				f.s.settle()
+			}
+			if !slices.Equal(f.s.used[to], []uint32{slot}) || f.s.load(to) != 1 || f.s.total() != 2 {
+				t.Fatalf("used %v", f.s.used)
+			}
+			f.s.settleDoubts()
+		}
+		f.s.lost(0)
+		for i := range f.s.doubts {
+			f.s.doubts[i].since = time.Now().Add(-doubtTime)
+		}
+		if f.s.settleDoubts(); len(f.s.free) != testRows-1 || len(f.s.doubts) != 0 {
+			t.Fatalf("%d places are free, %d in doubt", len(f.s.free), len(f.s.doubts))
+		}
+	}
 }
 
 // A cm that says of connections that they have moved, which they have not, keeps

@@ -151,18 +151,18 @@ func (s *slots) settle() {
 		keep := s.used[k][:0]
 		for _, slot := range s.used[k] {
 			row, uid := c.Row(int(slot)), s.table.Row(int(slot)).UID()
-			if to := s.successor(k); s.heir[k] < 0 && to >= 0 && row.MovedUID.Load() == uid {
-				s.passOn(slot, uid, to) // by an earlier process of that cm
-				s.gone[k]++
-				continue
-			}
+			to := s.successor(k)
 			// A cm that closes writes ClosedUID first, so it is read last.
-			if uid > s.first || row.UID.Load() == uid || row.MovedUID.Load() == uid || row.ClosedUID.Load() == uid {
+			switch {
+			case uid > s.first || row.UID.Load() == uid, s.heir[k] >= 0 && row.MovedUID.Load() == uid, row.ClosedUID.Load() == uid:
 				keep = append(keep, slot)
-				continue
+			case row.MovedUID.Load() == uid && to >= 0: // by an earlier process of that cm
+				s.passOn(slot, uid, to)
+				s.gone[k]++
+			default:
+				s.table.Row(int(slot)).Clear()
+				s.free = append(s.free, slot)
 			}
-			s.table.Row(int(slot)).Clear()
-			s.free = append(s.free, slot)
 		}
 		s.used[k] = keep
 	}
@@ -232,7 +232,8 @@ func (s *slots) passOn(slot uint32, uid uint64, to int) {
 }
 
 // lost frees the places of a cm that died with its connections, but for those
-// that its successor has by now, or is about to.
+// that its successor has by now, or is about to. It may be that one had come back and
+// died here: its place is free as soon as there is no doubt.
 func (s *slots) lost(k int) {
 	to := s.successor(k)
 	for _, slot := range s.used[k] {
