@@ -163,6 +163,17 @@ func (c *Channel) SendWait(timeout time.Duration, k Kind, payload []byte, fds ..
 	return c.wait("send to", true, timeout, func() error { return c.Send(k, payload, fds...) })
 }
 
+// SendPaced is SendWait for one of many messages: it waits until the peer has read
+// most of those before, so that there is always room for what cannot wait.
+func (c *Channel) SendPaced(timeout time.Duration, k Kind, payload []byte, fds ...int) error {
+	return c.wait("send to", true, timeout, func() error {
+		if c.fd >= 0 && !roomy(c.fd) {
+			return ErrAgain
+		}
+		return c.Send(k, payload, fds...)
+	})
+}
+
 // wait repeats try until it says something else than ErrAgain.
 func (c *Channel) wait(verb string, out bool, timeout time.Duration, try func() error) error {
 	deadline := time.Now().Add(timeout)

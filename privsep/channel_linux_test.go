@@ -163,6 +163,44 @@ func TestChannelFull(t *testing.T) {
 	}
 }
 
+// Law: however many are sent at a pace to a peer that does not read, there is more
+// room left than they took.
+func TestSendPacedLeavesRoom(t *testing.T) {
+	noLeak(t)
+	a, b := channels(t, RoleCM, RoleParent, PhaseRun)
+	payload := make([]byte, 512)
+	paced, more := 0, 0
+	for a.SendPaced(0, KindStats, payload) == nil {
+		paced++
+	}
+	if err := a.SendPaced(time.Millisecond, KindStats, payload); paced == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("after %d: %v", paced, err)
+	}
+	for a.Send(KindStats, payload) == nil {
+		more++
+	}
+	if more <= 2*paced {
+		t.Errorf("%d sent, then room for %d", paced, more)
+	}
+	var m Message
+	for range paced + more {
+		if err := b.Recv(&m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.SendPaced(0, KindStats, payload); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	if err := a.SendPaced(-1, KindStats, payload); err != io.EOF {
+		t.Fatalf("sent to the dead: %v", err)
+	}
+	a.Close()
+	if err := a.SendPaced(-1, KindStats, payload); err != ErrClosed {
+		t.Fatal(err)
+	}
+}
+
 func TestPhaseOnlyForward(t *testing.T) {
 	a, _ := channels(t, RoleParent, RoleCM, PhaseRun)
 	a.SetPhase(PhaseSetup)

@@ -48,11 +48,14 @@ const (
 	KeyN
 	KeyAddr
 	KeyBytes
+	KeyUser
+	KeySubject
 	numLogKeys
 )
 
 var logKeyNames = [numLogKeys]string{
 	"none", "role", "pid", "peer", "kind", "cid", "state", "from", "to", "reason", "err", "n", "addr", "bytes",
+	"user", "subject",
 }
 
 // String gives the key as logs have it.

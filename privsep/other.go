@@ -21,6 +21,8 @@ func recvPacket(int, []byte, *packet) error { return errors.ErrUnsupported }
 
 func waitFD(int, bool, time.Duration) error { return errors.ErrUnsupported }
 
+func roomy(int) bool { return false }
+
 // Socketpair is not supported here.
 func Socketpair() (a, b int, err error) { return -1, -1, errors.ErrUnsupported }
 

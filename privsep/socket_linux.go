@@ -165,6 +165,14 @@ func waitFD(fd int, out bool, timeout time.Duration) error {
 	return nil
 }
 
+// roomy tells whether a socket is writable as poll means it: no more than a quarter
+// of its buffer is taken (unix_writable), or the peer is gone.
+func roomy(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(p, 0)
+	return n > 0 || err != nil
+}
+
 // milliseconds rounds up, so that a timeout is never cut short into a busy loop.
 func milliseconds(d time.Duration) int {
 	if d < 0 {

@@ -245,7 +245,7 @@ func TestLineRefused(t *testing.T) {
 		`{"kind":"PUB","facts":{"session":"` + strings.Repeat("x", store.MaxFact+1) + `"}}`: "facts: session: longer than 128 bytes",
 		`{"kind":"PUB","facts":{"from":"x"}}`:                                               `facts: unknown key "from"`,
 		`{"kind":"PUB","facts_bytes":"` + strings.Repeat("x", store.MaxFacts+1) + `"}`:      "facts_bytes: longer than 394 bytes",
-		`{"kind":"DELIVER","from":"` + strings.Repeat("x", store.MaxFrom+1) + `"}`:          "from: longer than 1024 bytes",
+		`{"kind":"DELIVER","from":"` + strings.Repeat("x", store.MaxFrom+1) + `"}`:          "from: longer than 2048 bytes",
 		`{"kind":"DELIVER","recipients":null}`:                                              "recipients: no array of objects",
 		`{"kind":"DELIVER","recipients":{}}`:                                                "recipients: no array of objects",
 		`{"kind":"DELIVER","recipients":[1]}`:                                               "recipients[0]: not a JSON object",

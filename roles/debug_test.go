@@ -122,6 +122,10 @@ func TestDebugRouterLongFields(t *testing.T) {
 func TestDebugRouterLongAnswer(t *testing.T) {
 	subject := "$GR." + strings.Repeat(`\u0001`, 4090)
 	got := lines(t, "router", routerSession+`{"kind":"PUB","slot":1,"gen":1,"subject":"`+subject+`"}`)
+	if len(got) == 0 || !strings.HasPrefix(got[0], `{"log":{"level":"info","event":"not permitted","cid":1,"reason":"publish"`) {
+		t.Fatalf("%.200q", got)
+	}
+	got = got[1:]
 	var text string
 	for _, line := range got {
 		var ins struct{ Kind, Data string }

@@ -71,7 +71,7 @@ func headersFit(header int32, body uint32) bool {
 const DeliverMore = 1
 
 // MaxFrom is the most that a message can be told of its sender, in bytes.
-const MaxFrom = 1024
+const MaxFrom = 2048
 
 // InsDeliver tells a cm to send one body to Recipients (see AppendRecipient).
 // Without recipients the body is finished at once.

@@ -49,3 +49,29 @@ func BenchmarkAppendMsg(b *testing.B) {
 		dst = AppendMsg(dst[:0], subject, sid, nil, -1, 16)
 	}
 }
+
+func benchmarkHeaders(b *testing.B, block string, left int) {
+	var f Facts
+	in := []byte(block)
+	work := make([]byte, len(in))
+	b.ReportAllocs()
+	for b.Loop() {
+		copy(work, in)
+		if got := ReadHeaders(work, &f); len(got) != left {
+			b.Fatal(len(got))
+		}
+	}
+}
+
+func BenchmarkHeadersNone(b *testing.B) { benchmarkHeaders(b, "NATS/1.0\r\n\r\n", 12) }
+func BenchmarkHeadersOther(b *testing.B) {
+	in := "NATS/1.0\r\nTraceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\nContent-Type: application/json\r\n\r\n"
+	benchmarkHeaders(b, in, len(in))
+}
+func BenchmarkHeadersFacts(b *testing.B) {
+	in := "NATS/1.0\r\nGatehouse-Mode: fanout\r\nGatehouse-Timeout: 500ms\r\nGatehouse-To-Type: pricer\r\n\r\n"
+	benchmarkHeaders(b, in, len(in))
+}
+func BenchmarkHeadersStrip(b *testing.B) {
+	benchmarkHeaders(b, "NATS/1.0\r\nGatehouse-From: acme/pricer/1\r\nContent-Type: application/json\r\n\r\n", 44)
+}

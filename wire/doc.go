@@ -38,6 +38,17 @@
 // number closes without a word; a payload that no CR LF follows is an unknown
 // operation.
 //
+// In the header block of an HPUB, hlen bytes, the broker reads its own headers and
+// takes out those that only it may say (headers.go, strip.go). Names in any case:
+//
+//	"Gatehouse-Mode" ":" ( "broadcast" / "semaphore" / "session" / "fanout" / "direct" )
+//	"Gatehouse-Session" ":" name            ; 1 to 128 visible ASCII characters
+//	"Gatehouse-Session-End" ":" anything
+//	"Gatehouse-Timeout" ":" ( ms / duration ) ; at least 1 ms, duration as Go has it
+//	"Gatehouse-To-Type" ":" name
+//	"Gatehouse-To-Organisation" ":" name
+//	"Gatehouse-From", "Gatehouse-Expect", "Gatehouse-Answered", "Gatehouse-Lost": not from a client
+//
 // To a client:
 //
 //	"INFO" SP json SP CR LF

@@ -1,6 +1,9 @@
 package wire
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // Lines without arguments.
 const (
@@ -63,4 +66,46 @@ func AppendStatus(dst, subject, sid []byte, code int, text string, lines []byte)
 	}
 	dst = append(append(dst, "\r\n"...), lines...)
 	return append(dst, "\r\n\r\n"...)
+}
+
+const fromHeader = "Gatehouse-From: "
+
+// FromSize is what AppendFrom adds to a block at most beside from.
+const FromSize = len(firstLine) + len(fromHeader) + 6
+
+// AppendFrom appends the header block of a message whose sender is told: block,
+// which may be empty and which [ReadHeaders] has been through, with one more
+// header as the last that all clients see. They take the first empty line for the
+// end, or read on; nothing after an empty line is a folded part of that header.
+func AppendFrom(dst, block, from []byte) []byte {
+	if len(block) == 0 {
+		block = []byte(firstLine)
+	}
+	end := emptyLine(block)
+	dst = append(dst, block[:end]...)
+	if end == len(block) && block[end-1] != '\n' {
+		dst = append(dst, '\r', '\n')
+	}
+	dst = append(dst, fromHeader...)
+	dst = append(dst, from...)
+	dst = append(dst, '\r', '\n')
+	if end == len(block) {
+		return append(dst, '\r', '\n')
+	}
+	return append(dst, block[end:]...)
+}
+
+// emptyLine returns where the first empty line of a block is, its length if there
+// is none.
+func emptyLine(block []byte) int {
+	for i := 0; ; {
+		n := bytes.IndexByte(block[i:], '\n')
+		if n < 0 {
+			return len(block)
+		}
+		i += n + 1
+		if rest := block[i:]; len(rest) > 0 && rest[0] == '\n' || len(rest) > 1 && rest[0] == '\r' && rest[1] == '\n' {
+			return i
+		}
+	}
 }

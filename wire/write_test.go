@@ -46,3 +46,25 @@ func TestWriterAllocations(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestAppendFrom(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                 "NATS/1.0\r\nGatehouse-From: me\r\n\r\n",
+		"NATS/1.0":                         "NATS/1.0\r\nGatehouse-From: me\r\n\r\n",
+		"NATS/1.0\r\n":                     "NATS/1.0\r\nGatehouse-From: me\r\n\r\n",
+		"NATS/1.0\r\n\r\n":                 "NATS/1.0\r\nGatehouse-From: me\r\n\r\n",
+		"NATS/1.0\r\nA: b\r\n\r\n":         "NATS/1.0\r\nA: b\r\nGatehouse-From: me\r\n\r\n",
+		"NATS/1.0\r\nA: b\r\n":             "NATS/1.0\r\nA: b\r\nGatehouse-From: me\r\n\r\n",
+		"NATS/1.0\r\nA: b":                 "NATS/1.0\r\nA: b\r\nGatehouse-From: me\r\n\r\n",
+		"NATS/1.0\nA: b\n\n":               "NATS/1.0\nA: b\nGatehouse-From: me\r\n\n",
+		"NATS/1.0\r\nA: b\r\n\r\nC: d\r\n": "NATS/1.0\r\nA: b\r\nGatehouse-From: me\r\n\r\nC: d\r\n",
+		"NATS/1.0\r\nA: b\r\r\n\r\n":       "NATS/1.0\r\nA: b\r\r\nGatehouse-From: me\r\n\r\n",
+		"NATS/1.0\r\n folded\r\n\r\n":      "NATS/1.0\r\n folded\r\nGatehouse-From: me\r\n\r\n",
+		"\n":                               "\nGatehouse-From: me\r\n\r\n",
+		"\r":                               "\r\r\nGatehouse-From: me\r\n\r\n",
+	} {
+		if got := string(AppendFrom([]byte("x"), []byte(in), []byte("me"))); got != "x"+want {
+			t.Errorf("%q: %q, want %q", in, got[1:], want)
+		}
+	}
+}

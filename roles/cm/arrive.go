@@ -200,7 +200,7 @@ func (m *cm) find(mv *arrival) bool {
 	}
 	if c := m.lookup(mv.Slot, uint32(mv.UID)); c != nil && c.uid == mv.UID && c.has(flagArriving) {
 		mv.known = true
-		if m.fits(mv) {
+		if m.fits(mv, c) {
 			mv.c = c
 		} else {
 			m.unsound(c)
@@ -210,10 +210,10 @@ func (m *cm) find(mv *arrival) bool {
 }
 
 // fits bounds what a connection may bring: what it could have had here.
-func (m *cm) fits(mv *arrival) bool {
+func (m *cm) fits(mv *arrival, c *conn) bool {
 	return int64(mv.Parser) <= int64(m.limits.MaxSaved()) &&
 		int64(mv.Subject)+int64(mv.Reply) <= int64(m.limits.ControlLine) &&
-		int64(mv.Size) <= int64(m.begun().Payload) && mv.Rest <= readSize && int64(mv.Output) <= int64(m.outputMost())
+		int64(mv.Size) <= int64(m.begun().Payload) && mv.Rest <= readSize && int64(mv.Output) <= int64(m.outputMost(c))
 }
 
 func (m *cm) takeMoved(msg *privsep.Message) error {

@@ -33,6 +33,7 @@ type cm struct {
 	returns *store.Returns
 	columns *store.ConnColumns
 	waited  waitedFor
+	pace    paced
 
 	conns   []*conn // by slot
 	live    int
@@ -68,8 +69,14 @@ type cm struct {
 	head  []byte
 	frame wire.Frame
 	pub   store.RecPub
-	ins   store.InsDeliver
-	msg   privsep.Message
+	asked wire.Facts
+	facts []byte
+	block []byte
+	told  []byte
+	// ownLimits are the parser's for a connection that has its own.
+	ownLimits wire.Limits
+	ins       store.InsDeliver
+	msg       privsep.Message
 
 	small   pool
 	large   pool
@@ -105,6 +112,7 @@ func (m *cm) run() error {
 			m.arena.Reclaim()
 			m.resume()
 		}
+		m.unpace()
 		if m.mayRead(round) {
 			worked = m.readReady() || worked
 		}

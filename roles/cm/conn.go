@@ -15,9 +15,11 @@ type conn struct {
 
 	parser wire.Parser
 	body   *pendingBody // message whose payload is not complete
-	rest   []byte       // read but not parsed when ring or arena were full
+	rest   []byte       // read but not parsed, since that had to wait
 	out    *output      // unsent output, nil when there is none
 	tls    *tlsConn     // nil for plaintext
+	own    *ownLimits   // nil: those that all have
+	login  []byte       // its CONNECT, while the router has not accepted it
 
 	flags      connFlags
 	pings      uint8
@@ -52,6 +54,9 @@ const (
 	flagOpened                          // the router knows it
 	flagDeparting                       // has asked to move to another process
 	flagArriving                        // is on its way here, without a socket yet
+	flagPaced                           // has sent as much as it may for now
+	flagLogin                           // waits for the router to accept its CONNECT
+	flagAdmitted                        // which it has done
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -125,6 +130,9 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 	if h.TLS {
 		m.secure(c, h)
 	} else {
+		if m.cfg.Auth {
+			m.await(c, m.cfg.AuthTimeout)
+		}
 		m.queue(c)
 		m.open(c, h)
 	}
@@ -153,6 +161,7 @@ func (m *cm) fail(c *conn, code wire.Code) {
 	c.flags |= flagFailed
 	m.dropBody(c)
 	c.rest = nil
+	c.forgetLogin()
 	m.malformed++
 	m.must(&store.RecFail{Conn: c.ref(), Code: uint8(code)})
 }
@@ -176,6 +185,7 @@ func (m *cm) close(c *conn, reason uint8) {
 	m.dropBody(c)
 	m.dropOutput(c)
 	c.rest = nil
+	c.forgetLogin()
 	c.flags |= flagFailed
 	m.release(int(c.slot), c.uid)
 	if c.fd >= 0 && (c.tls == nil || !m.endTLS(c)) {

@@ -31,6 +31,8 @@ func (m *cm) instruction(rec []byte) error {
 		return m.deliver(rec)
 	case store.KindSend:
 		return m.sendTo(rec)
+	case store.KindSession:
+		return m.session(rec)
 	case store.KindHold:
 		return m.hold(rec)
 	case store.KindResume:
@@ -71,6 +73,8 @@ func (m *cm) deliver(rec []byte) error {
 }
 
 func (m *cm) toRecipients(ins *store.InsDeliver, body []byte) error {
+	payload := body[max(ins.HeaderLen, 0):]
+	headers := m.headersFor(ins, body[:len(body)-len(payload)])
 	for rest := ins.Recipients; len(rest) > 0; {
 		slot, gen, sid, tail, ok := store.NextRecipient(rest)
 		if !ok {
@@ -81,15 +85,22 @@ func (m *cm) toRecipients(ins *store.InsDeliver, body []byte) error {
 		if c == nil || c.has(flagClosing) {
 			continue
 		}
-		b, headerLen := body, int(ins.HeaderLen)
-		if headerLen > 0 && !c.has(flagHeaders) {
-			b, headerLen = body[headerLen:], -1
+		n := 0
+		switch {
+		case !c.has(flagHeaders):
+			n = len(payload)
+			m.writeMsg(c, ins.Subject, sid, ins.Reply, -1, payload)
+		case headers == nil:
+			n = len(body)
+			m.writeMsg(c, ins.Subject, sid, ins.Reply, int(ins.HeaderLen), body)
+		default:
+			n = len(headers) + len(payload)
+			m.writeParts(c, ins.Subject, sid, ins.Reply, headers, payload)
 		}
-		m.writeMsg(c, ins.Subject, sid, ins.Reply, headerLen, b)
 		m.outMsgs++
-		m.outBytes += uint64(len(b))
+		m.outBytes += uint64(n)
 		c.sent.msgs++
-		c.sent.bytes += uint64(len(b))
+		c.sent.bytes += uint64(n)
 	}
 	return nil
 }
@@ -111,6 +122,7 @@ func (m *cm) sendTo(rec []byte) error {
 	}
 	if s.Flags&store.FlagClose != 0 {
 		m.remain(c) // its MOVE came too late
+		c.forgetLogin()
 		c.flags |= flagClosing | flagFailed
 		m.touch(c) // the flush sees to the rest
 	}

@@ -50,14 +50,12 @@ func (m *cm) readOne(c *conn) bool {
 		return false
 	case c.has(flagFailed):
 		return false // the router's answer closes it
-	case c.has(flagHeld):
-		return false // queued again when the hold ends
+	case c.has(flagHeld | flagPaced | flagLogin):
+		return false // queued again when that ends
 	case c.securing() || c.has(flagDeparting|flagArriving):
 		return false
 	case len(c.rest) > 0:
-		rest := c.rest
-		c.rest = nil
-		m.parse(c, rest)
+		m.parseRest(c)
 		m.requeue(c)
 		return true
 	case c.tls != nil:
@@ -119,19 +117,34 @@ func (m *cm) readError(c *conn, errno syscall.Errno) {
 }
 
 // parse turns bytes into records. What cannot be taken now, since ring or arena
-// are full, is kept for later.
+// are full or the client is not to be heard, is kept for later.
 func (m *cm) parse(c *conn, b []byte) {
-	f := &m.frame
+	if left := m.parseNow(c, b); len(left) > 0 {
+		c.rest = append([]byte(nil), left...)
+	}
+}
+
+// parseRest goes on with what parse has kept.
+func (m *cm) parseRest(c *conn) {
+	rest := c.rest
+	c.rest = nil
+	if left := m.parseNow(c, rest); len(left) > 0 {
+		c.rest = left
+	}
+}
+
+// parseNow returns what is left of b.
+func (m *cm) parseNow(c *conn, b []byte) []byte {
+	f, lim := &m.frame, m.limitsFor(c)
 	for len(b) > 0 && !c.has(flagFailed) {
-		if m.full {
-			c.rest = append([]byte(nil), b...)
+		if m.full || c.has(flagPaced|flagLogin) {
 			c.flags |= flagReadable
-			return
+			return b
 		}
-		n, ev, err := c.parser.Next(b, &m.limits, f)
+		n, ev, err := c.parser.Next(b, lim, f)
 		if err != nil {
 			m.fail(c, codeOf(err))
-			return
+			return nil
 		}
 		m.event(c, ev, f)
 		b = b[n:]
@@ -139,6 +152,7 @@ func (m *cm) parse(c *conn, b []byte) {
 	if !c.has(flagConnected) && c.deadline == 0 && c.parser.Started() {
 		m.await(c, m.cfg.AuthTimeout)
 	}
+	return nil
 }
 
 func codeOf(err error) wire.Code {
@@ -167,6 +181,11 @@ func (m *cm) event(c *conn, ev wire.Event, f *wire.Frame) {
 
 // message is the fast path: line and payload came in one read.
 func (m *cm) message(c *conn, f *wire.Frame) {
+	var facts []byte
+	if f.HeaderLen > 0 {
+		f.Body, f.HeaderLen, facts = m.readHeaders(f.Body, f.HeaderLen)
+		f.Size = len(f.Body)
+	}
 	h, buf, ok := m.arena.Alloc(f.Size)
 	if !ok {
 		m.messageStart(c, f)
@@ -174,16 +193,19 @@ func (m *cm) message(c *conn, f *wire.Frame) {
 		return
 	}
 	copy(buf, f.Body)
-	m.emitPub(c, h, int32(f.HeaderLen), f.Subject, f.Reply)
+	m.emitPub(c, h, int32(f.HeaderLen), f.Subject, f.Reply, facts)
 }
 
-func (m *cm) emitPub(c *conn, h store.Handle, headerLen int32, subject, reply []byte) {
+func (m *cm) emitPub(c *conn, h store.Handle, headerLen int32, subject, reply, facts []byte) {
 	m.inMsgs++
 	c.in.msgs++
 	c.flags |= flagConnected
 	p := &m.pub
 	p.Conn, p.Seq, p.Off, p.Len, p.HeaderLen = c.ref(), h.Seq, h.Off, h.Len, headerLen
-	p.Subject, p.Reply = subject, reply
+	p.Subject, p.Reply, p.Facts = subject, reply, facts
+	if c.own != nil {
+		m.pay(c)
+	}
 	if b := m.place(p.Size()); b != nil {
 		m.out.Commit(p.Put(b))
 		return
@@ -207,6 +229,12 @@ func (m *cm) messageStart(c *conn, f *wire.Frame) {
 // has no room stops all reading until it has.
 func (m *cm) messageEnd(c *conn) {
 	b := c.body
+	var facts []byte
+	if b.headerLen > 0 {
+		var n int
+		b.buf, n, facts = m.readHeaders(b.buf, int(b.headerLen))
+		b.headerLen, b.size = int32(n), len(b.buf)
+	}
 	h, buf, ok := m.arena.Alloc(len(b.buf))
 	if !ok {
 		c.flags |= flagWaiting | flagReadable
@@ -214,7 +242,7 @@ func (m *cm) messageEnd(c *conn) {
 		return
 	}
 	copy(buf, b.buf)
-	m.emitPub(c, h, b.headerLen, b.subject, b.reply)
+	m.emitPub(c, h, b.headerLen, b.subject, b.reply, facts)
 	m.dropBody(c)
 }
 
@@ -280,6 +308,9 @@ func (m *cm) connect(c *conn, arg []byte) {
 		}
 	}
 	m.must(&store.RecConnect{Conn: c.ref(), JSON: arg})
+	if m.cfg.Auth && !c.has(flagAdmitted) {
+		m.awaitLogin(c, arg)
+	}
 }
 
 // place returns room for a record of n bytes in the ring, nil when it must wait.

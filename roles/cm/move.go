@@ -156,9 +156,9 @@ func (m *cm) sweep() {
 }
 
 // movable tells whether a connection can go on elsewhere. One that is about to
-// end ends here.
+// end ends here, and a login ends where it began.
 func (c *conn) movable() bool {
-	return c.tls == nil && c.has(flagOpened) && !c.has(flagFailed|flagClosing|flagLingering|flagDeparting|flagArriving)
+	return c.tls == nil && c.has(flagOpened) && !c.has(flagFailed|flagClosing|flagLingering|flagDeparting|flagArriving|flagLogin)
 }
 
 // movedTo is the router's answer to MOVE.

@@ -27,7 +27,8 @@ func (m *cm) newRouter(rec []byte) error {
 }
 
 // introduce is about one connection: the old router's holds are void, and that it
-// is behind the new one must hear.
+// is behind the new one must hear. So must the new one of who waits to be accepted,
+// which the old one may not have got to.
 func (m *cm) introduce(c *conn) {
 	if c.has(flagHeld) {
 		c.flags &^= flagHeld
@@ -35,5 +36,8 @@ func (m *cm) introduce(c *conn) {
 	}
 	if c.has(flagCongested) {
 		m.must(&store.RecCongested{Conn: c.ref()})
+	}
+	if c.has(flagLogin) {
+		m.must(&store.RecConnect{Conn: c.ref(), JSON: c.login})
 	}
 }

@@ -27,19 +27,24 @@ type output struct {
 }
 
 // write3 appends up to three pieces to the connection's output.
-func (m *cm) write3(c *conn, a, b, d []byte) {
+func (m *cm) write3(c *conn, a, b, d []byte) { m.write4(c, a, b, d, nil) }
+
+// write4 appends up to four pieces to the connection's output.
+func (m *cm) write4(c *conn, a, b, d, e []byte) {
 	o := m.outputOf(c)
-	n := len(a) + len(b) + len(d)
+	n := len(a) + len(b) + len(d) + len(e)
 	last := len(o.chunks) - 1
 	if ch := o.chunks[last]; n <= cap(ch)-len(ch) {
 		ch = append(ch, a...)
 		ch = append(ch, b...)
-		o.chunks[last] = append(ch, d...)
+		ch = append(ch, d...)
+		o.chunks[last] = append(ch, e...)
 	} else {
 		m.widen(c, o)
 		m.spill(o, a)
 		m.spill(o, b)
 		m.spill(o, d)
+		m.spill(o, e)
 	}
 	m.grown(c, o, n)
 }
@@ -62,6 +67,13 @@ func (m *cm) writeMsg(c *conn, subject, sid, reply []byte, headerLen int, body [
 	m.grown(c, o, len(ch)-n)
 }
 
+// writeParts is writeMsg for a message whose headers lie elsewhere than the rest.
+func (m *cm) writeParts(c *conn, subject, sid, reply, headers, payload []byte) {
+	m.head = wire.AppendMsg(m.head[:0], subject, sid, reply, len(headers), len(headers)+len(payload))
+	m.head = append(m.head, headers...)
+	m.write3(c, m.head, payload, crlf)
+}
+
 // msgOverhead bounds what a message needs beside its texts and body: the verb,
 // blanks, two numbers and two line ends.
 const msgOverhead = 48
@@ -72,7 +84,7 @@ func (m *cm) grown(c *conn, o *output, n int) {
 	switch {
 	case o.size >= flushAt && !c.has(flagBlocked):
 		m.flush(c)
-	case o.size > m.cfg.MaxPending/8 && !c.has(flagCongested):
+	case o.size > m.pendingMost(c)/8 && !c.has(flagCongested):
 		m.pressure(c)
 	}
 }
@@ -182,20 +194,19 @@ func (m *cm) pressure(c *conn) {
 	if c.has(flagDeparting) {
 		return // the router takes no more words on it from here
 	}
-	size := c.pending()
+	size, limit := c.pending(), m.pendingMost(c)
 	if c.has(flagCongested) {
-		if size <= m.cfg.MaxPending/16 {
+		if size <= limit/16 {
 			m.relieve(c)
 		}
-	} else if size > m.cfg.MaxPending/8 && m.progressing(c) {
+	} else if size > limit/8 && m.progressing(c) {
 		c.flags |= flagCongested
 		m.behind = append(m.behind, c)
 		m.must(&store.RecCongested{Conn: c.ref()})
 		m.hurry = true // the router must know before much more is written
 	}
-	limit := m.cfg.MaxPending
 	if c.has(flagCongested) {
-		limit = m.outputMost()
+		limit = m.outputMost(c)
 	}
 	if size > limit {
 		m.close(c, reasonSlow)
@@ -204,7 +215,7 @@ func (m *cm) pressure(c *conn) {
 
 // outputMost is what a reader that makes its senders wait may have unsent: also
 // what was under way when they were stopped.
-func (m *cm) outputMost() int { return m.cfg.MaxPending + m.cfg.CMs*m.cfg.Arena }
+func (m *cm) outputMost(c *conn) int { return m.pendingMost(c) + m.cfg.CMs*m.cfg.Arena }
 
 // progressing tells whether the socket took bytes lately.
 func (m *cm) progressing(c *conn) bool { return m.now-c.lastOut < int64(stopGrace) }

@@ -11,8 +11,12 @@ import (
 // that it began with: a payload, a deadline, a handshake, which has its own
 // certificate's. A new certificate follows where [tls] has changed.
 func (m *cm) settings(msg *privsep.Message) error {
+	m.deadlines()
 	if err := m.cfg.Live.Parse(msg.Payload); err != nil {
 		return err
+	}
+	if !m.cfg.Auth {
+		m.endLogins()
 	}
 	m.limits = limitsOf(m.cfg)
 	m.log.SetLevel(m.cfg.LogLevel)

@@ -46,7 +46,7 @@ func (m *cm) allRouted() bool {
 
 // unparsed tells whether c has sent what was read and is no record yet.
 func (c *conn) unparsed() bool {
-	return !c.has(flagFailed|flagClosing) && (len(c.rest) > 0 || c.has(flagWaiting) || c.tls != nil && c.tls.state == tlsOpen && c.tls.more)
+	return !c.has(flagFailed|flagClosing|flagLogin) && (len(c.rest) > 0 || c.has(flagWaiting) || c.tls != nil && c.tls.state == tlsOpen && c.tls.more)
 }
 
 // takeRest goes on with what was read before the end began: it had to wait for
@@ -59,9 +59,9 @@ func (m *cm) takeRest() {
 		if c == nil || c.has(flagHeld|flagWaiting|flagDeparting|flagArriving) || !c.unparsed() {
 			continue
 		}
-		if rest := c.rest; len(rest) > 0 {
-			c.rest = nil
-			m.parse(c, rest)
+		c.flags &^= flagPaced
+		if len(c.rest) > 0 {
+			m.parseRest(c)
 			m.requeue(c)
 		} else {
 			m.readSealed(c) // opens what there is, and no more

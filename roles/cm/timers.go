@@ -55,6 +55,9 @@ func (m *cm) timeout() time.Duration {
 	if at := max(m.orphan.next, m.nextFast); m.orphan.next != 0 && (next < 0 || at < next) {
 		next = at
 	}
+	if at := m.pace.next; at != 0 && (next < 0 || at < next) {
+		next = at
+	}
 	if next < 0 {
 		return -1
 	}
@@ -68,7 +71,7 @@ func (m *cm) deadlines() {
 		case m.conns[c.slot] != c || c.deadline == 0:
 		case c.has(flagDeparting):
 			keep = append(keep, c)
-		case c.has(flagConnected|flagWaiting) && !c.has(flagLingering): // in time
+		case m.inTime(c) && !c.has(flagLingering):
 			c.deadline = 0
 		case m.now < c.deadline:
 			keep = append(keep, c)
@@ -83,6 +86,12 @@ func (m *cm) deadlines() {
 	}
 	clear(m.waiting[len(keep):])
 	m.waiting = keep
+}
+
+// inTime tells whether a connection has done what it has auth_timeout for: sent an
+// operation, or logged in where clients must.
+func (m *cm) inTime(c *conn) bool {
+	return c.has(flagConnected|flagWaiting) && (!m.cfg.Auth || c.has(flagAdmitted))
 }
 
 // stopped lets the senders of a reader go on that has caught up, ended or
@@ -128,7 +137,7 @@ func (m *cm) keepalive() {
 		case c == nil || c.has(flagLingering|flagDeparting|flagArriving) || c.securing():
 		case c.has(flagBlocked) && m.now-c.lastOut > stuck && !m.taking(c):
 			m.close(c, reasonSlow)
-		case m.now-c.lastIn < silent*int64(c.pings+1) || c.has(flagHeld|flagFailed|flagReadable) || len(c.rest) > 0:
+		case m.now-c.lastIn < silent*int64(c.pings+1) || c.has(flagHeld|flagPaced|flagLogin|flagFailed|flagReadable) || len(c.rest) > 0:
 		case int(c.pings) >= m.cfg.PingMax:
 			m.fail(c, wire.CodeStale)
 		default:

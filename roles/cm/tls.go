@@ -238,7 +238,9 @@ func (m *cm) opened(c *conn, h *handshake) {
 	from := t.from
 	t.state, t.conn, t.from = tlsOpen, h.conn, nil
 	m.tls.done++
-	c.deadline = 0
+	if !m.cfg.Auth {
+		c.deadline = 0
+	}
 	c.flags &^= flagBlocked
 	c.lastIn, c.lastOut = m.now, m.now
 	if m.cfg.TLS.HandshakeFirst {

@@ -51,6 +51,7 @@ type child struct {
 
 	reloads uint64   // what it was told of: parent.reloads of then
 	listens []uint16 // listeners that it was given, by number
+	profile uint32   // number of the profiles that it was given
 
 	restarts    int
 	quickEnds   int       // deaths in a row that came soon after the start
@@ -303,18 +304,29 @@ func (p *parent) dropChannel(c *child) {
 // send says something to a running child. One that does not read its channel
 // is as good as dead and is made so.
 func (p *parent) send(c *child, k privsep.Kind, payload []byte, fds ...int) {
+	if c.hears(k, len(payload), len(fds)) {
+		p.heard(c, k, c.ch.Send(k, payload, fds...))
+	}
+}
+
+// hears tells whether there is anybody to be told such a thing.
+func (c *child) hears(k privsep.Kind, size, fds int) bool {
 	if c.ch == nil || c.state != running && c.state != stopping {
-		return
+		return false
 	}
-	if c.ch.Phase() == privsep.PhaseDrain && privsep.Permit(k, privsep.RoleParent, c.id.Role, privsep.PhaseDrain, len(payload), len(fds)) != nil {
-		return // it is about to end and need not know
-	}
-	err := c.ch.Send(k, payload, fds...)
-	if errors.Is(err, io.EOF) {
-		return // it has ended; its pidfd tells
-	}
-	if err != nil {
+	// One that is about to end need not know.
+	return c.ch.Phase() != privsep.PhaseDrain || privsep.Permit(k, privsep.RoleParent, c.id.Role, privsep.PhaseDrain, size, fds) == nil
+}
+
+// heard takes the error of what was said to a child, and tells whether there was
+// none.
+func (p *parent) heard(c *child, k privsep.Kind, err error) bool {
+	switch {
+	case err == nil:
+		return true
+	case !errors.Is(err, io.EOF): // else it has ended; its pidfd tells
 		p.log.Error().Str("role", c.id.String()).Str("kind", k.String()).Err(err).Msg("role does not read its channel")
 		p.kill(c)
 	}
+	return false
 }

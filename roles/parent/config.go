@@ -31,7 +31,9 @@ type Config struct {
 	CM          CMConfig          `toml:"cm"`
 	Store       StoreConfig       `toml:"store"`
 	Limits      LimitsConfig      `toml:"limits"`
+	Modes       ModesConfig       `toml:"modes"`
 	Log         LogConfig         `toml:"log"`
+	Profiles    []ProfileConfig   `toml:"profile,omitempty"`
 }
 
 // EnvironmentConfig names this broker and the organisation's set that it is in.
@@ -41,13 +43,15 @@ type EnvironmentConfig struct {
 }
 
 // ListenConfig says where clients connect. Anonymous is AnonymousLoopback or
-// AnonymousAny.
+// AnonymousAny; Profile is what those without credentials have, "": everything is
+// allowed.
 type ListenConfig struct {
 	TCP            []string `toml:"tcp"` // ParseListen reads them
 	TLS            []string `toml:"tls"` // the same
 	HandshakeFirst bool     `toml:"handshake_first"`
 	Unix           []string `toml:"unix"` // paths
 	Anonymous      string   `toml:"anonymous"`
+	Profile        string   `toml:"profile"`
 }
 
 // TLSConfig is the certificate that TLS listeners show, and what guards its
@@ -151,7 +155,8 @@ func Defaults() *Config {
 			DrainTimeout:   30 * time.Second,
 			OrphanGrace:    time.Minute,
 		},
-		Log: LogConfig{Level: "info", Format: "auto"},
+		Modes: ModesConfig{RequestTimeout: 30 * time.Second, SessionIdle: 5 * time.Minute, DuplicateInstance: DuplicateRefuse},
+		Log:   LogConfig{Level: "info", Format: "auto"},
 	}
 }
 
@@ -196,6 +201,10 @@ func (c *Config) Effective() *Config {
 	e.Store.Journal = e.Store.Journal.powerOfTwo()
 	if e.Limits.ConnectBurst == 0 {
 		e.Limits.ConnectBurst = e.Limits.ConnectRate
+	}
+	e.Profiles = slices.Clone(c.Profiles)
+	for i, p := range e.Profiles {
+		e.Profiles[i] = p.effective()
 	}
 	return &e
 }

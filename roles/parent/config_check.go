@@ -54,6 +54,8 @@ var bounds = []struct {
 	{"limits", "orphan_grace", 0, int64(24 * time.Hour)},
 	{"limits", "connect_rate", 0, 1 << 20},
 	{"limits", "connect_burst", 0, 1 << 20},
+	{"modes", "request_timeout", int64(time.Millisecond), int64(24 * time.Hour)},
+	{"modes", "session_idle", int64(time.Millisecond), int64(30 * 24 * time.Hour)},
 }
 
 // words are the options that take one of a few values.
@@ -66,6 +68,7 @@ var words = []struct {
 	{"tls", "min_version", []string{"1.3", "1.2"}},
 	{"tls", "client_auth", []string{"none", "request", "require"}},
 	{"privsep", "seccomp", []string{SeccompKill, SeccompTrap}},
+	{"modes", "duplicate_instance", []string{DuplicateRefuse, DuplicateReplace}},
 	{"log", "level", []string{"debug", "info", "warn", "error"}},
 	{"log", "format", []string{"auto", "text", "json"}},
 }
@@ -81,15 +84,15 @@ type fault struct {
 // so. The error is a *ConfigError.
 func (c *Config) Validate() error { return c.check(nil) }
 
-// check names the key that lines knows, since that is the one somebody wrote,
+// check names the key that was written, since that is the one somebody wrote,
 // and among several faults the one that comes first in the file.
-func (c *Config) check(lines map[string]int) error {
+func (c *Config) check(keys *written) error {
 	var first *ConfigError
-	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations()) {
-		e := &ConfigError{Key: f.keys[0], Text: f.text}
+	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles()) {
+		e := &ConfigError{Key: shown(f.keys[0]), Text: f.text}
 		for _, key := range f.keys {
-			if lines[key] > 0 {
-				e.Key, e.Line = key, lines[key]
+			if line := keys.line(key); line > 0 {
+				e.Key, e.Line = shown(key), line
 				break
 			}
 		}
@@ -106,13 +109,19 @@ func (c *Config) check(lines map[string]int) error {
 func (c *Config) checkBounds() (faults []fault) {
 	options := c.options()
 	for _, b := range bounds {
-		v := options[b.section][b.key]
-		if n := v.Int(); n < b.least || n > b.most {
-			text := fmt.Sprintf("%v is not between %v and %v", v, like(v, b.least), like(v, b.most))
+		if text := outside(options[b.section][b.key], b.least, b.most); text != "" {
 			faults = append(faults, fault{text, []string{b.section + "." + b.key}})
 		}
 	}
 	return faults
+}
+
+// outside says that a number is, "" if it is not.
+func outside(v reflect.Value, least, most int64) string {
+	if n := v.Int(); n >= least && n <= most {
+		return ""
+	}
+	return fmt.Sprintf("%v is not between %v and %v", v, like(v, least), like(v, most))
 }
 
 // like gives n the type of v, so that it prints as v does.

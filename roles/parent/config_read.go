@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -51,8 +50,8 @@ func Load(path string) (*Config, error) {
 	return cfg, err
 }
 
-// loadConfig is Load with the line of each key.
-func loadConfig(path string) (*Config, map[string]int, error) {
+// loadConfig is Load with where each key stands.
+func loadConfig(path string) (*Config, *written, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
@@ -74,11 +73,11 @@ func parseConfig(file, text string) (*Config, error) {
 	return cfg, err
 }
 
-func parseLines(file, text string) (*Config, map[string]int, error) {
+func parseLines(file, text string) (*Config, *written, error) {
 	cfg := Defaults()
-	lines, err := decodeConfig(text, cfg)
+	keys, err := decodeConfig(text, cfg)
 	if err == nil {
-		err = cfg.check(lines)
+		err = cfg.check(keys)
 	}
 	var bad *ConfigError
 	if errors.As(err, &bad) {
@@ -93,47 +92,70 @@ func parseLines(file, text string) (*Config, map[string]int, error) {
 			*path = absolute(filepath.Join(dir, *path))
 		}
 	}
-	return cfg, lines, nil
+	return cfg, keys, nil
 }
 
-// decodeConfig puts the options of text into cfg and returns the line of each
-// key. It goes in the order of the file so that the first mistake is reported.
-func decodeConfig(text string, cfg *Config) (map[string]int, error) {
+// decodeConfig puts the options of text into cfg and returns where each stands. It
+// goes in the order of the file so that the first mistake is reported.
+func decodeConfig(text string, cfg *Config) (*written, error) {
 	var sections map[string]toml.Primitive
 	md, err := toml.Decode(text, &sections)
 	if err != nil {
 		return nil, syntaxError(err, text)
 	}
-	options := cfg.options()
-	lines := map[string]int{}
+	text, options := numberTables(text, cfg)
+	if err := checkTables(&md, sections, cfg); err != nil {
+		return nil, err
+	}
+	sections = nil
+	if md, err = toml.Decode(text, &sections); err != nil {
+		return nil, syntaxError(err, text)
+	}
+	w := &written{md: &md, sections: sections, keys: map[string]toml.Key{}}
 	for _, key := range md.Keys() {
-		name := key.String()
-		section, known := options[key[0]]
-		if len(key) > 2 || !known {
-			return nil, &ConfigError{Line: line(&md, sections, key), Key: name, Text: "unknown key"}
-		}
-		values := table(&md, sections[key[0]])
-		if values == nil {
-			return nil, &ConfigError{Line: line(&md, sections, key[:1]), Key: key[0], Text: fmt.Sprintf("is a table: write [%s]", key[0])}
-		}
-		if len(key) == 1 {
-			continue
-		}
-		lines[name] = line(&md, sections, key)
-		option, known := section[key[1]]
-		if !known {
-			return nil, &ConfigError{Line: lines[name], Key: name, Text: "unknown key"}
-		}
-		var raw any
-		err := md.PrimitiveDecode(values[key[1]], &raw)
-		if err == nil {
-			err = setOption(option, raw)
-		}
-		if err != nil {
-			return nil, &ConfigError{Line: lines[name], Key: name, Text: err.Error()}
+		w.keys[strings.Join(key, ".")] = key
+		if err := setKey(&md, sections, options, key); err != nil {
+			err.Line = line(&md, sections, key)
+			return nil, err
 		}
 	}
-	return lines, nil
+	return w, nil
+}
+
+// setKey puts the value of one key where it belongs.
+func setKey(md *toml.MetaData, sections map[string]toml.Primitive, options map[string]map[string]reflect.Value, key toml.Key) *ConfigError {
+	name := shown(key[0])
+	if len(key) > 1 {
+		name += "." + key[1:].String()
+	}
+	bad := func(text string) *ConfigError { return &ConfigError{Key: name, Text: text} }
+	section, known := options[key[0]]
+	if len(key) > 2 || !known {
+		return bad("unknown key")
+	}
+	if _, list := section[""]; list {
+		return notList(0, key[0])
+	}
+	values := table(md, sections[key[0]])
+	if values == nil {
+		return bad(fmt.Sprintf("is a table: write [%s]", key[0]))
+	}
+	if len(key) == 1 {
+		return nil
+	}
+	option, known := section[key[1]]
+	if !known {
+		return bad("unknown key")
+	}
+	var raw any
+	err := md.PrimitiveDecode(values[key[1]], &raw)
+	if err == nil {
+		err = setOption(option, raw)
+	}
+	if err != nil {
+		return bad(err.Error())
+	}
+	return nil
 }
 
 // table gives the keys of a table; nil when the value is something else.
@@ -145,17 +167,17 @@ func table(md *toml.MetaData, value toml.Primitive) map[string]toml.Primitive {
 	return values
 }
 
-// options maps section and key to the field that holds the value.
+// options maps section and key to the field that holds the value. A list of tables
+// is one option, without a key.
 func (c *Config) options() map[string]map[string]reflect.Value {
 	all := map[string]map[string]reflect.Value{}
 	sections := reflect.ValueOf(c).Elem()
 	for i := range sections.NumField() {
-		section := sections.Field(i)
-		options := map[string]reflect.Value{}
-		for j := range section.NumField() {
-			options[section.Type().Field(j).Tag.Get("toml")] = section.Field(j)
+		if name, section := tag(sections.Type().Field(i)), sections.Field(i); section.Kind() == reflect.Struct {
+			all[name] = fields(section)
+		} else {
+			all[name] = map[string]reflect.Value{"": section}
 		}
-		all[sections.Type().Field(i).Tag.Get("toml")] = options
 	}
 	return all
 }
@@ -176,6 +198,8 @@ func setOption(field reflect.Value, raw any) (err error) {
 		err = setStrings(p, raw)
 	case *Size:
 		*p, err = sizeOf(raw)
+	case *Responses:
+		*p, err = responsesOf(raw)
 	case *time.Duration:
 		*p, err = durationOf(raw)
 	default:
@@ -246,56 +270,6 @@ func show(raw any) string {
 	default:
 		return "a date or time"
 	}
-}
-
-// place is a decoding target that fails: the library then says where the value
-// stands, which it tells in no other way.
-type place struct{}
-
-var errPlace = errors.New("place")
-
-func (*place) UnmarshalTOML(any) error { return errPlace }
-
-// line finds the line of a key; 0 when the parser kept none.
-func line(md *toml.MetaData, sections map[string]toml.Primitive, key toml.Key) int {
-	value := sections[key[0]]
-	for _, part := range key[1:] {
-		inner := table(md, value)
-		if inner == nil {
-			break
-		}
-		value = inner[part]
-	}
-	var pe toml.ParseError
-	if errors.As(md.PrimitiveDecode(value, &place{}), &pe) {
-		return pe.Position.Line
-	}
-	return 0
-}
-
-var keyOnLine = regexp.MustCompile(`^\s*([A-Za-z0-9_.-]+)\s*=`)
-
-// syntaxError turns the library's error into ours. The library names the last
-// key that it could read; on a line that it could not, the key is ours to find.
-func syntaxError(err error, text string) error {
-	var pe toml.ParseError
-	if !errors.As(err, &pe) {
-		return &ConfigError{Text: err.Error()}
-	}
-	e := &ConfigError{Line: pe.Position.Line, Text: pe.Message}
-	lines := strings.Split(text, "\n")
-	if e.Line < 1 || e.Line > len(lines) {
-		return e
-	}
-	if m := keyOnLine.FindStringSubmatch(lines[e.Line-1]); m != nil {
-		e.Key = m[1]
-		if pe.LastKey != "" && !strings.HasSuffix(pe.LastKey, m[1]) {
-			e.Key = pe.LastKey + "." + m[1]
-		} else if pe.LastKey != "" {
-			e.Key = pe.LastKey
-		}
-	}
-	return e
 }
 
 // printable keeps an error on its line whatever the file holds.

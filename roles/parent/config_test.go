@@ -2,6 +2,7 @@ package parent
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -27,18 +28,62 @@ func TestExampleHoldsEveryDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines, err := decodeConfig(string(text), Defaults())
+	keys, err := decodeConfig(string(text), Defaults())
 	if err != nil {
 		t.Fatal(err)
 	}
-	oneLine := regexp.MustCompile(`^[a-z_]+ = \S.* # \S.*$`)
 	for section, options := range Defaults().options() {
+		if _, list := options[""]; list {
+			continue // see TestExampleHoldsEveryTable
+		}
 		for name := range options {
-			n := lines[section+"."+name]
+			n := keys.line(section + "." + name)
 			if n == 0 {
 				t.Errorf("%s.%s is not in the example", section, name)
 			} else if l := strings.Split(string(text), "\n")[n-1]; !oneLine.MatchString(l) {
 				t.Errorf("line %d of the example does not explain its option: %s", n, l)
+			}
+		}
+	}
+}
+
+// oneLine is how the example shows an option.
+var oneLine = regexp.MustCompile(`^[a-z_]+ = \S.* # \S.*$`)
+
+// The example has one table of each list, commented out, with all keys. Each shows
+// its default, or says what happens without it.
+func TestExampleHoldsEveryTable(t *testing.T) {
+	b, err := os.ReadFile(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := regexp.MustCompile(`(?m)^#(\[\[|[a-z])`).ReplaceAllString(string(b), "$1")
+	if _, err := parseConfig("example", text); err != nil {
+		t.Fatal(err)
+	}
+	cfg := Defaults()
+	keys, err := decodeConfig(text, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for list, tables := range cfg.listsOf() {
+		if tables.Len() != 1 {
+			t.Errorf("the example has %d tables [[%s]]", tables.Len(), list)
+			continue
+		}
+		defaults := Defaults()
+		numberTables("[["+list+"]]", defaults)
+		want := fields(defaults.listsOf()[list].Index(0))
+		for key, v := range fields(tables.Index(0)) {
+			n := keys.line(tableName(list, 0) + "." + key)
+			if n == 0 {
+				t.Errorf("%s.%s is not in the example", list, key)
+				continue
+			}
+			l := strings.Split(text, "\n")[n-1]
+			says := strings.Contains(l, "missing: ") || strings.Contains(l, "required")
+			if !oneLine.MatchString(l) || !says && valueText(v) != valueText(want[key]) {
+				t.Errorf("line %d of the example neither explains its option nor shows the default %s: %s", n, valueText(want[key]), l)
 			}
 		}
 	}
@@ -58,6 +103,24 @@ func TestExampleValuesAreRead(t *testing.T) {
 	if !reflect.DeepEqual(empty, Defaults()) {
 		t.Errorf("read into nothing the example gives\n%+v", empty)
 	}
+}
+
+// many gives n entries of a list of that length.
+func many(n, length int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "%q,", fmt.Sprintf("%0*d", max(length, 3), i))
+	}
+	return b.String()
+}
+
+// profiles gives n of them, two lines each.
+func profiles(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "[[profile]]\nname = \"p%d\"\n", i)
+	}
+	return b.String()
 }
 
 func TestConfigMistakes(t *testing.T) {
@@ -127,17 +190,55 @@ func TestConfigMistakes(t *testing.T) {
 		{"[limits\nmax_payload = 1", "to end table name"},
 		{"a\x00b", `f:1: `},
 		{"[log]\nlevel = \"loud\"\n[cm]\ncount = 99", `f:2: log.level`},
+		{"[modes]\nrequest_timeout = \"0s\"", `f:2: modes.request_timeout: 0s is not between 1ms and 24h0m0s`},
+		{"[modes]\nduplicate_instance = \"both\"", `f:2: modes.duplicate_instance: "both" is not one of refuse, replace`},
+		{"[listen]\nprofile = \"desk\"\n[[profile]]\nname = \"Desk\"", `f:2: listen.profile: "desk" is not the name of a [[profile]]`},
+		{"[profile]\nname = \"a\"", `f:1: profile: is a list of tables: write [[profile]]`},
+		{"profile = 3", `f:1: profile: is a list of tables`},
+		{"profile = []", `f:1: profile: is a list of tables`},
+		{"profile = [\n{name = \"a\"}]", `f:1: profile: is a list of tables`},
+		{"\n[[\"profile\"]]\nname = \"a\"", `f:2: profile: is a list of tables`},
+		{"[[profile]]\nname = \"a\"\n[profile.limits]\nrate = 1", `f:3: profile: is a list of tables: write [[profile]]`},
+		{"[[profile]]\nname = \"a\"\n[\"profile 1\"]\nrate = 1", `f:3: `},
+		{"[\"profile 1\"]\nrate = 1", `f:1: profile: unknown key`},
+		{"[[profile]]", `f:1: profile: is empty`},
+		{"[[profile]]\nrate = 1", `f:1: profile: is empty`},
+		{"[[profile]]\nname = \"a b\"", `f:2: profile.name: "a b" has a space`},
+		{"[[profile]]\nname = \"a\"\n\n [[ profile ]]\nrate = 1\nname = \"a\"", `f:6: profile.name: "a" is the name of another profile`},
+		{"[[profile]]\nname = \"a\"\npublish = [\"b\"]\n[[profile]]\nname = \"b\"\npublsh = []", `f:6: profile.publsh: unknown key`},
+		{"[[profile]]\nname = \"a\"\npublish = [\"b\"]\n[[profile]]\nname = \"b\"\npublish = [1]", `f:6: profile.publish: 1 is not a string`},
+		{"[[profile]]\nname = \"a\"\npublish = [\"b..c\"]\n[[profile]]\nname = \"b\"\npublish = [\"c.\"]", `f:3: profile.publish: "b..c" is not a subject: there is nothing before`},
+		{"[[profile]]\nname = \"a\"\n[limits]\nping_max = 0\n[[profile]]\nname = \"a\"", `f:4: limits.ping_max`},
+		{"[[profile]]\nname = \"a\"\nname = \"b\"", `f:3: profile.name: `},
+		{"[[profile]]\nname = \"a\"\nsubscribe = [\"b.>.c\"]", `f:3: profile.subscribe: "b.>.c" is not a subject: > stands for the rest`},
+		{"[[profile]]\nname = \"a\"\nsubscribe_deny = [\"a b\"]", `f:3: profile.subscribe_deny: "a b" has a space`},
+		{"[[profile]]\nname = \"a\"\npublish_deny = [\"a\", \"a\"]", `f:3: profile.publish_deny: "a" is there twice`},
+		{"[[profile]]\nname = \"a\"\nmodes = [\"casting\"]", `f:3: profile.modes: "casting" is not one of broadcast, semaphore, session, fanout, direct`},
+		{"[[profile]]\nname = \"a\"\ntypes = [\"a/1\"]", `f:3: profile.types: "a/1" is not a type of program`},
+		{"[[profile]]\nname = \"a\"\nrequest_types = [\"\"]", `f:3: profile.request_types: is empty`},
+		{"[[profile]]\nname = \"a\"\nrequest_organisations = [\"\u00e9\"]", `f:3: profile.request_organisations: "é" is not ASCII`},
+		{"[[profile]]\nname = \"a\"\ntransfer = [\"a b\"]", `f:3: profile.transfer: "a b" has a space`},
+		{"[[profile]]\nname = \"a\"\nallow_responses = \"all\"", `f:3: profile.allow_responses: "all" is not true, false or a number`},
+		{"[[profile]]\nname = \"a\"\nallow_responses = -2", `f:3: profile.allow_responses: -2 is not between -1 and 1048576`},
+		{"[[profile]]\nname = \"a\"\nweight = 0", `f:3: profile.weight: 0 is not between 1 and 1000`},
+		{"[[profile]]\nname = \"a\"\nrate = -1", `f:3: profile.rate: -1 is not between 0 and 10000000`},
+		{"[[profile]]\nname = \"a\"\nmax_payload = \"2MiB\"", `f:3: profile.max_payload: 2MiB is more than limits.max_payload (1MiB)`},
+		{"[[profile]]\nname = \"a\"\nmax_pending = \"1KiB\"", `f:3: profile.max_pending: 1KiB is less than limits.max_payload (1MiB)`},
+		{"[[profile]]\nname = \"a\"\npublish = [\"" + strings.Repeat("x", 257) + "\"]", `is longer than 256 bytes`},
+		{"[[profile]]\nname = \"a\"\npublish = [" + many(257, 1) + "]", `f:3: profile.publish: has 257 entries, more than 256`},
+		{"[[profile]]\nname = \"a\"\npublish = [" + many(200, 200) + "]", `f:1: profile: the lists of "a" take 40466 bytes together, more than 32768`},
+		{profiles(1025), `f:2049: profile: there are more than 1024`},
 		{"[cm]\ncount = 99\n[log]\nlevel = \"loud\"", `f:2: cm.count`},
 	} {
 		_, err := parseConfig("f", tt.text)
 		var bad *ConfigError
 		switch {
 		case !errors.As(err, &bad):
-			t.Errorf("%q: error %v, want a ConfigError", tt.text, err)
+			t.Errorf("%.200q: error %v, want a ConfigError", tt.text, err)
 		case !strings.Contains(err.Error(), tt.want):
-			t.Errorf("%q:\n got %s\nwant %s", tt.text, err, tt.want)
+			t.Errorf("%.200q:\n got %s\nwant %s", tt.text, err, tt.want)
 		case bad.Line == 0 || strings.Contains(err.Error(), "\n"):
-			t.Errorf("%q: %q is not one line that names a line", tt.text, err)
+			t.Errorf("%.200q: %q is not one line that names a line", tt.text, err)
 		}
 	}
 }
@@ -259,6 +360,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add(string(text))
 	f.Add("[limits]\nmax_payload = 17\nauth_timeout = \"1h2m3.5s\"\n")
 	f.Add("[environment]\nname = \"\\u00e9\\\"\\\\\"\n[listen]\nunix = [\"a \\\" b\"]\n")
+	f.Add("[[profile]]\nname = \"a\"\npublish = []\nallow_responses = true\n[limits]\nping_max = 3\n [[ profile ]]\nname = 'b.c'\nmax_pending = 1048577\n")
 	f.Add("listen = {tcp = [], unix = ['x']}\n[[limits]]\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		cfg, err := parseConfig("file", text)

@@ -26,7 +26,9 @@
 // port bound, a certificate read; then the roles are told, and it is over when
 // each has answered a question that was asked after. live.go says of every option
 // whether it can change like that. The router hears of a new limit before the cms
-// do, so that what a cm sends by it is never taken for an offence.
+// do, so that what a cm sends by it is never taken for an offence. Profiles
+// (profiles.go) are the router's alone: all of a set in its setup, all of another one
+// before the settings that go with it.
 //
 // A parent that is killed leaves its children to the next one, which finds them in
 // the registry and adopts them; what died with it is started. A parent that is
@@ -45,8 +47,9 @@
 // child), wiring.go (who gets which segment, channel and doorbell), rundir.go
 // (runtime directory, lock, registry), adopt.go (what an earlier parent left),
 // upgrade.go and handover.go (another binary), listen.go (listeners and their
-// numbers), reload.go, live.go (what may change), notify.go (the service manager),
-// tls.go (certificate and key), sign.go (who gets a signature), offence.go (what is held against
+// numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
+// notify.go (the service manager), tls.go (certificate and key), sign.go (who gets a signature), offence.go (what is held against
 // a child), sandbox.go (the walls around parent and children), control.go and
-// status.go (the operator's view), config.go (the configuration).
+// status.go (the operator's view), config.go (the configuration), config_tables.go
+// (its lists of tables).
 package parent

@@ -16,9 +16,10 @@ const (
 	atOnce  when = true  // SIGHUP; broker.toml.example marks those of the other kind
 )
 
-// liveness says of every option of the configuration when a new value of it
-// takes effect. What holds at the start only is what a running role cannot be
-// told any more: whoever takes over running roles must have the same.
+// liveness says of every option of the configuration, and of every list of tables
+// as a whole, when a new value of it takes effect. What holds at the start only is
+// what a running role cannot be told any more: whoever takes over running roles must
+// have the same.
 var liveness = []struct {
 	section, key string
 	from         when
@@ -30,6 +31,7 @@ var liveness = []struct {
 	{"listen", "handshake_first", atOnce},
 	{"listen", "unix", atOnce},
 	{"listen", "anonymous", atOnce},
+	{"listen", "profile", atOnce},
 	{"tls", "cert", atOnce},
 	{"tls", "key", atOnce},
 	{"tls", "unlock_file", atOnce},
@@ -60,8 +62,12 @@ var liveness = []struct {
 	{"limits", "drain_timeout", atOnce},
 	{"limits", "connect_rate", atOnce},
 	{"limits", "connect_burst", atOnce},
+	{"modes", "request_timeout", atOnce},
+	{"modes", "session_idle", atOnce},
+	{"modes", "duplicate_instance", atOnce},
 	{"log", "level", atOnce},
 	{"log", "format", atOnce},
+	{"profile", "", atOnce}, // a list of tables has no key
 }
 
 // difference is an option whose value in the file is not the one that runs.
@@ -76,14 +82,17 @@ func differences(running, file *Config) (live, held []difference) {
 	have, want := running.options(), file.options()
 	for _, o := range liveness {
 		a, b := have[o.section][o.key], want[o.section][o.key]
-		if reflect.DeepEqual(a.Interface(), b.Interface()) {
-			continue
+		var changed []difference
+		switch {
+		case o.key == "":
+			changed = changedTables(o.section, a, b)
+		case !reflect.DeepEqual(a.Interface(), b.Interface()):
+			changed = []difference{{o.section + "." + o.key, valueText(a), valueText(b)}}
 		}
-		d := difference{o.section + "." + o.key, valueText(a), valueText(b)}
 		if o.from == atOnce {
-			live = append(live, d)
+			live = append(live, changed...)
 		} else {
-			held = append(held, d)
+			held = append(held, changed...)
 		}
 	}
 	return live, held
@@ -113,6 +122,17 @@ func (c *Config) frozen() []string {
 		}
 	}
 	return lines
+}
+
+// startOnly lists the same without their values: what cannot change now is not to be
+// blamed for what the rest of a file does not go with.
+func startOnly() (places []string) {
+	for _, o := range liveness {
+		if o.from == atStart {
+			places = append(places, o.section+"."+o.key)
+		}
+	}
+	return places
 }
 
 func valueText(v reflect.Value) string {
@@ -149,7 +169,9 @@ func (p *parent) liveSettings(c *Config) privsep.Live {
 		OrphanGrace: l.OrphanGrace, DrainTimeout: l.DrainTimeout,
 		ConnectRate: l.ConnectRate, ConnectBurst: l.ConnectBurst,
 		LogLevel: privsep.ParseLevel(c.Log.Level), TLS: tlsSettings(c),
-		MostPayload: int(p.mostPayload),
+		MostPayload:    int(p.mostPayload),
+		RequestTimeout: c.Modes.RequestTimeout, SessionIdle: c.Modes.SessionIdle,
+		ReplaceInstance: c.Modes.DuplicateInstance == DuplicateReplace, AnonymousProfile: c.Listen.Profile,
 	}
 	for _, b := range p.listeners {
 		if b.host != "" {

@@ -62,7 +62,7 @@ func (p *parent) reload() {
 
 // revise does everything of a reload that can fail.
 func (p *parent) revise() (r *revision, err error) {
-	file, lines, source, err := p.readAgain()
+	file, keys, source, err := p.readAgain()
 	if err != nil {
 		return nil, err
 	}
@@ -76,11 +76,13 @@ func (p *parent) revise() (r *revision, err error) {
 		if e.File = source; source == BuiltIn {
 			e.File = ""
 		}
-		e.Line = lines[e.Key]
+		if e.Line == 0 {
+			e.Line = keys.line(e.Key)
+		}
 		return e
 	}
 	var broken *ConfigError
-	if errors.As(r.cfg.check(liveLines(lines)), &broken) {
+	if errors.As(r.cfg.check(keys.without(startOnly()...)), &broken) {
 		// The file is sound, so it is what runs on that does not go with it.
 		broken.Text += ", and " + keysOf(r.held) + " will change at the next start only"
 		return nil, bad(broken)
@@ -101,29 +103,17 @@ func (p *parent) revise() (r *revision, err error) {
 	return r, nil
 }
 
-// liveLines are the lines of what can change, which is what a mistake is blamed
-// on that the file alone does not have.
-func liveLines(lines map[string]int) map[string]int {
-	m := map[string]int{}
-	for _, o := range liveness {
-		if key := o.section + "." + o.key; o.from == atOnce {
-			m[key] = lines[key]
-		}
-	}
-	return m
-}
-
 // readAgain reads the configuration from where it came from.
-func (p *parent) readAgain() (cfg *Config, lines map[string]int, source string, err error) {
+func (p *parent) readAgain() (cfg *Config, keys *written, source string, err error) {
 	source = p.source
 	if source == BuiltIn {
 		source = DefaultPath
 	}
-	cfg, lines, err = loadConfig(source)
+	cfg, keys, err = loadConfig(source)
 	if p.source == BuiltIn && errors.Is(err, fs.ErrNotExist) {
 		return builtIn(), nil, BuiltIn, nil
 	}
-	return cfg, lines, source, err
+	return cfg, keys, source, err
 }
 
 // inTheWay adds what an operator can do about an address that the running
@@ -144,10 +134,13 @@ func (p *parent) inTheWay(cfg *Config, err error) string {
 // at once what a larger limit allows.
 func (p *parent) apply(r *revision) {
 	p.noteLife(r.cfg.Limits.AuthTimeout)
+	before := openness(p.cfg)
 	p.cfg, p.source = r.cfg, r.source
 	p.log = newLog(r.cfg)
+	p.warnInstead(before, openness(p.cfg))
 	p.setListeners(r.listeners)
 	p.settings.Live = p.liveSettings(r.cfg)
+	p.setProfiles(r.cfg.Profiles)
 	p.setCredential(r.cred)
 	p.reloads++
 	p.writeRegistry() // before anybody acts by it
@@ -182,6 +175,9 @@ func (p *parent) resettle(c *child) {
 		return
 	}
 	c.reloads = p.reloads
+	if c.id.Role == privsep.RoleRouter {
+		p.giveProfiles(c)
+	}
 	p.send(c, privsep.KindSettings, p.settings.Live.Append(nil))
 	p.giveListeners(c)
 }

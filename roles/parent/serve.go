@@ -58,6 +58,7 @@ type parent struct {
 	reloading   reloading
 	held        []Held // what the file says otherwise, for the next start
 	mostPayload Size   // that was in force since the start
+	profiles    profileSet
 	lives       []life // of tickets, before auth_timeout changed
 
 	networks       []privsep.Network // of all listeners there have been, by number
@@ -148,7 +149,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	if !p.root {
 		p.warnings = append(p.warnings, "not root: all roles run under this uid, without an empty root directory")
 	}
-	p.warnings = append(p.warnings, "no authentication: whoever reaches a listener is a client with all rights")
+	p.warnings = append(p.warnings, openness(p.cfg))
 	if err := privsep.CheckKernel(); err != nil {
 		return err
 	}
@@ -185,6 +186,7 @@ func (p *parent) prepare(version string, h *handover) error {
 		return err
 	}
 	p.settings = p.makeSettings(version)
+	p.setProfiles(p.cfg.Profiles)
 	p.settings.ServerID = newServerID()
 	if p.past != nil {
 		p.settings.ServerID = p.past.registry.ServerID

@@ -161,6 +161,14 @@ func (p *parent) warn(text string) {
 	}
 }
 
+// warnInstead shows and logs a warning in the place of another one.
+func (p *parent) warnInstead(before, now string) {
+	if i := slices.Index(p.warnings, before); i >= 0 && now != before {
+		p.warnings[i] = now
+		p.log.Warn().Msg(now)
+	}
+}
+
 // credential gives the present one, nil without TLS.
 func (p *parent) credential() *credential {
 	if n := len(p.credentials); n > 0 {

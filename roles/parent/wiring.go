@@ -88,6 +88,11 @@ func (p *parent) handOut(c *child) error {
 		}
 	}
 	c.reloads, c.listens = p.reloads, nil
+	if c.id.Role == privsep.RoleRouter {
+		if err := p.handOutProfiles(c); err != nil {
+			return err
+		}
+	}
 	if c.id.Role == privsep.RoleDispatcher {
 		for _, l := range p.listeners {
 			c.listens = append(c.listens, l.number)

@@ -74,18 +74,20 @@ type sizes struct {
 	most    int // longest instruction
 	half    int // of a ring
 	state   int // of a snapshot
+	request int // of a snapshot's requests and affinities
 	subs    int // of a snapshot's subscriptions: what their list takes in a plan fits, too
 	turn    int // of the journal, at which compaction is due at the latest
 }
 
 func newSizes(cfg *privsep.Settings, j *store.Journal) sizes {
 	// An -ERR can quote a subject in four bytes for each of its own.
-	z := sizes{answers: 4*cfg.MaxControlLine + 8<<10, most: pieceLimit + 2*cfg.MaxControlLine + 128, half: cfg.Ring / 2}
+	z := sizes{answers: 4*cfg.MaxControlLine + 8<<10, most: pieceLimit + 2*cfg.MaxControlLine + store.MaxFrom + 128, half: cfg.Ring / 2}
 	z.state, z.turn = j.Half()/3, j.Half()/3*2
-	piece := cfg.MaxControlLine + planHead + 64 // what each has beside its recipients
+	z.request = z.state / 6
+	piece := cfg.MaxControlLine + planHead + store.MaxFrom + 64 // what each has beside its recipients
 	planned := int64(max(0, j.Half()-cfg.CMs*piece)) * pieceLimit / int64(pieceLimit+2*piece)
 	reserved := min(z.state/2, cfg.MaxConnections*128) // for sessions
-	z.subs = min(z.state-reserved, int(planned))
+	z.subs = min(z.state-z.request-reserved, int(planned))
 	return z
 }
 
@@ -106,7 +108,7 @@ func (r *router) compact() {
 // the state takes, so that memory and time that go into it stay within those of
 // the state and its changes.
 func (r *router) compactAt() {
-	r.turnAt = uint64(min(r.size.turn, max(leastTurn, 2*(r.live.sessions+r.live.subs))))
+	r.turnAt = uint64(min(r.size.turn, max(leastTurn, 2*r.stateSize())))
 }
 
 func (r *router) discard() {
@@ -124,8 +126,9 @@ func (r *router) after() {
 		r.carryOut()
 	}
 	r.tellLater()
-	if r.state.Journal.Tail() > r.turnAt {
-		r.compact()
+	r.trim()
+	if len(r.requests.over) > 0 {
+		r.informAll()
 	}
 }
 

@@ -39,6 +39,24 @@
 // Without a parent it goes on, and sees by the doorbells which cms have ended; the
 // next parent hears again what was to be reported (orphan.go).
 //
+// # Messaging modes
+//
+// How a message is routed is in choose.go, one function for each choice. What makes a
+// mode more than that is noted, when a message has a reply subject:
+//
+//	request     who asked, on which reply subject, until when
+//	  duty      one session that owes an answer to it, or may give some
+//	affinity    sender, id, subject, queue group: the member that goes on with it
+//
+// A session's load is what it owes and whom it serves. Only what such a session
+// publishes is held against its duties, and only a message with a reply subject makes
+// any: others cost nothing. A duty ends with the answer, with the request being passed
+// on under the same reply subject, with the end of either session, or by time. What its
+// sender is to hear then follows from no record, see informAll.
+//
+// A profile (profile.go) says what its sessions may do. Sessions are held against new
+// profiles at once, and by each new router.
+//
 // # After a router's end
 //
 // A router may end at any instruction, and nothing is lost or doubled by it:
@@ -59,6 +77,8 @@
 //   - State changes in state.go alone, each with its entry in the journal. Entries,
 //     too, have room before they are written (sizes): if the state would grow too
 //     large for that a SUB is refused.
+//   - What follows from no record (a member has gone, a time has come) is said between
+//     records, each word together with its entry in the journal.
 //   - What is not of the output of one record may be said twice or never, and is said
 //     between records: HOLD and RESUME, which a new router makes void, lame-duck
 //     INFO, reminders.
@@ -84,7 +104,8 @@
 // room), session.go (client operations), state.go (what outlives the process),
 // journal.go (its entries), recover.go (the next router), index.go and match.go (who
 // wants a subject), publish.go (the message path), plan.go (messages to very many),
-// hold.go (senders that wait), stuck.go (who holds up whose bodies), settings.go
+// hold.go (senders that wait), choose.go (modes), profile.go, request.go and ask.go (who
+// owes answers), affinity.go, expiry.go (what ends by time), stuck.go (who holds up whose bodies), settings.go
 // (what changes while it runs), orphan.go (without a parent), setup.go (the role's
 // start).
 package router

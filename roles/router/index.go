@@ -14,7 +14,9 @@ type sub struct {
 	sid       []byte
 	max       uint64 // 0: no limit
 	delivered uint64
-	pos       int // place in its node's list
+	turn      uint64 // when it was last chosen out of its queue group
+	pos       int    // place in its node's list
+	partly    bool   // its profile denies some of its subjects
 }
 
 // node is one level of the subject tree. The subscriptions that end here are in
@@ -151,8 +153,7 @@ func (x *index) changed(subject string) {
 		return
 	}
 	if len(x.cache) > scanLimit {
-		x.epoch++
-		clear(x.cache)
+		x.forget()
 		return
 	}
 	for cached := range x.cache {
@@ -160,6 +161,12 @@ func (x *index) changed(subject string) {
 			x.evict(cached)
 		}
 	}
+}
+
+// forget voids all cached matches.
+func (x *index) forget() {
+	x.epoch++
+	clear(x.cache)
 }
 
 func (x *index) evict(subject string) {
@@ -217,10 +224,28 @@ func hash(b []byte) uint32 {
 
 // find appends the subscriptions that match subject to m.
 func (x *index) find(subject []byte, m *match) {
-	if emptyToken(subject) {
-		return
+	switch {
+	case emptyToken(subject):
+	case wire.Direct(subject):
+		x.root.literal(subject, m)
+	default:
+		x.root.find(subject, m)
 	}
-	x.root.find(subject, m)
+	if m.partly {
+		m.weed(subject)
+	}
+}
+
+// literal is find for a subject that wildcards do not match.
+func (n *node) literal(rest []byte, m *match) {
+	for more := true; more; {
+		var tok []byte
+		tok, rest, more = bytes.Cut(rest, []byte{'.'})
+		if n = n.next[string(tok)]; n == nil {
+			return
+		}
+	}
+	m.add(n.subs)
 }
 
 func (n *node) find(rest []byte, m *match) {

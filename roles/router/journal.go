@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 
+	"gatehouse/privsep"
 	"gatehouse/store"
 	"gatehouse/wire"
 )
@@ -23,6 +24,12 @@ const (
 	entryLimit
 	entryUnsub
 	entryMove
+	entryRequest
+	entryAnswer
+	entryTold
+	entryLapse
+	entryBind
+	entryUnbind
 	numEntries
 )
 
@@ -31,13 +38,22 @@ const (
 //	PROCESS  generation u64                     sessions to come are of this process
 //	GONE     generation u64                     sessions of processes up to this one end
 //	OPEN     flags u8, slot u32, gen u32, uid u64, generation u64, address, challenge
-//	CONNECT  flags u8, slot u32                 the session begins anew
+//	CONNECT  flags u8, slot u32, who            the session begins anew
 //	INFORMED slot u32
 //	END      slot u32
 //	SUB      slot u32, max u64, delivered u64, length of subject u32, of queue u32, both, sid
 //	LIMIT    slot u32, max u64, delivered u64, sid
 //	UNSUB    slot u32, sid
 //	MOVE     slot u32, cm u32, generation u64     the session is that cm's, of this process
+//	REQUEST  slot u32, flags u8, mode u8, number u64, until u64, answered u32, lost u32, duties u32,
+//	         each: cm u8, flags u8, slot u32, grant i32; reply
+//	ANSWER   slot u32, number u64               by that session
+//	TOLD     number u64                         the sender of a request knows how it ended
+//	LAPSE    number u64                         a request ends by time
+//	BIND     slot u32, flags u8, cm u8 and slot u32 of the member, length of key u32, key, queue
+//	UNBIND   slot u32, length of key u32, key, queue
+//
+// Who is five texts, each after its length u16; nothing at all if nothing is known.
 const (
 	processEntry = 2 + 8
 	openEntry    = 2 + 1 + 4 + 4 + 8 + 8 + 16
@@ -46,6 +62,11 @@ const (
 	limitEntry   = slotEntry + 8 + 8
 	subEntry     = limitEntry + 4 + 4
 	moveEntry    = slotEntry + 4 + 8
+	requestEntry = slotEntry + 2 + 8 + 8 + 4 + 4 + 4
+	dutyEntry    = 2 + 4 + 4
+	answerEntry  = slotEntry + 8
+	numberEntry  = 2 + 8
+	bindEntry    = slotEntry + 2 + 4 + 4
 )
 
 var le = binary.LittleEndian
@@ -71,12 +92,16 @@ func (e *entry) gone(l *link, generation uint64) []byte {
 const (
 	openTLS = 1 << iota
 	openUnix
+	openAdmitted
 )
 
 func (e *entry) open(s *session) []byte {
 	flags := uint8(0)
 	if s.tls {
 		flags |= openTLS
+	}
+	if s.admitted {
+		flags |= openAdmitted
 	}
 	var addr [16]byte
 	if s.client.IsValid() {
@@ -91,8 +116,8 @@ func (e *entry) open(s *session) []byte {
 }
 
 // connectFlags are the options of a session in the order of their bits.
-func (s *session) connectFlags() [7]*bool {
-	return [...]*bool{&s.verbose, &s.pedantic, &s.echo, &s.noResponders, &s.headers, &s.protocol1, &s.knowsInfo}
+func (s *session) connectFlags() [8]*bool {
+	return [...]*bool{&s.verbose, &s.pedantic, &s.echo, &s.noResponders, &s.headers, &s.protocol1, &s.knowsInfo, &s.admitted}
 }
 
 func (e *entry) connect(s *session) []byte {
@@ -102,7 +127,60 @@ func (e *entry) connect(s *session) []byte {
 			flags |= 1 << i
 		}
 	}
-	return e.done(le.AppendUint32(append(e.begin(entryConnect, s.cm), flags), s.slot))
+	b := le.AppendUint32(append(e.begin(entryConnect, s.cm), flags), s.slot)
+	return e.done(s.who.append(b))
+}
+
+// fields are the texts of who in their order.
+func (w *who) fields() [5]*string {
+	return [...]*string{&w.user, &w.organisation, &w.profile, &w.kind, &w.instance}
+}
+
+// texts is how many bytes append takes.
+func (w *who) texts() (n int) {
+	if w == nil {
+		return 0
+	}
+	for _, s := range w.fields() {
+		n += 2 + len(*s)
+	}
+	return n
+}
+
+func (w *who) append(b []byte) []byte {
+	if w == nil {
+		return b
+	}
+	for _, s := range w.fields() {
+		b = append(le.AppendUint16(b, uint16(len(*s))), *s...)
+	}
+	return b
+}
+
+func flag(is bool) uint8 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// parseWho reads what append wrote, nil for nothing.
+func parseWho(b []byte) (*who, error) {
+	if len(b) == 0 {
+		return nil, nil
+	}
+	w := new(who)
+	for _, s := range w.fields() {
+		if len(b) < 2 || int(le.Uint16(b)) > min(privsep.MaxSettingsText, len(b)-2) {
+			return nil, errEntry
+		}
+		n := 2 + int(le.Uint16(b))
+		*s, b = string(b[2:n]), b[n:]
+	}
+	if len(b) > 0 {
+		return nil, errEntry
+	}
+	return w, nil
 }
 
 func (e *entry) about(k entryKind, s *session) []byte {
@@ -130,6 +208,64 @@ func (e *entry) unsub(t *sub) []byte { return e.done(append(e.about(entryUnsub, 
 func (e *entry) move(s *session, to *link) []byte {
 	b := le.AppendUint32(e.about(entryMove, s), uint32(to.index))
 	return e.done(le.AppendUint64(b, to.process))
+}
+
+func (e *entry) request(q *request) []byte {
+	var b []byte
+	if q.from != nil {
+		b = append(e.about(entryRequest, q.from), 1)
+	} else {
+		b = append(e.begin(entryRequest, q.some().cm), 0, 0, 0, 0, 0)
+	}
+	b = append(b, uint8(q.mode))
+	b = le.AppendUint64(le.AppendUint64(b, q.number), uint64(q.until))
+	b = le.AppendUint32(le.AppendUint32(b, uint32(q.answered)), uint32(q.lost))
+	b = le.AppendUint32(b, uint32(q.live))
+	for i := range q.duties {
+		if d := &q.duties[i]; d.by != nil {
+			b = le.AppendUint32(append(b, uint8(d.by.cm.index), flag(d.owed)), d.by.slot)
+			b = le.AppendUint32(b, uint32(int32(d.grant)))
+		}
+	}
+	return e.done(append(b, q.reply...))
+}
+
+// some returns one of those who may answer.
+func (q *request) some() *session {
+	for i := range q.duties {
+		if s := q.duties[i].by; s != nil {
+			return s
+		}
+	}
+	return nil
+}
+
+func (e *entry) answer(d *duty) []byte {
+	return e.done(le.AppendUint64(e.about(entryAnswer, d.by), d.req.number))
+}
+
+func (e *entry) told(q *request) []byte { return e.numbered(entryTold, q) }
+
+func (e *entry) lapse(q *request) []byte { return e.numbered(entryLapse, q) }
+
+func (e *entry) numbered(k entryKind, q *request) []byte {
+	return e.done(le.AppendUint64(append(e.b[:0], byte(k), 0), q.number))
+}
+
+func (e *entry) bind(a *affinity) []byte {
+	b := e.about(entryBind, a.from)
+	if a.by != nil {
+		b = le.AppendUint32(append(b, 1, uint8(a.by.cm.index)), a.by.slot)
+	} else {
+		b = append(b, 0, 0, 0, 0, 0, 0)
+	}
+	return e.done(a.appendKey(b))
+}
+
+func (e *entry) unbind(a *affinity) []byte { return e.done(a.appendKey(e.about(entryUnbind, a.from))) }
+
+func (a *affinity) appendKey(b []byte) []byte {
+	return append(append(le.AppendUint32(b, uint32(len(a.key))), a.key...), a.queue...)
 }
 
 // journal adds an entry. There is room: see sizes.
@@ -161,6 +297,12 @@ func (r *router) snapshot() {
 			}
 		}
 	}
+	for _, q := range r.requests.byAge() {
+		r.journal(r.entry.request(q))
+	}
+	for a := r.affinities.first; a != nil; a = a.next {
+		r.journal(r.entry.bind(a))
+	}
 }
 
 // replayers are one for each kind of entry. What they are given was written by a
@@ -176,6 +318,12 @@ var replayers = [numEntries]func(*router, *link, []byte) error{
 	entryLimit:    (*router).replayLimit,
 	entryUnsub:    (*router).replayUnsub,
 	entryMove:     (*router).replayMove,
+	entryRequest:  (*router).replayRequest,
+	entryAnswer:   (*router).replayAnswer,
+	entryTold:     (*router).replayTold,
+	entryLapse:    (*router).replayLapse,
+	entryBind:     (*router).replayBind,
+	entryUnbind:   (*router).replayUnbind,
 }
 
 var (
@@ -212,7 +360,7 @@ func (r *router) replayGone(l *link, b []byte) error {
 const maxChallenge = 64
 
 func (r *router) replayOpen(l *link, b []byte) error {
-	if len(b) < openEntry-2 || len(b) > openEntry-2+maxChallenge || b[0] > openTLS|openUnix {
+	if len(b) < openEntry-2 || len(b) > openEntry-2+maxChallenge || b[0] > openTLS|openUnix|openAdmitted {
 		return errEntry
 	}
 	o := store.RecOpen{UID: le.Uint64(b[9:]), TLS: b[0]&openTLS != 0, Unix: b[0]&openUnix != 0}
@@ -223,23 +371,43 @@ func (r *router) replayOpen(l *link, b []byte) error {
 	}
 	s := newSession(l, &o, string(b[41:]))
 	s.generation = le.Uint64(b[17:])
+	if s.admitted = b[0]&openAdmitted != 0; s.admitted {
+		r.assume(s)
+	}
 	r.insert(s)
 	return nil
 }
 
 func (r *router) replayConnect(l *link, b []byte) error {
-	if len(b) != connectEntry-2 || b[0] >= 1<<7 {
+	if len(b) < connectEntry-2 {
 		return errEntry
 	}
-	s, _, err := sessionOf(l, b[1:])
+	s, rest, err := sessionOf(l, b[1:])
 	if err != nil {
 		return err
 	}
+	w, err := parseWho(rest)
+	if err != nil {
+		return err
+	}
+	r.shed(s)
+	r.live.sessions -= s.footprint()
 	for i, f := range s.connectFlags() {
 		*f = b[0]>>i&1 == 1
 	}
-	r.clearSubs(s)
+	s.who = w
+	r.live.sessions += s.footprint()
+	r.assume(s)
 	return nil
+}
+
+// assume gives a session the profile that it should have, if there is one: see reprofile.
+func (r *router) assume(s *session) {
+	s.prof = powerless
+	if f := r.profileOf(s.profileName()); f != nil && s.admitted {
+		s.prof = f
+	}
+	s.who = s.who.under(s.prof)
 }
 
 func (r *router) replayInformed(l *link, b []byte) error {
@@ -338,6 +506,139 @@ func (r *router) replayMove(l *link, b []byte) error {
 	}
 	r.carry(s, to, le.Uint64(b[4:]))
 	return nil
+}
+
+// maxReply bounds what is kept of a reply subject.
+const maxReply = maxTexts
+
+func (r *router) replayRequest(l *link, b []byte) error {
+	if len(b) < requestEntry-2 || b[4] > 1 || b[5] > uint8(store.ModeDirect) {
+		return errEntry
+	}
+	q := &request{number: le.Uint64(b[6:]), until: int64(le.Uint64(b[14:])), mode: store.Mode(b[5]),
+		answered: int(le.Uint32(b[22:])), lost: int(le.Uint32(b[26:]))}
+	if b[4] == 1 {
+		s, _, err := sessionOf(l, b)
+		if err != nil {
+			return err
+		}
+		q.from = s
+	}
+	n, rest := uint64(le.Uint32(b[30:])), b[34:]
+	if n*dutyEntry > uint64(len(rest)) || uint64(len(rest))-n*dutyEntry > maxReply || r.requests.known[q.number] != nil {
+		return errEntry
+	}
+	q.duties = make([]duty, n)
+	for i := range q.duties {
+		e := rest[i*dutyEntry:]
+		if int(e[0]) >= len(r.links) || e[1] > 1 {
+			return errEntry
+		}
+		s := r.links[e[0]].session1(le.Uint32(e[2:]))
+		if s == nil {
+			return errSession
+		}
+		q.duties[i] = duty{by: s, owed: e[1] == 1, grant: int(int32(le.Uint32(e[6:])))}
+	}
+	q.reply = append(q.reply, rest[n*dutyEntry:]...)
+	r.requests.enlist(q)
+	r.requests.time(q)
+	r.requests.conclude(q)
+	return nil
+}
+
+func (r *router) replayAnswer(l *link, b []byte) error {
+	s, b, err := sessionOf(l, b)
+	if err != nil {
+		return err
+	}
+	q, err := r.numbered(b)
+	if err != nil {
+		return err
+	}
+	d := q.dutyIn(s)
+	if d == nil {
+		return errRequest
+	}
+	r.requests.answered(d)
+	return nil
+}
+
+var errRequest = errors.New("entry about a request or an affinity that is not there, or is already")
+
+func (r *router) numbered(b []byte) (*request, error) {
+	if len(b) != 8 {
+		return nil, errEntry
+	}
+	if q := r.requests.known[le.Uint64(b)]; q != nil {
+		return q, nil
+	}
+	return nil, errRequest
+}
+
+func (r *router) replayTold(_ *link, b []byte) error {
+	q, err := r.numbered(b)
+	if err == nil {
+		r.requests.orphan(q)
+	}
+	return err
+}
+
+func (r *router) replayLapse(_ *link, b []byte) error {
+	q, err := r.numbered(b)
+	if err == nil {
+		r.requests.forget(q)
+	}
+	return err
+}
+
+func (r *router) replayBind(l *link, b []byte) error {
+	s, b, err := sessionOf(l, b)
+	if err != nil {
+		return err
+	}
+	if len(b) < bindEntry-slotEntry || b[0] > 1 || int(b[1]) >= len(r.links) {
+		return errEntry
+	}
+	a := &affinity{from: s}
+	if b[0] == 1 {
+		if a.by = r.links[b[1]].session1(le.Uint32(b[2:])); a.by == nil {
+			return errSession
+		}
+	}
+	if a.key, a.queue, err = r.keyOf(b[6:]); err != nil {
+		return err
+	}
+	if s.affinity(a.key).ofQueue(a.queue) != nil {
+		return errRequest
+	}
+	r.affinities.bind(a)
+	return nil
+}
+
+func (r *router) replayUnbind(l *link, b []byte) error {
+	s, b, err := sessionOf(l, b)
+	if err != nil {
+		return err
+	}
+	key, queue, err := r.keyOf(b)
+	if err != nil {
+		return err
+	}
+	a := s.affinity(key).ofQueue(queue)
+	if a == nil {
+		return errRequest
+	}
+	r.affinities.unbind(a)
+	return nil
+}
+
+func (r *router) keyOf(b []byte) (key, queue string, err error) {
+	if len(b) < 4 || uint64(le.Uint32(b)) > uint64(len(b)-4) || len(b) > 2*maxTexts {
+		return "", "", errEntry
+	}
+	n := 4 + le.Uint32(b)
+	return string(b[4:n]), r.intern(b[n:]), nil
 }
 
 // sessionOf returns the session that an entry is about, and what follows its slot.

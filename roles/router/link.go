@@ -31,9 +31,9 @@ type link struct {
 	open       int
 	successor  *link // its sessions may move there
 
-	// to collects the recipients of the message at hand on this cm.
-	to  []byte
-	toN int
+	// Recipients of the message at hand on this cm; the stamped ones are told who
+	// sent it.
+	to, stamped []byte
 
 	// Off the message path, so behind what is on it.
 	returns *store.Returns

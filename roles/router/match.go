@@ -1,6 +1,10 @@
 package router
 
-import "gatehouse/store"
+import (
+	"slices"
+
+	"gatehouse/store"
+)
 
 // match is the answer of the index for one subject: the plain subscriptions
 // and, by queue name alone, the members of each queue group.
@@ -14,6 +18,7 @@ type match struct {
 	// subscription needs a look of its own (max, no echo).
 	uses   int
 	simple bool
+	partly bool // somebody does not get all that it has subscribed to
 	blocks []block
 }
 
@@ -24,6 +29,7 @@ type group struct {
 
 type block struct {
 	cm         int
+	stamped    bool // its recipients are told who sent the message
 	n          int
 	recipients []byte
 }
@@ -34,13 +40,33 @@ func (m *match) reset() {
 		m.groups[i].members = m.groups[i].members[:0]
 	}
 	m.groups = m.groups[:0]
-	m.uses, m.simple, m.blocks = 0, false, nil
+	m.uses, m.simple, m.partly, m.blocks = 0, false, false, nil
+}
+
+// all returns all subscriptions.
+func (m *match) all() []*sub {
+	all := slices.Clone(m.plain)
+	for i := range m.groups {
+		all = append(all, m.groups[i].members...)
+	}
+	return all
+}
+
+// weed takes those out whose profile denies them the subject.
+func (m *match) weed(subject []byte) {
+	denied := func(t *sub) bool { return t.partly && anyMatches(t.ses.prof.subscribe.deny, subject) }
+	m.plain = slices.DeleteFunc(m.plain, denied)
+	for i := range m.groups {
+		m.groups[i].members = slices.DeleteFunc(m.groups[i].members, denied)
+	}
+	m.groups = slices.DeleteFunc(m.groups, func(g group) bool { return len(g.members) == 0 })
 }
 
 func (m *match) none() bool { return len(m.plain) == 0 && len(m.groups) == 0 }
 
 func (m *match) add(subs []*sub) {
 	for _, s := range subs {
+		m.partly = m.partly || s.partly
 		if s.queue == "" {
 			m.plain = append(m.plain, s)
 			continue
@@ -72,24 +98,24 @@ func (m *match) prepare() {
 		return
 	}
 	for _, s := range m.plain {
-		if s.max > 0 || !s.ses.echo {
+		if s.max > 0 || !s.ses.echo || s.ses.prof.responses != 0 {
 			return
 		}
 	}
 	for _, s := range m.plain {
-		b := m.block(s.ses.cm.index)
+		b := m.block(s.ses.cm.index, s.ses.stamped())
 		b.recipients = store.AppendRecipient(b.recipients, s.ses.slot, s.ses.gen, s.sid)
 		b.n++
 	}
 	m.simple = true
 }
 
-func (m *match) block(cm int) *block {
+func (m *match) block(cm int, stamped bool) *block {
 	for i := range m.blocks {
-		if m.blocks[i].cm == cm {
-			return &m.blocks[i]
+		if b := &m.blocks[i]; b.cm == cm && b.stamped == stamped {
+			return b
 		}
 	}
-	m.blocks = append(m.blocks, block{cm: cm})
+	m.blocks = append(m.blocks, block{cm: cm, stamped: stamped})
 	return &m.blocks[len(m.blocks)-1]
 }

@@ -26,6 +26,7 @@ type op struct {
 	max     uint32
 	times   int // that a message is published
 	connect string
+	facts   store.Facts // what the headers say
 }
 
 func (o op) String() string {
@@ -102,7 +103,7 @@ func drawOp(t *rapid.T) op {
 // script turns ops into records, with gens and body numbers as they come.
 type script struct {
 	gen  uint32
-	gens [2][3]uint32
+	gens [2][4]uint32
 	seq  [2]uint64
 	proc [2]uint64
 }
@@ -142,7 +143,7 @@ func (s *script) record(o op) store.Record {
 	case store.KindPub:
 		s.seq[o.cm]++
 		return &store.RecPub{Conn: c, Seq: s.seq[o.cm], Off: 16 * uint32(s.seq[o.cm]%4096), Len: 9, HeaderLen: int32(o.slot) - 1,
-			Subject: []byte(o.subject), Reply: []byte(o.reply)}
+			Subject: []byte(o.subject), Reply: []byte(o.reply), Facts: o.facts.Append(nil)}
 	case store.KindPing:
 		return &store.RecPing{Conn: c}
 	case store.KindFail:
@@ -166,7 +167,7 @@ func TestRouterIsModel(t *testing.T) {
 	g := newRig(t, func(s *privsep.Settings) { s.MaxSubscriptions = maxSubs })
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
-		m, s := newModel(g, maxSubs), &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
+		m, s := newModel(g), &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
 		var pending [2][]store.Record
 		route := func() {
 			g.route()
@@ -213,7 +214,7 @@ func (m *model) lose(cm int, process uint64) {
 	}
 	m.lost = cm
 	m.endAll(cm, process)
-	m.wantResumes()
+	m.wantLater()
 	m.settled()
 }
 
@@ -222,7 +223,7 @@ func TestRouterPieces(t *testing.T) {
 	const n = 1500
 	g := newRig(t, nil)
 	g.start(t)
-	m := newModel(g, 10*n)
+	m := newModel(g)
 	seq := g.r.links[1].seq
 	do := func(cm int, r store.Record) {
 		g.put(cm, r)

@@ -56,7 +56,7 @@ func (r *router) move(l *link, rec []byte) error {
 		return store.ErrCorrupt
 	}
 	a := store.InsArriving{Conn: s.conn(), Flags: s.arriving(), UID: s.uid}
-	if n := store.Framed(a.Size()); to != nil && !to.out.Fits(n, r.size.most) {
+	if n := store.Framed(a.Size()) + store.Framed(new(store.InsSession).Size()); to != nil && !to.out.Fits(n, r.size.most) {
 		r.await(to, n)
 	}
 	// A new router may not have been told yet. Whoever has the slot there has
@@ -68,6 +68,9 @@ func (r *router) move(l *link, rec []byte) error {
 	to.out.Commit(a.Put(r.room(to, a.Size())))
 	r.tell(s, &store.InsMoved{Conn: s.conn()})
 	r.resettle(s, to)
+	if s.admitted && (r.cfg.Auth || s.prof.limits != (limits{})) {
+		r.tellLimits(s)
+	}
 	return nil
 }
 

@@ -15,15 +15,15 @@ const planHead = 4
 
 // besides is what each instruction about a message takes in a ring at most beside
 // its recipients.
-func besides(p *store.RecPub) int {
-	return store.DeliverSize(len(p.Subject), len(p.Reply), 0, store.Framed(8))
+func besides(s *session, p *store.RecPub) int {
+	return store.DeliverSize(len(p.Subject), len(p.Reply), len(s.from()), store.Framed(8))
 }
 
 // span returns how much of the ring to l the instructions about a message take at
 // most whose recipients there take n bytes. Of any two pieces that follow each other
 // the recipients are longer than pieceLimit.
 func (r *router) span(from, l *link, each, n int) int {
-	n += (2*n/pieceLimit + 1) * each
+	n += (2*n/pieceLimit + 2) * each // two lists
 	if l == from {
 		n += r.size.answers
 	}
@@ -33,13 +33,13 @@ func (r *router) span(from, l *link, each, n int) int {
 // spread makes room for the instructions about the message at hand on all links
 // concerned, and returns their cms as bits. fit is false if that is too much for one
 // of them: a plan is due.
-func (r *router) spread(from *link, p *store.RecPub) (cms uint64, fit bool) {
-	each, now := besides(p), true
+func (r *router) spread(from *link, s *session, p *store.RecPub) (cms uint64, fit bool) {
+	each, now := besides(s, p), true
 	fit = true
 	for i, l := range r.links {
-		if l.toN > 0 {
+		if n := len(l.to) + len(l.stamped); n > 0 {
 			cms |= 1 << i
-			n := r.span(from, l, each, len(l.to))
+			n = r.span(from, l, each, n)
 			fit = fit && n <= r.size.half
 			now = now && l.out.Fits(n, r.size.most)
 		}
@@ -48,7 +48,11 @@ func (r *router) spread(from *link, p *store.RecPub) (cms uint64, fit bool) {
 		return cms, fit
 	}
 	for _, l := range r.links {
-		if n := r.span(from, l, each, len(l.to)); l.toN > 0 && !l.out.Fits(n, r.size.most) {
+		n := len(l.to) + len(l.stamped)
+		if n == 0 {
+			continue
+		}
+		if n = r.span(from, l, each, n); !l.out.Fits(n, r.size.most) {
 			r.await(l, n)
 		}
 	}
@@ -56,9 +60,9 @@ func (r *router) spread(from *link, p *store.RecPub) (cms uint64, fit bool) {
 }
 
 // plan is instruct for a plan.
-func (r *router) plan(l *link, ins *store.InsDeliver, to []byte) {
-	for more := true; more; more = len(to) > 0 {
-		to = cutPiece(ins, to)
+func (r *router) plan(l *link, ins *store.InsDeliver, to []byte, more bool) {
+	for len(to) > 0 {
+		to = cutPiece(ins, to, more)
 		n := planHead + ins.Size()
 		if cap(r.planned) < n {
 			r.planned = make([]byte, n)

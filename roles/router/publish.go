@@ -26,36 +26,63 @@ func (r *router) publish(l *link, rec []byte) error {
 	if string(s.lastSubject) != string(p.Subject) && !isText(p.Subject) || !isText(p.Reply) {
 		return errText
 	}
-	if !mayPublish(p) {
-		r.refusePub(s, p)
+	how, err := r.modeOf(p)
+	if err != nil {
+		return err
+	}
+	d := r.owes(s, p.Subject)
+	if !r.accept(s, p, how, d) {
 		l.name(p.Seq, 0)
 		return nil
 	}
 	m := r.matchFor(s, p.Subject)
-	n := 0
+	n, asker, handed, look := 0, s, (*duty)(nil), r.looks(s, p)
 	switch {
-	case m.simple && len(m.blocks) == 1 && len(m.groups) == 0:
+	case m.simple && len(m.blocks) == 1 && len(m.groups) == 0 && how <= store.ModeSemaphore && !look:
 		n = r.deliverBlock(l, s, p, m)
+	case how == store.ModeSession && !r.goesOn(s, p, m, look):
+		r.settleDown(s, p)
+		r.turnAway(s, p, statusGone, "Session Gone")
+		return nil
+	case how == store.ModeFanout && !r.affords(p, m):
+		r.turnAway(s, p, statusUnavailable, "Too Many Requests")
+		return nil
 	case !m.none():
-		if n = r.collect(s, m); n > 0 {
+		if n = r.collect(s, p, m, how, look); n > 0 {
 			r.deliver(l, s, p)
 		}
 	}
 	r.messages++
-	if n == 0 {
-		r.answerPub(s, p)
-		l.name(p.Seq, 0)
-		if len(p.Reply) > 0 && s.noResponders {
-			r.noResponders(s, p)
+	if n > 0 {
+		r.delivered += uint64(n)
+		if r.congested > 0 {
+			r.holdFor(s, p, m, look)
 		}
-		return nil
+		asker, handed = r.handOver(s, p)
 	}
-	r.delivered += uint64(n)
 	if len(r.limited) > 0 {
 		r.countLimited()
 	}
-	if r.congested > 0 {
-		r.holdFor(s, m)
+	if how == store.ModeSession {
+		r.settleDown(s, p)
+	}
+	if d != nil {
+		if d != handed {
+			r.answer(d)
+		}
+		if !s.prof.free {
+			s.last = nil // the subject may have been allowed this once
+		}
+	}
+	if len(r.requests.members) > 0 {
+		r.ask(asker, p, how)
+	}
+	if n == 0 {
+		r.answerPub(s, p)
+		l.name(p.Seq, 0)
+		if len(p.Reply) > 0 && (s.noResponders || s.headers && how >= store.ModeSession) {
+			r.noResponders(s, p)
+		}
 	}
 	return nil
 }
@@ -103,9 +130,40 @@ func isText(b []byte) bool {
 	return true
 }
 
-// mayPublish tells whether subject and reply are for clients.
-func mayPublish(p *store.RecPub) bool {
-	return !wire.ReservedPublish(p.Subject) && !(len(p.Reply) > 0 && wire.ReservedReply(p.Reply))
+// reserved tells whether subject or reply are not for clients.
+func reserved(p *store.RecPub) bool {
+	return wire.ReservedPublish(p.Subject) || len(p.Reply) > 0 && wire.ReservedReply(p.Reply)
+}
+
+// accept tells whether a message goes on its way; if not, its sender is told.
+func (r *router) accept(s *session, p *store.RecPub, how store.Mode, d *duty) bool {
+	switch {
+	case !s.admitted:
+		r.fail(s, wire.CodeAuthViolation)
+	case reserved(p) || !s.prof.free && !r.permits(s, p, how, d):
+		r.refusePub(s, p)
+	case r.facts.Bad != 0:
+		r.violation(s, "headers", p.Subject)
+		r.answerPub(s, p)
+		r.tellAsker(s, p, statusBad, badFacts[r.facts.Bad])
+	default:
+		return true
+	}
+	return false
+}
+
+// permits tells whether the sender's profile allows a message. An answer needs no mode, and
+// where the profile says so no subject.
+func (r *router) permits(s *session, p *store.RecPub, how store.Mode, d *duty) bool {
+	f := s.prof
+	switch answer := d != nil && (how == store.ModeBroadcast || how == store.ModeDirect && len(p.Reply) == 0); {
+	case answer && f.responses != 0:
+		return true
+	case !answer && f.modes&modeBit(how) == 0:
+		return false
+	}
+	known := r.index.current(s.last) && string(s.lastSubject) == string(p.Subject)
+	return known || f.publish.allows(p.Subject)
 }
 
 // refusePub says why a message goes nowhere.
@@ -113,11 +171,20 @@ func (r *router) refusePub(s *session, p *store.RecPub) {
 	if s.pedantic {
 		r.pedantry(s, p)
 	}
-	if wire.ReservedPublish(p.Subject) {
-		r.sendErr(s, wire.CodePubPermission, p.Subject)
+	if len(p.Reply) > 0 && wire.ReservedReply(p.Reply) && !wire.ReservedPublish(p.Subject) {
+		r.sendErr(s, wire.CodeReplyPermission, p.Reply)
 		return
 	}
-	r.sendErr(s, wire.CodeReplyPermission, p.Reply)
+	r.violation(s, "publish", p.Subject)
+	r.sendErr(s, wire.CodePubPermission, p.Subject)
+}
+
+// turnAway answers a request that goes nowhere.
+func (r *router) turnAway(s *session, p *store.RecPub, code int, text string) {
+	s.cm.name(p.Seq, 0)
+	r.messages++
+	r.answerPub(s, p)
+	r.tellAsker(s, p, code, text)
 }
 
 // answerPub says to the sender what it hears of any message.
@@ -153,94 +220,43 @@ func (r *router) matchFor(s *session, subject []byte) *match {
 	return m
 }
 
-// collect fills the links' recipient lists and returns how many there are.
-func (r *router) collect(s *session, m *match) int {
-	n := 0
-	if m.simple {
-		for i := range m.blocks {
-			b := &m.blocks[i]
-			l := r.links[b.cm]
-			l.to = append(l.to, b.recipients...)
-			l.toN += b.n
-			n += b.n
-		}
-		for _, t := range m.plain {
-			t.delivered++
-		}
-	} else {
-		for _, t := range m.plain {
-			if t.ses != s || s.echo {
-				r.address(t)
-				n++
-			}
-		}
-	}
-	for i := range m.groups {
-		if t := r.pick(s, m.groups[i].members); t != nil {
-			r.address(t)
-			n++
-		}
-	}
-	return n
-}
-
 func (r *router) address(t *sub) {
 	l := t.ses.cm
-	l.to = store.AppendRecipient(l.to, t.ses.slot, t.ses.gen, t.sid)
-	l.toN++
+	if t.ses.stamped() {
+		l.stamped = store.AppendRecipient(l.stamped, t.ses.slot, t.ses.gen, t.sid)
+	} else {
+		l.to = store.AppendRecipient(l.to, t.ses.slot, t.ses.gen, t.sid)
+	}
 	t.delivered++
 	if t.max > 0 {
 		r.limited = append(r.limited, t)
 	}
 }
 
-// pick takes one member of a queue group at random; a sender without echo is
-// passed over.
-func (r *router) pick(s *session, members []*sub) *sub {
-	if len(members) == 0 {
-		return nil
-	}
-	i := 0
-	if len(members) > 1 {
-		r.rnd ^= r.rnd << 13
-		r.rnd ^= r.rnd >> 7
-		r.rnd ^= r.rnd << 17
-		i = int(r.rnd % uint64(len(members)))
-	}
-	if s.echo {
-		return members[i]
-	}
-	for range members {
-		if members[i].ses != s {
-			return members[i]
-		}
-		if i++; i == len(members) {
-			i = 0
-		}
-	}
-	return nil
-}
-
 // deliver writes the instructions for the collected recipients. Their cms are
 // named before one of them can see its instruction.
 func (r *router) deliver(from *link, s *session, p *store.RecPub) {
-	cms, fit := r.spread(from, p)
+	cms, fit := r.spread(from, s, p)
 	if s.verbose || s.pedantic {
 		r.answerPub(s, p)
 	}
 	from.name(p.Seq, cms)
 	ins := &r.ins
 	*ins = store.InsDeliver{Handle: handle(from, p), HeaderLen: p.HeaderLen, Subject: p.Subject, Reply: p.Reply}
+	put := r.instruct
+	if !fit {
+		put = r.plan
+	}
 	for _, l := range r.links {
-		if l.toN == 0 {
-			continue
+		if len(l.to) > 0 {
+			ins.From = nil
+			put(l, ins, l.to, len(l.stamped) > 0)
 		}
-		if fit {
-			r.instruct(l, ins, l.to)
-		} else {
-			r.plan(l, ins, l.to)
+		if len(l.stamped) > 0 {
+			ins.From = s.from()
+			put(l, ins, l.stamped, false)
 		}
-		l.to, l.toN = l.to[:0], 0
+		l.to, l.stamped = l.to[:0], l.stamped[:0]
 	}
 }
 
@@ -249,9 +265,9 @@ func (r *router) deliver(from *link, s *session, p *store.RecPub) {
 func (r *router) deliverBlock(from *link, s *session, p *store.RecPub, m *match) int {
 	b := &m.blocks[0]
 	l := r.links[b.cm]
-	need := r.span(from, l, besides(p), len(b.recipients))
+	need := r.span(from, l, besides(s, p), len(b.recipients))
 	if need > r.size.half {
-		n := r.collect(s, m)
+		n := r.collect(s, p, m, store.ModeBroadcast, false)
 		r.deliver(from, s, p)
 		return n
 	}
@@ -266,8 +282,11 @@ func (r *router) deliverBlock(from *link, s *session, p *store.RecPub, m *match)
 	}
 	from.name(p.Seq, 1<<b.cm)
 	ins := &r.ins
-	ins.Handle, ins.HeaderLen, ins.Subject, ins.Reply = handle(from, p), p.HeaderLen, p.Subject, p.Reply
-	r.instruct(l, ins, b.recipients)
+	ins.Handle, ins.HeaderLen, ins.Subject, ins.Reply, ins.From = handle(from, p), p.HeaderLen, p.Subject, p.Reply, nil
+	if b.stamped {
+		ins.From = s.from()
+	}
+	r.instruct(l, ins, b.recipients, false)
 	return b.n
 }
 
@@ -275,23 +294,25 @@ func handle(l *link, p *store.RecPub) store.Handle {
 	return store.Handle{Arena: uint16(l.index), Seq: p.Seq, Off: p.Off, Len: p.Len}
 }
 
-func (r *router) instruct(l *link, ins *store.InsDeliver, to []byte) {
-	for len(to) > pieceLimit {
-		to = cutPiece(ins, to)
+// instruct writes the instructions for recipients on one cm; with more, others about
+// the same body follow for it.
+func (r *router) instruct(l *link, ins *store.InsDeliver, to []byte, more bool) {
+	for len(to) > 0 {
+		to = cutPiece(ins, to, more)
 		l.out.Commit(ins.Put(r.room(l, ins.Size())))
 	}
-	ins.Flags, ins.Recipients = 0, to
-	l.out.Commit(ins.Put(r.room(l, ins.Size())))
 }
 
 // cutPiece puts the first piece of a list into an instruction and returns the rest.
-func cutPiece(ins *store.InsDeliver, to []byte) []byte {
-	if len(to) <= pieceLimit {
-		ins.Flags, ins.Recipients = 0, to
-		return nil
+func cutPiece(ins *store.InsDeliver, to []byte, more bool) []byte {
+	n := len(to)
+	if n > pieceLimit {
+		n = piece(to)
 	}
-	n := piece(to)
-	ins.Flags, ins.Recipients = store.DeliverMore, to[:n]
+	ins.Flags, ins.Recipients = 0, to[:n]
+	if more || n < len(to) {
+		ins.Flags = store.DeliverMore
+	}
 	return to[n:]
 }
 
@@ -305,27 +326,6 @@ func piece(to []byte) int {
 			return n
 		}
 		rest, n = tail, len(to)-len(tail)
-	}
-}
-
-// noResponders tells a requester at once that nobody heard it, if it listens on
-// the reply subject with a plain subscription of the same connection.
-func (r *router) noResponders(s *session, p *store.RecPub) {
-	m := &r.scratch
-	m.reset()
-	r.index.find(p.Reply, m)
-	for _, t := range m.plain {
-		if t.ses == s {
-			r.buf = wire.AppendNoResponders(r.buf[:0], p.Reply, t.sid, p.Subject)
-			r.send(s, r.buf, 0)
-			// Clients count it towards UNSUB's max, so it counts here too:
-			// otherwise the subscription would stay behind.
-			t.delivered++
-			if t.max > 0 {
-				r.counted(t)
-			}
-			return
-		}
 	}
 }
 

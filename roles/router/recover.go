@@ -26,9 +26,13 @@ func (r *router) takeOver() {
 		r.forget()
 	}
 	r.compactAt()
+	r.requests.known = nil
 	if found && err == nil {
 		r.carryOut()
 		r.log.Info("took over", privsep.Int(privsep.KeyN, int64(r.index.count)))
+	}
+	if found && err == nil {
+		r.resume()
 	}
 	if found || err != nil {
 		for _, l := range r.links {
@@ -59,11 +63,12 @@ func (r *router) restore(e *store.Entry) error {
 		}
 		l.seq = m.Seq
 	}
+	r.requests.known = make(map[uint64]*request)
 	if err := j.Replay(r.replay); err != nil {
 		return err
 	}
-	if r.live.sessions+r.live.subs > r.size.state || r.live.subs > r.size.subs {
-		return fmt.Errorf("%d and %d bytes of state: %w", r.live.sessions, r.live.subs, store.ErrCorrupt)
+	if r.stateSize() > r.size.state || r.live.subs > r.size.subs {
+		return fmt.Errorf("%d bytes of state, %d of subscriptions: %w", r.stateSize(), r.live.subs, store.ErrCorrupt)
 	}
 	if r.done = e.Done; r.done > e.Plan {
 		return fmt.Errorf("%d of a plan of %d bytes carried out: %w", e.Done, e.Plan, store.ErrCorrupt)
@@ -74,6 +79,19 @@ func (r *router) restore(e *store.Entry) error {
 	r.messages, r.delivered = e.Messages, e.Delivered
 	r.redo = *e
 	return nil
+}
+
+// resume has what goes on by time and by profiles go on: affinities count as used just
+// now, and the profiles may be others than those of the router before.
+func (r *router) resume() {
+	now := r.clock()
+	for a := r.affinities.first; a != nil; a = a.next {
+		a.used = now
+	}
+	r.judging = true
+	if len(r.requests.over) > 0 {
+		r.due = true
+	}
 }
 
 // untouched wants the rings as they are before a router's first commit.
@@ -100,6 +118,7 @@ func (r *router) forget() {
 		l.seq, l.lost = l.final, true
 	}
 	r.later = r.later[:0]
+	r.requests, r.affinities = newRequests(), affinities{}
 	r.done, r.messages, r.delivered = 0, 0, 0
 	_ = r.state.Journal.Recover(0, 0, 0)
 	r.state.Journal.Begin()

@@ -30,7 +30,8 @@ func (r *router) describe(counts bool) string {
 			for _, f := range s.connectFlags() {
 				flags += fmt.Sprintf("%.1v", *f)
 			}
-			fmt.Fprintf(&b, " %d %d %d %d %q %v %s %v %d\n", slot, s.slot, s.gen, s.uid, s.challenge, s.client, flags, s.tls, s.generation)
+			fmt.Fprintf(&b, " %d %d %d %d %q %v %s %v %d %q from %q load %d\n", slot, s.slot, s.gen, s.uid, s.challenge, s.client, flags, s.tls, s.generation,
+				s.who.append(nil), s.from(), s.load())
 			for _, sid := range slices.Sorted(maps.Keys(s.subs)) {
 				t := s.subs[sid]
 				fmt.Fprintf(&b, "  %q %q %q %q %d", sid, t.sid, t.subject, t.queue, t.max)
@@ -41,15 +42,69 @@ func (r *router) describe(counts bool) string {
 			}
 		}
 	}
-	fmt.Fprintf(&b, "%d %d %d", r.index.count, r.live.sessions, r.live.subs)
+	fmt.Fprintf(&b, "%d %d %d\n", r.index.count, r.live.sessions, r.live.subs)
+	b.WriteString(r.describeRequests())
 	return b.String()
+}
+
+// describeRequests writes down requests, in their order, and affinities: of a request what a
+// snapshot has of it.
+func (r *router) describeRequests() string {
+	var b strings.Builder
+	name := func(s *session) string {
+		if s == nil {
+			return "nobody"
+		}
+		return fmt.Sprintf("%d/%d", s.cm.index, s.slot)
+	}
+	for _, q := range r.requests.byAge() {
+		fmt.Fprintf(&b, "request %d of %s, reply %q, mode %d, until %d, %d answered, %d lost, %d owing, %d live, to be told %d:", q.number, name(q.from), q.reply,
+			q.mode, q.until, q.answered, q.lost, q.owing, q.live, q.due())
+		for i := range q.duties {
+			if d := &q.duties[i]; d.by != nil {
+				fmt.Fprintf(&b, " %s %v %d", name(d.by), d.owed, d.grant)
+				if d.req != q {
+					b.WriteString(" strange")
+				}
+			}
+		}
+		b.WriteByte('\n')
+	}
+	var lines []string
+	for a := r.affinities.first; a != nil; a = a.next {
+		lines = append(lines, fmt.Sprintf("affinity %q %q of %s to %s\n", a.key, a.queue, name(a.from), name(a.by)))
+	}
+	slices.Sort(lines)
+	fmt.Fprintf(&b, "%s%d requests", strings.Join(lines, ""), r.requests.count)
+	return b.String()
+}
+
+// wantState wants a state to be another one; only what differs is told.
+func wantState(t fataler, got, want string) {
+	t.Helper()
+	if got == want {
+		return
+	}
+	without := func(a, b string) string {
+		have := strings.Split(b, "\n")
+		return strings.Join(slices.DeleteFunc(strings.Split(a, "\n"), func(line string) bool { return slices.Contains(have, line) }), "\n")
+	}
+	t.Fatalf("state has\n%s\ninstead of\n%s", without(got, want), without(want, got))
+}
+
+// due is the status that the sender of a request is to be told next, 0: none.
+func (q *request) due() int {
+	if q.owing > 0 {
+		return 0
+	}
+	return q.status()
 }
 
 // successor makes a new router over the mappings of this one, which has ended.
 func (r *router) successor() *router {
 	n := &router{
 		cfg: r.cfg, parent: r.parent, log: r.log, poll: r.poll, state: r.state, size: r.size,
-		index: newIndex(), greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody, turned: true,
+		index: newIndex(), requests: newRequests(), profiles: r.profiles, began: r.began, epoch: r.epoch, time: r.time, greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody, turned: true,
 	}
 	n.redo.Links = make([]store.Mark, len(r.links))
 	for _, l := range r.links {
@@ -59,6 +114,23 @@ func (r *router) successor() *router {
 	return n
 }
 
+// drawRequest is drawOp with requests in all modes.
+func drawRequest(t *rapid.T) op {
+	o := drawOp(t)
+	switch o.kind {
+	case store.KindPub:
+		o.facts.Mode = rapid.SampledFrom([]store.Mode{store.ModeNone, store.ModeSession, store.ModeFanout, store.ModeBroadcast}).Draw(t, "mode")
+		if o.facts.Mode == store.ModeSession {
+			o.facts.Session = []byte(rapid.SampledFrom([]string{"s", "t"}).Draw(t, "session"))
+			o.facts.End = rapid.IntRange(0, 4).Draw(t, "end") == 4
+		}
+		o.facts.Timeout = rapid.SampledFrom([]uint32{0, 0, 1000, 5000}).Draw(t, "timeout")
+	case store.KindConnect, store.KindOpen:
+		o.connect = rapid.SampledFrom([]string{o.connect, `{"name":"p/1","headers":true,"no_responders":true}`, `{"name":"p/2","headers":true}`}).Draw(t, "named")
+	}
+	return o
+}
+
 // Whatever clients do, a new router knows what the one before knew; from entries
 // and from a snapshot alike.
 func TestRecoverIsExact(t *testing.T) {
@@ -66,7 +138,7 @@ func TestRecoverIsExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
 		s := &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
-		for _, o := range rapid.SliceOfN(rapid.Custom(drawOp), 20, 200).Draw(t, "ops") {
+		for _, o := range rapid.SliceOfN(rapid.Custom(drawRequest), 20, 200).Draw(t, "ops") {
 			switch {
 			case o.kind == store.KindNone && o.slot == 1:
 				g.r.compact()

@@ -40,6 +40,24 @@ type router struct {
 	names    map[string]string
 	rnd      uint64
 
+	// Who may do what: in force, and the set that is to be.
+	profiles map[string]*profile
+	coming   privsep.ProfileSet
+	next     map[string]*profile
+
+	// Messaging modes.
+	requests   requests
+	affinities affinities
+	facts      store.Facts // of the message at hand
+	faced      bool        // it has some
+	turn       uint64      // of the members of queue groups
+	binds      []binding   // that the message at hand begins
+	ending     []*affinity // scratch space
+	key        []byte      // the same
+	began      time.Time
+	epoch      int64 // of the clock when the router began, ms
+	time       int64 // of the clock, 0: not looked at in this batch
+
 	// Scratch space of the message path.
 	pub      store.RecPub
 	recSub   store.RecSub
@@ -54,6 +72,9 @@ type router struct {
 	congested  int
 	complained time.Time
 	refused    map[wire.Code]uint64
+	violations uint64
+	unsaid     int64 // of them
+	denounced  time.Time
 
 	delivered, messages uint64
 
@@ -65,6 +86,7 @@ type router struct {
 	stopping bool
 	told     bool // that the broker stops
 	news     bool // INFO has changed, which some clients are told
+	judging  bool // profiles have changed
 	walls    privsep.Sandbox
 	until    time.Time // when an orphan finishes, zero: there is a parent
 	msg      privsep.Message
@@ -101,9 +123,11 @@ func (r *router) run() error {
 	}
 	for round := 0; ; round++ {
 		busy := false
+		r.time = 0
 		for _, l := range r.links {
 			busy = r.drain(l) || busy
 		}
+		r.expire()
 		r.commit()
 		if busy && round%16 != 0 {
 			continue
@@ -168,7 +192,7 @@ func (r *router) drain(l *link) bool {
 		if err != nil {
 			r.refuse(l, "record refused", err)
 		}
-		if r.due {
+		if r.due || len(r.requests.over) > 0 {
 			r.after()
 		}
 	}
@@ -275,6 +299,8 @@ func (r *router) handle(m *privsep.Message) error {
 		}
 	case privsep.KindStatsGet:
 		return r.stats(m)
+	case privsep.KindProfile:
+		return r.profile(m)
 	case privsep.KindSettings:
 		return r.settings(m)
 	case privsep.KindShutdown:
@@ -292,7 +318,9 @@ var errDone = errors.New("router: nothing left to do")
 
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
-func (r *router) noted() bool { return r.stopping || r.news || len(r.ended)+len(r.leaving) > 0 }
+func (r *router) noted() bool {
+	return r.stopping || r.news || r.judging || len(r.ended)+len(r.leaving) > 0
+}
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
@@ -304,6 +332,11 @@ func (r *router) between() error {
 		r.warnStaying(l)
 	}
 	r.leaving = r.leaving[:0]
+	if r.judging {
+		r.judging = false
+		r.reprofile()
+		r.after()
+	}
 	if r.news {
 		r.news = false
 		r.tellNews()

@@ -17,6 +17,7 @@ type session struct {
 	gen        uint32
 	generation uint64          // of the cm's process
 	subs       map[string]*sub // by sid
+	work       *work           // nil: none so far
 
 	last        *match // of lastSubject, while index.current
 	lastSubject []byte
@@ -29,9 +30,17 @@ type session struct {
 	challenge string
 	client    netip.Addr // zero for a Unix socket
 
+	options
+	knowsInfo, congested, ended, tls bool
+}
+
+// options are what a CONNECT and its credentials have made of a session.
+type options struct {
 	verbose, pedantic, echo, noResponders bool
-	headers, protocol1, knowsInfo         bool
-	congested, ended, tls                 bool
+	headers, protocol1                    bool
+	admitted                              bool // may do what its profile allows
+	prof                                  *profile
+	who                                   *who // nil: nothing is known
 }
 
 func (s *session) conn() store.Conn { return store.Conn{Slot: s.slot, Gen: s.gen} }
@@ -54,6 +63,8 @@ func (r *router) open(l *link, rec []byte) error {
 		r.end(old)
 	}
 	s := newSession(l, &o, tickets.Challenge())
+	s.admitted = !r.cfg.Auth
+	r.assume(s)
 	if !r.begin(s) { // more than connections are allowed: the dispatcher keeps to that
 		r.send(s, nil, store.FlagClose)
 		return nil
@@ -65,7 +76,7 @@ func (r *router) open(l *link, rec []byte) error {
 
 func newSession(l *link, o *store.RecOpen, challenge string) *session {
 	s := &session{cm: l, uid: o.UID, slot: o.Slot, gen: o.Gen, generation: l.generation, challenge: challenge,
-		verbose: true, pedantic: true, echo: true, tls: o.TLS}
+		options: options{prof: powerless, verbose: true, pedantic: true, echo: true}, tls: o.TLS}
 	if !o.Unix {
 		s.client = netip.AddrFrom16(o.Addr).Unmap()
 	}
@@ -93,7 +104,7 @@ func (r *router) connect(l *link, rec []byte) error {
 	if s == nil {
 		return nil
 	}
-	opts := s.options()
+	opts := s.said()
 	if err := opts.Merge(c.JSON); err != nil {
 		r.fail(s, wire.CodeBareClose)
 		return nil
@@ -102,20 +113,65 @@ func (r *router) connect(l *link, rec []byte) error {
 		r.fail(s, code)
 		return nil
 	}
-	s.verbose, s.pedantic, s.echo = opts.Verbose, opts.Pedantic, opts.Echo
-	s.headers, s.noResponders, s.protocol1 = opts.Headers, opts.NoResponders, opts.Protocol == 1
-	r.anew(s)
-	r.ok(s)
+	o := options{verbose: opts.Verbose, pedantic: opts.Pedantic, echo: opts.Echo, prof: powerless,
+		headers: opts.Headers, noResponders: opts.NoResponders, protocol1: opts.Protocol == 1}
+	if !r.cfg.Auth {
+		r.admit(s, o, identity{}, opts.Name)
+	} else if r.begins(s, o) {
+		r.login(s, c.JSON)
+	}
 	return nil
 }
 
-// options is what the client has said of itself so far.
-func (s *session) options() wire.Connect {
+// admit opens a session, with what its client has proved and the name that it gives
+// itself.
+func (r *router) admit(s *session, o options, id identity, name string) {
+	f := r.profileOf(id.profile)
+	if f == nil {
+		r.fail(s, wire.CodeAuthViolation)
+		return
+	}
+	o.admitted, o.prof, o.who = true, f, whoIs(id, name, f)
+	if !r.begins(s, o) {
+		return
+	}
+	if r.cfg.Auth || f.limits != (limits{}) {
+		r.tellLimits(s)
+	}
+	r.ok(s)
+}
+
+// begins begins a session anew; one for which the state has no room ends.
+func (r *router) begins(s *session, o options) bool {
+	if r.anew(s, o) {
+		return true
+	}
+	r.complain("connections refused: store.journal is too small", r.index.count)
+	r.fail(s, wire.CodeMaxConnections)
+	return false
+}
+
+// acting returns the session of a connection that may act; one that has not logged in
+// ends.
+func (r *router) acting(l *link, c store.Conn) *session {
+	s := l.session(c)
+	if s != nil && !s.admitted {
+		r.fail(s, wire.CodeAuthViolation)
+		return nil
+	}
+	return s
+}
+
+// said is what the client has said of itself so far.
+func (s *session) said() wire.Connect {
 	c := wire.DefaultConnect()
 	c.Verbose, c.Pedantic, c.Echo = s.verbose, s.pedantic, s.echo
 	c.Headers, c.NoResponders = s.headers, s.noResponders
 	if s.protocol1 {
 		c.Protocol = 1
+	}
+	if s.who != nil && s.who.kind != "" {
+		c.Name = s.who.kind + "/" + s.who.instance
 	}
 	return c
 }
@@ -162,7 +218,7 @@ func (r *router) ping(l *link, rec []byte) error {
 	if err := p.Parse(rec); err != nil {
 		return err
 	}
-	s := l.session(p.Conn)
+	s := r.acting(l, p.Conn)
 	if s == nil {
 		return nil
 	}
@@ -183,12 +239,15 @@ func (r *router) subscribe(l *link, rec []byte) error {
 	if len(c.Subject)+len(c.Queue)+len(c.SID) > r.cfg.MaxControlLine {
 		return errLong
 	}
-	s := l.session(c.Conn)
+	s := r.acting(l, c.Conn)
 	if s == nil {
 		return nil
 	}
-	full := r.cfg.MaxSubscriptions > 0 && len(s.subs) >= r.cfg.MaxSubscriptions
-	if full || !r.hasRoom(c) {
+	most := s.prof.maxSubs
+	if most == 0 {
+		most = r.cfg.MaxSubscriptions
+	}
+	if most > 0 && len(s.subs) >= most || !r.hasRoom(c) {
 		r.sendErr(s, wire.CodeMaxSubs)
 		return nil
 	}
@@ -200,9 +259,57 @@ func (r *router) subscribe(l *link, rec []byte) error {
 		r.sendErr(s, wire.CodeInvalidSubject)
 		return nil
 	}
-	r.add(&sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID)})
+	ok, partly := r.mayHave(s, c.Subject)
+	if !ok || wire.Direct(c.Subject) && !r.takeOwner(s, c.Subject) {
+		r.violation(s, "subscribe", c.Subject)
+		r.refuseSub(s, c.Subject, c.Queue)
+		return nil
+	}
+	r.add(&sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID), partly: partly})
 	r.ok(s)
 	return nil
+}
+
+// takeOwner makes a session the owner of the subject of its application instance. If
+// another one of that name has it, one of the two is told that it may not.
+func (r *router) takeOwner(s *session, subject []byte) bool {
+	m := &r.scratch
+	m.reset()
+	r.index.find(subject, m)
+	owners := m.all()
+	if len(owners) == 0 || owners[0].ses == s {
+		return true
+	}
+	if !r.cfg.ReplaceInstance {
+		return false
+	}
+	l, need, told := owners[0].ses.cm, 0, 0
+	for ; told < len(owners) && need <= r.size.half/2; told++ {
+		need += errRoom + store.Framed(4*(len(subject)+len(owners[told].queue)))
+	}
+	if !l.out.Fits(need, r.size.most) {
+		r.await(l, need)
+	}
+	for i, t := range owners {
+		if i < told {
+			r.refuseSub(t.ses, subject, []byte(t.queue))
+		}
+		r.drop(t)
+	}
+	return true
+}
+
+// errRoom is what an -ERR takes in a ring beside its quoted arguments.
+const errRoom = 256
+
+// refuseSub says that a subscription is not allowed, or not any longer. Clients find it
+// by subject and queue.
+func (r *router) refuseSub(s *session, subject, queue []byte) {
+	if len(queue) > 0 {
+		r.sendErr(s, wire.CodeSubQueuePermission, subject, queue)
+		return
+	}
+	r.sendErr(s, wire.CodeSubPermission, subject)
 }
 
 // intern keeps one copy of a queue group's name, which many subscriptions share.
@@ -227,7 +334,7 @@ func (r *router) unsub(l *link, rec []byte) error {
 	if err := c.Parse(rec); err != nil {
 		return err
 	}
-	s := l.session(c.Conn)
+	s := r.acting(l, c.Conn)
 	if s == nil {
 		return nil
 	}

@@ -11,6 +11,11 @@ func (r *router) settings(m *privsep.Message) error {
 		return err
 	}
 	r.cfg.MostPayload = max(r.cfg.MostPayload, old.MostPayload)
+	if r.next != nil {
+		r.profiles, r.next = r.next, nil
+		r.judging = true
+	}
+	r.judging = r.judging || old.AnonymousProfile != r.cfg.AnonymousProfile
 	r.setMost()
 	r.log.SetLevel(r.cfg.LogLevel)
 	r.greeting = newGreetings(r.cfg)

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"runtime"
+	"time"
 
 	"gatehouse/privsep"
 	"gatehouse/privsep/sandbox"
@@ -78,11 +79,12 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	r := &router{
 		at:  nobody,
 		cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent),
-		index: newIndex(), greeting: newGreetings(&set.Settings), names: make(map[string]string),
+		index: newIndex(), requests: newRequests(), profiles: newSet(set.Profiles), began: time.Now(), greeting: newGreetings(&set.Settings), names: make(map[string]string),
 		refused: make(map[wire.Code]uint64),
 	}
 	r.log.SetLevel(set.Settings.LogLevel)
 	r.setMost()
+	r.epoch = int64(privsep.Uptime())
 	var seed [8]byte
 	rand.Read(seed[:])
 	r.rnd = binary.LittleEndian.Uint64(seed[:]) | 1

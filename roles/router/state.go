@@ -1,11 +1,6 @@
 package router
 
-import (
-	"time"
-
-	"gatehouse/privsep"
-	"gatehouse/store"
-)
+import "gatehouse/store"
 
 // This file is all that changes the state which outlives the process: each change
 // and its entry in the journal side by side. What is not here, or not in the
@@ -16,11 +11,13 @@ import (
 //	begin, anew, informed, end    a session
 //	resettle                      one that moves to another cm
 //	add, limit, counted, drop     a subscription
+//	request, answer, informedOf, lapse   a request
+//	bind, unbind                  an affinity
 //	begun, gone                   a process of a cm
 
 // begin adds a session, unless the state has no room for it.
 func (r *router) begin(s *session) bool {
-	if r.live.sessions+r.live.subs+s.footprint() > r.size.state {
+	if r.stateSize()+s.footprint() > r.size.state {
 		return false
 	}
 	r.insert(s)
@@ -43,25 +40,35 @@ func (r *router) end(s *session) {
 // remove is end without a journal.
 func (r *router) remove(s *session) {
 	s.ended = true
-	r.clearSubs(s)
+	r.shed(s)
 	r.relieve(s)
 	s.cm.sessions[s.slot] = nil
 	s.cm.open--
 	r.live.sessions -= s.footprint()
 }
 
-// anew begins a session anew after a CONNECT, whose options it has.
-func (r *router) anew(s *session) {
-	r.clearSubs(s)
+// anew begins a session anew after a CONNECT: with the options and whatever else is
+// known of its client by now. It returns false if the state has no room for that.
+func (r *router) anew(s *session, opts options) bool {
+	r.shed(s)
+	before := s.footprint()
+	s.options = opts
+	if r.live.sessions += s.footprint() - before; r.stateSize() > r.size.state {
+		return false
+	}
 	r.journal(r.entry.connect(s))
+	return true
 }
 
-func (r *router) clearSubs(s *session) {
+// shed takes from a session all that it has.
+func (r *router) shed(s *session) {
 	for _, t := range s.subs {
 		r.index.remove(t)
 		r.live.subs -= t.footprint()
 	}
 	s.subs, s.last = nil, nil
+	r.requests.leave(s)
+	r.affinities.leave(s)
 }
 
 // resettle makes a session one of another cm's, where its slot is free.
@@ -95,10 +102,7 @@ func (r *router) hasRoom(c *store.RecSub) bool {
 	if r.live.subs+n <= r.size.subs {
 		return true
 	}
-	if now := time.Now(); now.Sub(r.complained) >= time.Second {
-		r.complained = now
-		r.log.Error("subscriptions refused: store.journal is too small", privsep.Int(privsep.KeyN, int64(r.index.count)))
-	}
+	r.complain("subscriptions refused: store.journal is too small", r.index.count)
 	return false
 }
 
@@ -150,6 +154,43 @@ func (r *router) counted(t *sub) {
 	r.journal(r.entry.limit(t))
 }
 
+// request adds a request, which has its number, and duties that are owed or granted.
+func (r *router) request(q *request) {
+	r.requests.enlist(q)
+	r.requests.time(q)
+	r.journal(r.entry.request(q))
+}
+
+// answer notes an answer to a request.
+func (r *router) answer(d *duty) {
+	r.journal(r.entry.answer(d))
+	r.requests.answered(d)
+}
+
+// informedOf notes that the sender of a request knows how it ended.
+func (r *router) informedOf(q *request) {
+	r.journal(r.entry.told(q))
+	r.requests.orphan(q)
+}
+
+// lapse ends a request by time.
+func (r *router) lapse(q *request) {
+	r.journal(r.entry.lapse(q))
+	r.requests.forget(q)
+}
+
+// bind adds an affinity.
+func (r *router) bind(a *affinity) {
+	r.affinities.bind(a)
+	r.journal(r.entry.bind(a))
+}
+
+// unbind ends an affinity.
+func (r *router) unbind(a *affinity) {
+	r.journal(r.entry.unbind(a))
+	r.affinities.unbind(a)
+}
+
 // begun notes which process of a cm's the sessions to come are of.
 func (r *router) begun(l *link, generation uint64) {
 	l.generation = generation
@@ -177,12 +218,25 @@ func (r *router) removeAll(l *link, generation uint64) (n int) {
 	return n
 }
 
-// footprints are what a snapshot takes for a session or a subscription, in bytes.
+// footprints are what a snapshot takes for sessions and subscriptions, in bytes.
 type footprints struct{ sessions, subs int }
 
-func (s *session) footprint() int {
-	return store.Framed(openEntry+len(s.challenge)) + store.Framed(connectEntry)
+// stateSize is what a snapshot takes.
+func (r *router) stateSize() int {
+	return r.live.sessions + r.live.subs + r.requests.bytes + r.affinities.bytes
 }
+
+func (s *session) footprint() int {
+	return store.Framed(openEntry+len(s.challenge)) + store.Framed(connectEntry+s.who.texts())
+}
+
+func (q *request) footprint() int { return requestFootprint(len(q.duties), len(q.reply)) }
+
+func requestFootprint(duties, reply int) int {
+	return store.Framed(requestEntry + duties*dutyEntry + reply)
+}
+
+func (a *affinity) footprint() int { return store.Framed(bindEntry + len(a.key) + len(a.queue)) }
 
 func (t *sub) footprint() int { return subFootprint(len(t.subject), len(t.queue), len(t.sid)) }
 

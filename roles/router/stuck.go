@@ -33,12 +33,14 @@ func (r *router) lookEvery() time.Duration {
 	return min(max(r.cfg.StallTimeout/8, time.Millisecond), lookMax)
 }
 
-// pause is how long the router sleeps if nobody rings: for ever without a note.
+// pause is how long the router sleeps if nobody rings: for ever without a note and
+// without anything that ends by time.
 func (r *router) pause() time.Duration {
-	if r.notes > 0 {
+	d := r.expiry()
+	if r.notes > 0 && (d < 0 || r.lookEvery() < d) {
 		return r.lookEvery()
 	}
-	return -1
+	return d
 }
 
 // stuck takes note of a body that a cm says its arena waits for. There is one

@@ -6,6 +6,7 @@
 //	                    +-- one client process (this one) ---------------+
 //	broker process(es)  |  publisher ==16 B==> broker ==> subscriber(s)  |
 //	   ^                |  requesters <=====> broker <====> responder    |
+//	   |                |  requests to groups: unequal members, fanout   |
 //	   |                |  idle connections, connect loop                |
 //	   |                |  streams, idle, connect loop in TLS            |
 //	   +-- /proc -------+  CPU and proportional set size of the tree     |

@@ -9,7 +9,7 @@ import (
 // frames counts messages that are all alike: same subject, sid and size. The
 // start of every frame is compared, its end is known from its length.
 type frames struct {
-	head []byte // "MSG subject sid size\r\n"
+	head []byte // "MSG subject sid size\r\n", or HMSG's
 	size int    // of a whole frame
 }
 
@@ -32,7 +32,7 @@ func (f frames) count(b []byte, control func(line []byte) error) (msgs, used int
 			continue
 		case len(rest) == 0:
 			return msgs, used, nil
-		case rest[0] == 'M' && len(rest) < f.size:
+		case rest[0] == f.head[0] && len(rest) < f.size:
 			return msgs, used, nil
 		case rest[0] == 'M' || rest[0] == 'H':
 			return msgs, used, fmt.Errorf("unexpected message %.60q", rest)

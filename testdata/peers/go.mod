@@ -2,6 +2,8 @@ module gatehouse.test/peers
 
 go 1.26.0
 
+require github.com/nats-io/nats.go v1.55.0
+
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/google/go-tpm v0.9.8 // indirect

@@ -26,10 +26,11 @@ type options struct {
 	strict          bool
 	identities      map[keyKind]*identity // what brokers show in TLS
 
-	warm, span time.Duration // throughput: before and while counting
-	rrSpan     time.Duration // request-reply: while counting
-	connSpan   time.Duration // new connections: while counting
-	idle       int           // idle connections for the memory figure
+	warm, span  time.Duration // throughput: before and while counting
+	rrSpan      time.Duration // request-reply: while counting
+	connSpan    time.Duration // new connections: while counting
+	balanceSpan time.Duration // requests to members of different speed
+	idle        int           // idle connections for the memory figure
 }
 
 func main() {
@@ -55,6 +56,7 @@ func parseFlags(args []string) (*options, error) {
 	o := &options{
 		warm: 300 * time.Millisecond, span: 1800 * time.Millisecond,
 		rrSpan: 1200 * time.Millisecond, connSpan: 1500 * time.Millisecond, idle: 5000,
+		balanceSpan: 10 * time.Second,
 	}
 	f := flag.NewFlagSet("bench-peers", flag.ContinueOnError)
 	f.StringVar(&o.gatehouse, "gatehouse", "../../gatehouse", "`path` of the gatehouse binary")
@@ -85,7 +87,7 @@ func parseFlags(args []string) (*options, error) {
 	if *quick {
 		o.rounds, o.idle = 1, 200
 		o.warm, o.span = 50*time.Millisecond, 200*time.Millisecond
-		o.rrSpan, o.connSpan = 200*time.Millisecond, 200*time.Millisecond
+		o.rrSpan, o.connSpan, o.balanceSpan = 200*time.Millisecond, 200*time.Millisecond, time.Second
 	}
 	return o, nil
 }

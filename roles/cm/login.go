@@ -1,0 +1,40 @@
+package cm
+
+// This file is for brokers whose clients must log in. From a CONNECT on nothing
+// more of a connection is parsed until the router has accepted it (SESSION), so
+// that what a client sends at once with its credentials is not refused. Its CONNECT
+// is kept that long, to be said again to a router that follows the one which has
+// read it. auth_timeout, from accept on, goes on meanwhile.
+
+// awaitLogin has a connection wait for the router's word on its CONNECT.
+func (m *cm) awaitLogin(c *conn, connect []byte) {
+	c.flags |= flagLogin
+	c.login = append([]byte(nil), connect...)
+	if c.deadline == 0 {
+		m.await(c, m.cfg.AuthTimeout)
+	}
+}
+
+// endLogin has a connection go on.
+func (m *cm) endLogin(c *conn) {
+	if c.has(flagLogin) {
+		c.flags &^= flagLogin
+		c.forgetLogin()
+		m.queue(c)
+	}
+}
+
+// endLogins is for clients that need not log in any more.
+func (m *cm) endLogins() {
+	for _, c := range m.conns {
+		if c != nil {
+			m.endLogin(c)
+		}
+	}
+}
+
+// forgetLogin wipes what may be a password.
+func (c *conn) forgetLogin() {
+	clear(c.login)
+	c.login = nil
+}
