@@ -239,6 +239,7 @@ func (r *router) reprofile() {
 			}
 		}
 	}
+	r.untold = false
 }
 
 func (r *router) rejudge(s *session) {
@@ -249,7 +250,7 @@ func (r *router) rejudge(s *session) {
 		r.fail(s, wire.CodeAuthViolation)
 		return
 	}
-	if s.prof.limits != old.limits {
+	if s.prof.limits != old.limits || r.untold {
 		r.makeRoom(s.cm)
 		r.tellLimits(s)
 	}
