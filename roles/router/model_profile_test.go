@@ -179,10 +179,14 @@ func (m *model) reprofile() {
 	m.g.t.Helper()
 	for cm := range m.sessions {
 		for _, s := range m.bySlot(cm) {
+			most := s.prof.MaxPayload
 			if s.prof = m.profile(s.id); s.prof == nil {
 				s.prof = &nothingAllowed
 				m.fail(s, wire.CodeAuthViolation)
 				continue
+			}
+			if s.prof.MaxPayload != most && s.opts.Protocol == 1 && s.told {
+				m.wantSend(s, "INFO ", false)
 			}
 			m.wantTaken(s)
 		}

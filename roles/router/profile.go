@@ -253,6 +253,10 @@ func (r *router) rejudge(s *session) {
 	if s.prof.limits != old.limits || r.untold {
 		r.makeRoom(s.cm)
 		r.tellLimits(s)
+		if s.protocol1 && s.knowsInfo && s.prof.limits.payload != old.limits.payload {
+			r.buf = r.greeting.of(s).connected.append(r.buf[:0], s)
+			r.send(s, r.buf, 0)
+		}
 	}
 	s.who = s.who.under(s.prof)
 	for _, t := range s.subs {

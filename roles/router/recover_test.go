@@ -186,7 +186,8 @@ func TestFirstWord(t *testing.T) {
 	for g.r.links[0].out.Fits(200, 200) {
 		g.r.sendErr(g.r.links[0].session(c), wire.CodeMaxSubs)
 	}
-	for g.r.links[0].out.Fits(8, 8) {
+	word := store.Framed(new(store.InsResume).Size()) // as long as InsNewRouter
+	for g.r.links[0].out.Fits(word, word) {
 		g.r.tell(g.r.links[0].session(c), &store.InsResume{Conn: c})
 	}
 	g.r.commit()
