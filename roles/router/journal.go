@@ -53,8 +53,7 @@ const (
 //	BIND     slot u32, flags u8, cm u8 and slot u32 of the member, length of key u32, key, queue
 //	UNBIND   slot u32, length of key u32, key, queue
 //
-// Who is mark u64 and five texts, each after its length u16; nothing at all if nothing is
-// known.
+// Who is mark u64 and five texts, each after its length u16; nothing at all if nothing is known.
 const (
 	processEntry = 2 + 8
 	openEntry    = 2 + 1 + 4 + 4 + 8 + 8 + 16
