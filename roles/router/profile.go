@@ -114,7 +114,7 @@ func (g *rights) covers(pattern []byte) (ok, partly bool) {
 // profileOf returns the profile of whoever it is, nil if there is none.
 func (r *router) profileOf(id identity) *profile {
 	name := id.profile
-	if id.mark == 0 {
+	if name == "" && id.mark == 0 {
 		name = r.cfg.AnonymousProfile
 	}
 	if name == "" {
