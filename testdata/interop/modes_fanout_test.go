@@ -95,7 +95,7 @@ func TestFanoutIncomplete(t *testing.T) {
 	must(t, errorOf(mute.Subscribe("who", func(m *nats.Msg) { mute.kept <- m })))
 	must(t, mute.Flush())
 
-	got, err := everybody(t, nc, "who", "", client.Within(200*time.Millisecond))
+	got, err := everybody(t, nc, "who", "", client.Within(time.Second))
 	var e *client.FanoutError
 	if !errors.As(err, &e) || *e != (client.FanoutError{Expected: 2, Answered: 1, Err: nats.ErrTimeout}) || !slices.Equal(got, []string{"a"}) {
 		t.Errorf("one is mute: %v, %v", got, err)
