@@ -16,11 +16,13 @@ var (
 )
 
 // profile returns the profile of a name, nil: there is none.
-func (m *model) profile(name string) *privsep.Profile {
+func (m *model) profile(id identity) *privsep.Profile {
+	name := id.profile
+	if id.mark == 0 { // has not logged in
+		name = m.g.r.cfg.AnonymousProfile
+	}
 	if name == "" {
-		if name = m.g.r.cfg.AnonymousProfile; name == "" {
-			return &everythingAllowed
-		}
+		return &everythingAllowed
 	}
 	for i := range m.profiles {
 		if m.profiles[i].Name == name {
@@ -177,10 +179,14 @@ func (m *model) reprofile() {
 	m.g.t.Helper()
 	for cm := range m.sessions {
 		for _, s := range m.bySlot(cm) {
-			if s.prof = m.profile(s.id.profile); s.prof == nil {
+			most := s.prof.MaxPayload
+			if s.prof = m.profile(s.id); s.prof == nil {
 				s.prof = &nothingAllowed
 				m.fail(s, wire.CodeAuthViolation)
 				continue
+			}
+			if s.prof.MaxPayload != most && s.opts.Protocol == 1 && s.told {
+				m.wantSend(s, "INFO ", false)
 			}
 			m.wantTaken(s)
 		}
@@ -192,12 +198,18 @@ func (m *model) reprofile() {
 // whatever order.
 func (m *model) wantTaken(s *modelSession) {
 	m.g.t.Helper()
+	m.wantLosses(s, func(t *modelSub) bool { return t.ses == s && !m.maySubscribe(s, t.subject) })
+}
+
+// wantLosses takes an -ERR for each subscription that a session loses, in whatever order.
+func (m *model) wantLosses(s *modelSession, loses func(*modelSub) bool) {
+	m.g.t.Helper()
 	var gone []string
 	m.drop(func(t *modelSub) bool {
-		if t.ses != s || m.maySubscribe(s, t.subject) {
+		if !loses(t) {
 			return false
 		}
-		gone = append(gone, string(wire.AppendErr(nil, wire.CodeSubPermission, []byte(t.subject))))
+		gone = append(gone, refused(t.subject, t.queue))
 		return true
 	})
 	for range len(gone) {

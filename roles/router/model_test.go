@@ -187,7 +187,7 @@ func (m *model) open(cm int, r *store.RecOpen) {
 		m.end(old)
 	}
 	s := &modelSession{cm: cm, conn: r.Conn, process: m.process[cm], opts: wire.DefaultConnect()}
-	if s.prof = m.profile(""); s.prof == nil {
+	if s.prof = m.profile(identity{}); s.prof == nil {
 		s.prof = &nothingAllowed
 	}
 	m.sessions[cm][r.Slot] = s
@@ -210,7 +210,7 @@ func (m *model) connect(s *modelSession, text []byte) {
 
 // admit begins a session anew.
 func (m *model) admit(s *modelSession, id identity) {
-	f := m.profile(id.profile)
+	f := m.profile(id)
 	if f == nil {
 		m.fail(s, wire.CodeAuthViolation)
 		return
@@ -287,7 +287,7 @@ func (m *model) sub(s *modelSession, r *store.RecSub) {
 		m.wantErr(s, wire.CodeInvalidSubject)
 		return
 	case !m.maySubscribe(s, string(r.Subject)) || !m.owns(s, string(r.Subject)):
-		m.wantErr(s, wire.CodeSubPermission, r.Subject)
+		m.wantRefused(s, string(r.Subject), string(r.Queue))
 		return
 	default:
 		m.live = append(m.live, &modelSub{ses: s, subject: string(r.Subject), queue: string(r.Queue), sid: string(r.SID)})
@@ -307,10 +307,22 @@ func (m *model) owns(s *modelSession, subject string) bool {
 	case !m.g.r.cfg.ReplaceInstance:
 		return false
 	default:
-		m.wantErr(m.live[i].ses, wire.CodeSubPermission, []byte(subject))
-		m.drop(func(t *modelSub) bool { return t.subject == subject && t.ses != s })
+		m.wantLosses(m.live[i].ses, func(t *modelSub) bool { return t.subject == subject && t.ses != s })
 	}
 	return true
+}
+
+// refused is the -ERR about a subscription that is not allowed.
+func refused(subject, queue string) string {
+	if queue != "" {
+		return string(wire.AppendErr(nil, wire.CodeSubQueuePermission, []byte(subject), []byte(queue)))
+	}
+	return string(wire.AppendErr(nil, wire.CodeSubPermission, []byte(subject)))
+}
+
+func (m *model) wantRefused(s *modelSession, subject, queue string) {
+	m.g.t.Helper()
+	m.wantSend(s, refused(subject, queue), false)
 }
 
 func (m *model) unsub(s *modelSession, r *store.RecUnsub) {

@@ -27,6 +27,8 @@ type session struct {
 	holds  []*session
 	heldBy int
 
+	waits *login // for auth's verdict on its CONNECT, nil: it does not
+
 	challenge string
 	client    netip.Addr // zero for a Unix socket
 
@@ -101,7 +103,7 @@ func (r *router) connect(l *link, rec []byte) error {
 		return err
 	}
 	s := l.session(c.Conn)
-	if s == nil {
+	if s == nil || c.Again && (s.waits != nil || s.admitted) { // that was heard
 		return nil
 	}
 	opts := s.said()
@@ -126,7 +128,7 @@ func (r *router) connect(l *link, rec []byte) error {
 // admit opens a session, with what its client has proved and the name that it gives
 // itself.
 func (r *router) admit(s *session, o options, id identity, name string) {
-	f := r.profileOf(id.profile)
+	f := r.profileOf(id)
 	if f == nil {
 		r.fail(s, wire.CodeAuthViolation)
 		return
@@ -263,7 +265,7 @@ func (r *router) subscribe(l *link, rec []byte) error {
 	ok, partly := r.mayHave(s, c.Subject)
 	if !ok || wire.Direct(c.Subject) && !r.takeOwner(s, c.Subject) {
 		r.violation(s, "subscribe", c.Subject)
-		r.sendErr(s, wire.CodeSubPermission, c.Subject)
+		r.refuseSub(s, c.Subject, c.Queue)
 		return nil
 	}
 	r.add(&sub{ses: s, subject: string(c.Subject), queue: r.intern(c.Queue), sid: bytes.Clone(c.SID), partly: partly})
@@ -284,15 +286,33 @@ func (r *router) takeOwner(s *session, subject []byte) bool {
 	if !r.cfg.ReplaceInstance {
 		return false
 	}
-	old := owners[0].ses
-	if l := old.cm; !l.out.Fits(r.size.answers, r.size.most) {
-		r.await(l, r.size.answers)
+	l, need, told := owners[0].ses.cm, 0, 0
+	for ; told < len(owners) && need <= r.size.half/2; told++ {
+		need += errRoom + store.Framed(4*(len(subject)+len(owners[told].queue)))
 	}
-	r.sendErr(old, wire.CodeSubPermission, subject)
-	for _, t := range owners {
+	if !l.out.Fits(need, r.size.most) {
+		r.await(l, need)
+	}
+	for i, t := range owners {
+		if i < told {
+			r.refuseSub(t.ses, subject, []byte(t.queue))
+		}
 		r.drop(t)
 	}
 	return true
+}
+
+// errRoom is what an -ERR takes in a ring beside its quoted arguments.
+const errRoom = 256
+
+// refuseSub says that a subscription is not allowed, or not any longer. Clients find it
+// by subject and queue.
+func (r *router) refuseSub(s *session, subject, queue []byte) {
+	if len(queue) > 0 {
+		r.sendErr(s, wire.CodeSubQueuePermission, subject, queue)
+		return
+	}
+	r.sendErr(s, wire.CodeSubPermission, subject)
 }
 
 // intern keeps one copy of a queue group's name, which many subscriptions share.
