@@ -8,7 +8,7 @@ import (
 )
 
 // TransferSubject is where a client asks its own environment for a transfer ticket; the
-// payload is a TransferRequest as JSON, and so is its answer the ticket as it is.
+// payload is a TransferRequest as JSON, that of the answer the ticket as it is.
 const TransferSubject = "$GATE.ticket"
 
 // MaxTransferRequest bounds the payload, in bytes.
