@@ -74,10 +74,19 @@ func Digest(exe *os.File) (sum [sha256.Size]byte, err error) {
 	return sum, nil
 }
 
+// background is a nice value at which there is a tenth of the share of others.
+const background = 10
+
 // Background lowers the priority of the calling thread, which must be locked
 // to its goroutine: for work that nobody waits for.
 func Background() {
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 10) // only slower for others if it fails
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), background) // only slower for others if it fails
+}
+
+// Yield lowers the priority of the whole process, for good: those that come later
+// take it from the thread that makes them.
+func Yield() {
+	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, background)
 }
 
 // StartedAt gives the time of a start in clock ticks since boot.
