@@ -34,10 +34,11 @@ const (
 	CredentialPassword
 	CredentialToken
 	CredentialNKey
+	CredentialTransfer
 	numCredentials
 )
 
-var credentialNames = [numCredentials]string{"none", "password", "token", "nkey"}
+var credentialNames = [numCredentials]string{"none", "password", "token", "nkey", "transfer"}
 
 // String gives the name that INFO and logs have.
 func (k Credential) String() string {
@@ -105,8 +106,11 @@ func (p *User) String() string { return "user " + p.Name }
 // GoString hides the hash from %#v.
 func (p *User) GoString() string { return p.String() }
 
-// MaxMarks bounds Standing.Marks.
-const MaxMarks = 4000
+// Bounds of marks: of Standing.Marks, and of all of a set together.
+const (
+	MaxMarks    = 4000
+	MaxStanding = 8 * MaxUsers
+)
 
 // Standing is a part of the marks of all users there are, which the one with Last
 // completes: a session with another mark is of a user who has been removed or
@@ -276,7 +280,7 @@ func (s *MarkSet) Take(payload []byte) (all []uint64, whole bool, err error) {
 	if p.Set != s.set {
 		s.set, s.have = p.Set, nil
 	}
-	if len(s.have)+len(p.Marks) > MaxUsers {
+	if len(s.have)+len(p.Marks) > MaxStanding {
 		return nil, false, ErrShape
 	}
 	s.have, s.begun = append(s.have, p.Marks...), !p.Last

@@ -28,11 +28,13 @@ const (
 	ES256                      // ECDSA on P-256 with SHA-256
 )
 
-// headers are those of tickets, encoded.
-var headers = [...]string{EdDSA: header("EdDSA"), ES256: header("ES256")}
+var algorithms = [...]string{EdDSA: "EdDSA", ES256: "ES256"}
 
-func header(alg string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"` + alg + `","typ":"gatehouse-transfer+jwt"}`))
+// headers are those of tickets, encoded.
+var headers = [...]string{EdDSA: header(EdDSA), ES256: header(ES256)}
+
+func header(a Algorithm) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"` + algorithms[a] + `","typ":"gatehouse-transfer+jwt"}`))
 }
 
 // algorithmOf is that of a header, 0 if it is none of a ticket.
@@ -65,6 +67,9 @@ func NewTransferKey(public crypto.PublicKey) (*TransferKey, error) {
 	}
 	return nil, ErrTransferKey
 }
+
+// String is the name of its algorithm.
+func (k *TransferKey) String() string { return algorithms[k.alg] }
 
 // MaxTransferKey bounds what Bytes gives.
 const MaxTransferKey = 65

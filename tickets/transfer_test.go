@@ -378,7 +378,7 @@ func FuzzTransfer(f *testing.F) {
 func BenchmarkTransferCheck(b *testing.B) {
 	for _, k := range []crypto.Signer{seeded(1), curved(b, 1)} {
 		s, key := signed(b, k, alice()), keyOf(b, k)
-		b.Run(fmt.Sprint(key.alg), func(b *testing.B) {
+		b.Run(key.String(), func(b *testing.B) {
 			for b.Loop() {
 				if p, err := ParseTransfer(s); err != nil || !p.SignedBy(key) {
 					b.Fatal("refused")

@@ -2,6 +2,7 @@ package custody
 
 import (
 	"crypto"
+	"crypto/x509"
 	"fmt"
 
 	"gatehouse/tickets"
@@ -9,7 +10,10 @@ import (
 
 // TicketKey is a private key that signs transfer tickets. What it signs it makes
 // itself of what a ticket is to say: there is no other method that uses it.
-type TicketKey struct{ key *Key }
+type TicketKey struct {
+	key       *Key
+	algorithm string
+}
 
 // OpenTicketKey is Open for a key of Ed25519 or P-256 that signs transfer tickets.
 func OpenTicketKey(o Options) (*TicketKey, error) {
@@ -17,15 +21,22 @@ func OpenTicketKey(o Options) (*TicketKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := tickets.NewTransferKey(k.public); err != nil {
+	public, err := tickets.NewTransferKey(k.public)
+	if err != nil {
 		k.Close()
 		return nil, fmt.Errorf("key %s: %w", o.KeyFile, err)
 	}
-	return &TicketKey{k}, nil
+	return &TicketKey{k, public.String()}, nil
 }
 
 // Public is the public half, which those who take its tickets have.
 func (k *TicketKey) Public() crypto.PublicKey { return k.key.Public() }
+
+// Algorithm is how it signs, as a JWS says it.
+func (k *TicketKey) Algorithm() string { return k.algorithm }
+
+// Match reports, as Key.Match does, whether leaf certifies this key.
+func (k *TicketKey) Match(leaf *x509.Certificate) error { return k.key.Match(leaf) }
 
 // Memory is the kind of memory that the key lies in.
 func (k *TicketKey) Memory() string { return k.key.Memory() }
