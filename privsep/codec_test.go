@@ -66,7 +66,7 @@ func samples() map[Kind]payload {
 		KindUser: &User{Set: 1, Last: true, Mark: 1 << 60, Name: text, Password: strings.Repeat("h", MaxHash), NKey: strings.Repeat("U", MaxNKey),
 			Organisation: text, Profile: text},
 		KindStanding: &Standing{Set: 1, Last: true, Marks: make([]uint64, MaxMarks)},
-		KindLogin: &Login{ID: 1 << 60, Try: 2, Addr: [16]byte{4}, Unix: true, TLS: true, Challenge: strings.Repeat("c", MaxChallenge),
+		KindLogin: &Login{ID: 1 << 60, Try: 2, Addr: [16]byte{4}, Unix: true, TLS: true, Again: true, Challenge: strings.Repeat("c", MaxChallenge),
 			JSON: bytes.Repeat([]byte{'{'}, MaxConnect)},
 		KindVerdict:      &Verdict{ID: 1 << 60, Try: 2, OK: true, Credential: CredentialNKey, Mark: 1, User: text, Organisation: text, Profile: text},
 		KindTicketSign:   &TicketSign{ID: 1 << 50, Connection: 1 << 60, Nonce: [NonceSize]byte{7}, User: text, Organisation: text, Audience: text},

@@ -136,6 +136,7 @@ type Login struct {
 	Try       uint32   // comes back; another one for each that the router makes
 	Addr      [16]byte // IPv4-mapped for IPv4, zero for Unix
 	Unix, TLS bool
+	Again     bool   // it may have been asked before, and the verdict lost
 	Challenge string // that the client was given, at most MaxChallenge
 	JSON      []byte // its CONNECT, at most MaxConnect
 }
@@ -146,6 +147,7 @@ func (p *Login) fields(c *coder) {
 	c.fixed(p.Addr[:])
 	c.flag(&p.Unix)
 	c.flag(&p.TLS)
+	c.flag(&p.Again)
 	c.text(&p.Challenge, MaxChallenge)
 	c.rest(&p.JSON, MaxConnect)
 }
@@ -204,12 +206,27 @@ const (
 	ReasonBackoff      // of the user at the address
 	ReasonCrowded      // more wait than there is room for
 	ReasonLate         // waited for longer than a client may take
+
+	// Of transfer tickets, in the order in which they are looked for.
+	ReasonTicketNonce        // not for this connection's challenge
+	ReasonTicketForm         // no transfer ticket
+	ReasonTicketIssuer       // of an environment that is not approved here
+	ReasonTicketSignature    // not by one of the issuer's keys
+	ReasonTicketAudience     // for another environment
+	ReasonTicketEarly        // of a time to come
+	ReasonTicketExpired      // past
+	ReasonTicketUser         // the client says that it is another one
+	ReasonTicketSender       // the issuer may not send this user
+	ReasonTicketSeen         // shown before
+	ReasonTicketOrganisation // not that of the user here
 	numReasons
 )
 
 var reasonNames = [numReasons]string{
 	"none", "malformed", "no_credential", "not_configured", "unknown_user", "no_password", "wrong_password",
 	"wrong_token", "bad_nkey", "unknown_nkey", "bad_signature", "rate", "backoff", "crowded", "late",
+	"ticket_nonce", "ticket_form", "ticket_issuer", "ticket_signature", "ticket_audience", "ticket_early", "ticket_expired",
+	"ticket_user", "ticket_sender", "ticket_seen", "ticket_organisation",
 }
 
 // String gives the reason as it stands in logs.

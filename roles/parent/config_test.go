@@ -253,7 +253,7 @@ func TestConfigMistakes(t *testing.T) {
 		{issuer("environment = \"b\"", "users = [\"a\", \"a\"]"), `f:8: transfer_issuer.users: "a" is there twice`},
 		{issuer("environment = \"b\"", "profile = \"c\""), `f:8: transfer_issuer.profile: "c" is not the name of a [[profile]]`},
 		{"[[transfer_issuer]]\nenvironment = \"b\"\nkeys = [\"k\"]\norganisations = [\"B\"]", `f:2: transfer_issuer.environment: nobody can come from there`},
-		{issuer("environment = \"b\"", "users = [" + many(256, 128) + "]"), `f:7: transfer_issuer.organisations: and users take 33`},
+		{issuer("environment = \"b\"", "users = ["+many(256, 128)+"]"), `f:7: transfer_issuer.organisations: and users take 33`},
 		{"[cm]\ncount = 99\n[log]\nlevel = \"loud\"", `f:2: cm.count`},
 	} {
 		_, err := parseConfig("f", tt.text)
