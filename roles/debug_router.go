@@ -50,7 +50,7 @@ func (p *routerPeers) lines() map[string]func(*coder) error {
 		privsep.KindProfile.String():  p.lineProfile,
 		privsep.KindSettings.String(): p.lineSettings,
 	}
-	for kind := store.KindOpen; kind <= store.KindMove; kind++ {
+	for kind := store.KindOpen; kind <= store.KindAsk; kind++ {
 		lines[kind.String()] = func(c *coder) error { return p.record(c, kind) }
 	}
 	return lines
