@@ -25,6 +25,7 @@ func newTicketRig(t *testing.T) *ticketRig {
 	g.r.profiles = newSet([]privsep.Profile{{Name: "traveller", Weight: 1, Transfer: []string{"orgb"}}, {Name: "homebody", Weight: 1, PublishAll: true, SubscribeAll: true}})
 	g.r.profiles["traveller"].subscribe.all = true
 	g.join()
+	g.r.clock() // which stands still from here on
 	g.c = g.client(7, privsep.Verdict{User: "alice", Organisation: "ORGA", Profile: "traveller"}, `"headers":true,"no_responders":true,`)
 	return g
 }
@@ -92,8 +93,7 @@ func (g *ticketRig) answer(id uint64, ticket string) {
 
 // wait lets the router's clock go on.
 func (g *ticketRig) wait(ms int64) {
-	g.r.epoch += ms
-	g.r.time = 0
+	g.r.time += ms
 	g.r.expire()
 	g.r.commit()
 }
