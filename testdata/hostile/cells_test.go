@@ -36,12 +36,12 @@ var served = map[string]map[string][]privsep.Kind{
 	},
 	stageRun: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
-		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
+		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 	stageDrain: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained},
-		"router":     {privsep.KindLog, privsep.KindDrained},
+		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 }
@@ -74,6 +74,12 @@ func payload(role string, k privsep.Kind) []byte {
 		return new(privsep.Retiring).Append(nil)
 	case privsep.KindAdopted:
 		m := privsep.Adopted{Version: privsep.Version, Generation: 1}
+		return m.Append(nil)
+	case privsep.KindAuthFault: // nobody is meant
+		m := privsep.AuthFault{Reason: privsep.FaultStalled, Generation: 1}
+		return m.Append(nil)
+	case privsep.KindTicketSign: // there is no key for tickets here
+		m := privsep.TicketSign{User: "alice", Audience: "orgb"}
 		return m.Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}
