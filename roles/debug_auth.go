@@ -81,19 +81,14 @@ func (p *authPeers) user(c *coder) error {
 // login asks auth about a client.
 func (p *authPeers) login(c *coder) error {
 	l := privsep.Login{Try: p.tries + 1}
-	ident(c, "id", &l.ID)
-	c.addr("addr", &l.Addr)
-	c.flag("unix", &l.Unix)
-	c.flag("tls", &l.TLS)
-	shortText(c, "challenge", &l.Challenge)
-	c.text("json", &l.JSON)
+	login(c, &l)
 	if err := c.end(); err != nil {
 		return err
 	}
 	if p.ch == nil {
 		return fmt.Errorf("auth has hung up")
 	}
-	p.tries++
+	p.tries = l.Try
 	p.owed++
 	return p.ch.SendWait(patience, privsep.KindLogin, l.Append(nil))
 }

@@ -211,6 +211,17 @@ func handoff(c *coder, cm uint16, h *privsep.ConnHandoff, ticket string) {
 	c.put("ticket", quote(ticket))
 }
 
+// login is the shape of a LOGIN.
+func login(c *coder, l *privsep.Login) {
+	ident(c, "id", &l.ID)
+	ident(c, "try", &l.Try)
+	c.addr("addr", &l.Addr)
+	c.flag("unix", &l.Unix)
+	c.flag("tls", &l.TLS)
+	shortText(c, "challenge", &l.Challenge)
+	c.text("json", &l.JSON)
+}
+
 // verdict is the shape of a VERDICT.
 func verdict(c *coder, v *privsep.Verdict) {
 	ident(c, "id", &v.ID)

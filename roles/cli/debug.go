@@ -34,7 +34,9 @@ Profiles are one set up to the one with last, which is empty if that has no name
 PROFILE without modes has all, without weight 1; it may also have publish_all,
 publish_deny, subscribe_allow, subscribe_deny, types, request_types, responses, stamp,
 request_organisations, transfer, rate, max_subscriptions, max_payload and max_pending.
-What a SETTINGS does not name stays as it is.
+What a SETTINGS does not name stays as it is. Where "auth" is true auth is asked:
+  {"kind":"VERDICT","id":1,"try":1,"ok":true,"user":"alice","profile":"desk"}
+answers a LOGIN with the same id and try; it may also have organisation.
 
 A PUB may also have off, header_len, the bytes of its body that are headers, and what
 they say to the broker, "facts":{"mode":"fanout","timeout":500}; there are also session,
@@ -46,6 +48,7 @@ Output: what the router instructs a cm to do.
    "recipients":[{"slot":1,"gen":1,"sid":"1"}],"more":true}
   SESSION with slot, gen, open, and limits: max_payload, max_pending, rate
   HOLD, RESUME with slot and gen; to the parent: CM_FAULT with reason, DRAINED
+  LOGIN with id, try, addr, challenge and json, to auth, where "auth" is true
 arena is the cm that has the body. A body that nobody gets leads to no instruction.
 After a CM_FAULT with reason corrupt that cm is heard again after its CM_GONE.`
 

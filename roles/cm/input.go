@@ -332,7 +332,7 @@ func (m *cm) connect(c *conn, arg []byte) {
 		}
 	}
 	m.must(&store.RecConnect{Conn: c.ref(), JSON: arg})
-	if m.cfg.Auth && !c.has(flagAdmitted) {
+	if m.cfg.Auth {
 		m.awaitLogin(c, arg)
 	}
 }

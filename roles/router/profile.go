@@ -115,7 +115,7 @@ func (g *rights) covers(pattern []byte) (ok, partly bool) {
 // profileOf returns the profile of whoever it is, nil if there is none.
 func (r *router) profileOf(id identity) *profile {
 	name := id.profile
-	if id.mark == 0 {
+	if name == "" && id.mark == 0 {
 		name = r.cfg.AnonymousProfile
 	}
 	if name == "" {
@@ -240,6 +240,7 @@ func (r *router) reprofile() {
 			}
 		}
 	}
+	r.untold = false
 }
 
 func (r *router) rejudge(s *session) {
@@ -250,9 +251,13 @@ func (r *router) rejudge(s *session) {
 		r.fail(s, wire.CodeAuthViolation)
 		return
 	}
-	if s.prof.limits != old.limits {
+	if s.prof.limits != old.limits || r.untold {
 		r.makeRoom(s.cm)
 		r.tellLimits(s)
+		if s.protocol1 && s.knowsInfo && s.prof.limits.payload != old.limits.payload {
+			r.buf = r.greeting.of(s).connected.append(r.buf[:0], s)
+			r.send(s, r.buf, 0)
+		}
 	}
 	s.who = s.who.under(s.prof)
 	for _, t := range s.subs {

@@ -1,8 +1,10 @@
 package router
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"gatehouse/privsep"
@@ -90,6 +92,7 @@ type router struct {
 	told     bool // that the broker stops
 	news     bool // INFO has changed, which some clients are told
 	judging  bool // profiles have changed
+	untold   bool // whatever limits the cms keep may be those of other profiles
 	walls    privsep.Sandbox
 	until    time.Time // when an orphan finishes, zero: there is a parent
 	msg      privsep.Message
@@ -123,6 +126,9 @@ const (
 // run is the router's life: batches while there is work, sleep when there is none.
 func (r *router) run() error {
 	if err := r.standBy(); err != nil {
+		return err
+	}
+	if err := r.between(); err != nil {
 		return err
 	}
 	for round := 0; ; round++ {
@@ -290,7 +296,8 @@ func (r *router) fromParent() error {
 func (r *router) handle(m *privsep.Message) error {
 	if !r.turned && m.Kind != privsep.KindStatsGet {
 		r.turned = true
-		r.takeOver()
+		m = &privsep.Message{Kind: m.Kind, Payload: bytes.Clone(m.Payload), FDs: slices.Clone(m.FDs)}
+		r.takeOver() // which may have to wait, and hears the next ones then
 	}
 	switch m.Kind {
 	case privsep.KindCMRetire:
@@ -338,6 +345,11 @@ func (r *router) noted() bool {
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
+	if r.judging { // first, since what follows may route records
+		r.judging = false
+		r.reprofile()
+		r.after()
+	}
 	for i := 0; i < len(r.ended); i++ { // more may come meanwhile
 		r.over(r.ended[i])
 	}
@@ -346,11 +358,6 @@ func (r *router) between() error {
 		r.warnStaying(l)
 	}
 	r.leaving = r.leaving[:0]
-	if r.judging {
-		r.judging = false
-		r.reprofile()
-		r.after()
-	}
 	if r.news {
 		r.news = false
 		r.tellNews()
