@@ -52,7 +52,7 @@ func (p *routerPeers) lines() map[string]func(*coder) error {
 		privsep.KindSettings.String(): p.lineSettings,
 		privsep.KindVerdict.String():  p.auth.lineVerdict,
 	}
-	for kind := store.KindOpen; kind <= store.KindMove; kind++ {
+	for kind := store.KindOpen; kind <= store.KindAsk; kind++ {
 		lines[kind.String()] = func(c *coder) error { return p.record(c, kind) }
 	}
 	return lines

@@ -56,6 +56,13 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 	store.KindRelieved:  shape(func(c *coder, r *store.RecRelieved) { conn(c, &r.Conn) }),
 	store.KindReset:     shape(func(c *coder, r *store.RecReset) { ident(c, "generation", &r.Generation) }),
 	store.KindStuck:     shape(func(c *coder, r *store.RecStuck) { seq(c, &r.Seq) }),
+	store.KindAsk: shape(func(c *coder, r *store.RecAsk) {
+		conn(c, &r.Conn)
+		c.flag("long", &r.Long)
+		c.text("subject", &r.Subject)
+		c.text("reply", &r.Reply)
+		c.text("body", &r.Body)
+	}),
 	store.KindMove: shape(func(c *coder, r *store.RecMove) {
 		conn(c, &r.Conn)
 		number(c, "to", &r.To)

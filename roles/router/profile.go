@@ -36,7 +36,8 @@ type profile struct {
 	requestTypes       []string
 	requestOrgs        []string
 	types              []string
-	responses          int // to each request received, beyond publish; -1: any number
+	transfer           []string // environments that its clients may go to
+	responses          int      // to each request received, beyond publish; -1: any number
 	stamp              bool
 	weight             uint64
 	maxSubs            int
@@ -66,7 +67,7 @@ func newProfile(p *privsep.Profile) *profile {
 		name:    p.Name,
 		publish: rights{p.PublishAll, subjects(p.PublishAllow), subjects(p.PublishDeny)}, modes: p.Modes,
 		subscribe:    rights{p.SubscribeAll, subjects(p.SubscribeAllow), subjects(p.SubscribeDeny)},
-		requestTypes: p.RequestTypes, requestOrgs: p.RequestOrganisations, types: p.Types,
+		requestTypes: p.RequestTypes, requestOrgs: p.RequestOrganisations, types: p.Types, transfer: p.Transfer,
 		responses: p.Responses, stamp: p.Stamp, weight: uint64(max(p.Weight, 1)), maxSubs: p.MaxSubscriptions,
 		limits: limits{uint32(p.MaxPayload), uint32(p.MaxPending), uint32(p.Rate)},
 	}

@@ -83,6 +83,7 @@ type router struct {
 	notes int // arenas with a note
 
 	logins logins
+	desk   desk
 
 	// What the parent said, acted on between batches.
 	ended    []privsep.CMGone
@@ -98,7 +99,7 @@ type router struct {
 }
 
 // handlers is the router's part of the ring protocol: one function per record.
-var handlers = [store.KindMove + 1]func(*router, *link, []byte) error{
+var handlers = [store.KindAsk + 1]func(*router, *link, []byte) error{
 	store.KindOpen:      (*router).open,
 	store.KindConnect:   (*router).connect,
 	store.KindPub:       (*router).publish,
@@ -112,6 +113,7 @@ var handlers = [store.KindMove + 1]func(*router, *link, []byte) error{
 	store.KindReset:     (*router).reset,
 	store.KindStuck:     (*router).stuck,
 	store.KindMove:      (*router).move,
+	store.KindAsk:       (*router).asked,
 }
 
 const nobody = -1
@@ -320,6 +322,8 @@ func (r *router) handle(m *privsep.Message) error {
 		return r.newAuth(m)
 	case privsep.KindStanding:
 		return r.standing(m)
+	case privsep.KindTicketSigned:
+		return r.ticketSigned(m)
 	case privsep.KindShutdown:
 		if r.told {
 			return errDone
@@ -336,7 +340,7 @@ var errDone = errors.New("router: nothing left to do")
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
 func (r *router) noted() bool {
-	return r.stopping || r.news || r.judging || r.logins.due || len(r.ended)+len(r.leaving) > 0
+	return r.stopping || r.news || r.judging || r.logins.due || len(r.ended)+len(r.leaving)+len(r.desk.signed) > 0
 }
 
 // between does what may end sessions, when no batch is under way.
@@ -362,6 +366,9 @@ func (r *router) between() error {
 		r.converse()
 	}
 	r.hurryAuth()
+	if len(r.desk.signed) > 0 {
+		r.handTickets()
+	}
 	if !r.stopping {
 		return nil
 	}

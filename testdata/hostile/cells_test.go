@@ -37,13 +37,13 @@ var served = map[string]map[string][]privsep.Kind{
 	},
 	stageRun: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
-		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault},
+		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
 		"auth":       {privsep.KindLog, privsep.KindDrained},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 	stageDrain: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained},
-		"router":     {privsep.KindLog, privsep.KindDrained},
+		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
 		"auth":       {privsep.KindLog, privsep.KindDrained},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
@@ -80,6 +80,9 @@ func payload(role string, k privsep.Kind) []byte {
 		return new(privsep.Retiring).Append(nil)
 	case privsep.KindAdopted:
 		m := privsep.Adopted{Version: privsep.Version, Generation: 1}
+		return m.Append(nil)
+	case privsep.KindTicketSign: // there is no key for tickets here
+		m := privsep.TicketSign{User: "alice", Audience: "orgb"}
 		return m.Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}
