@@ -202,55 +202,6 @@ func TestFirstWord(t *testing.T) {
 	}
 }
 
-// The journal stays within twice the state, or within what it takes for it to pay.
-func TestJournalIsCompacted(t *testing.T) {
-	g := newRig(t, nil)
-	g.start(t)
-	c := g.open(0, 1, 1, "")
-	highest, turns := uint64(0), g.r.state.Journal.Turn()
-	for i := range 40000 {
-		sid := fmt.Appendf(nil, "%d", i)
-		g.put(0, &store.RecSub{Conn: c, Subject: []byte("some.inbox.of.some.length"), SID: sid})
-		g.put(0, &store.RecUnsub{Conn: c, SID: sid})
-		if i%100 == 99 {
-			g.route()
-			highest = max(highest, g.r.state.Journal.Tail())
-		}
-	}
-	if n := g.r.state.Journal.Turn() - turns; n < 2 || n > 10 || highest > leastTurn+1000 {
-		t.Errorf("%d turns, at most %d bytes", n, highest)
-	}
-}
-
-// A state that has no room refuses subscriptions, and connections only when there
-// are more than allowed; whatever clients do, snapshot and plan fit.
-func TestStateIsFull(t *testing.T) {
-	g := newRig(t, func(s *privsep.Settings) { s.Journal = store.MinJournal })
-	g.start(t)
-	c := g.open(0, 1, 1, "")
-	refused := 0
-	for i := range 20000 {
-		g.put(0, &store.RecSub{Conn: c, Subject: []byte("a"), SID: fmt.Appendf(nil, "%020d", i)})
-		if i%200 == 199 {
-			g.route()
-			refused += len(g.take(0))
-		}
-	}
-	if n := g.r.index.count; refused+n != 20000 || refused == 0 || n < 1000 || g.r.live.subs > g.r.size.subs {
-		t.Fatalf("%d subscriptions, %d refused, %d bytes of %d", n, refused, g.r.live.subs, g.r.size.subs)
-	}
-	for slot := range uint32(60) { // they have room all the same
-		g.open(1, slot, slot+100, "")
-	}
-	want := g.r.describe(false)
-	g.r.compact()
-	g.r = g.r.successor()
-	g.r.takeOver()
-	if got := g.r.describe(false); got != want {
-		t.Fatal("the state is not the same")
-	}
-}
-
 // What cannot be read is reported and forgotten: the cms are told to end all
 // connections, and new ones are served.
 func TestUnreadable(t *testing.T) {
