@@ -218,6 +218,7 @@ func login(c *coder, l *privsep.Login) {
 	c.addr("addr", &l.Addr)
 	c.flag("unix", &l.Unix)
 	c.flag("tls", &l.TLS)
+	c.flag("again", &l.Again)
 	shortText(c, "challenge", &l.Challenge)
 	c.text("json", &l.JSON)
 }
