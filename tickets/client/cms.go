@@ -40,27 +40,27 @@ var (
 
 // how a key signs.
 type how struct {
-	hash      crypto.Hash // of the content
-	hashID    asn1.ObjectIdentifier
-	scheme    asn1.ObjectIdentifier
-	null      bool        // the scheme's parameters are NULL, not absent
-	preHashed crypto.Hash // that the signer wants; 0: it takes the whole message
+	hash   crypto.Hash
+	hashID asn1.ObjectIdentifier
+	scheme asn1.ObjectIdentifier
+	null   bool // the scheme's parameters are NULL, not absent
+	whole  bool // the signer takes the message, not its hash
 }
 
 func howToSign(public crypto.PublicKey) (how, error) {
 	switch key := public.(type) {
 	case *rsa.PublicKey:
-		return how{crypto.SHA256, oidSHA256, oidRSAWithSHA256, true, crypto.SHA256}, nil
+		return how{crypto.SHA256, oidSHA256, oidRSAWithSHA256, true, false}, nil
 	case ed25519.PublicKey:
-		return how{crypto.SHA512, oidSHA512, oidEd25519, false, 0}, nil
+		return how{crypto.SHA512, oidSHA512, oidEd25519, false, true}, nil
 	case *ecdsa.PublicKey:
 		switch size := key.Curve.Params().BitSize; {
 		case size <= 256:
-			return how{crypto.SHA256, oidSHA256, oidECDSAWithSHA256, false, crypto.SHA256}, nil
+			return how{crypto.SHA256, oidSHA256, oidECDSAWithSHA256, false, false}, nil
 		case size <= 384:
-			return how{crypto.SHA384, oidSHA384, oidECDSAWithSHA384, false, crypto.SHA384}, nil
+			return how{crypto.SHA384, oidSHA384, oidECDSAWithSHA384, false, false}, nil
 		default:
-			return how{crypto.SHA512, oidSHA512, oidECDSAWithSHA512, false, crypto.SHA512}, nil
+			return how{crypto.SHA512, oidSHA512, oidECDSAWithSHA512, false, false}, nil
 		}
 	}
 	return how{}, fmt.Errorf("a key of type %T: RSA, ECDSA and Ed25519 can log in", public)
@@ -126,13 +126,12 @@ func attributes(digest []byte) []byte {
 }
 
 func (h *how) sign(key crypto.Signer, attrs []byte) ([]byte, error) {
-	message := attrs
-	if h.preHashed != 0 {
-		d := h.preHashed.New()
-		d.Write(attrs)
-		message = d.Sum(nil)
+	if h.whole {
+		return key.Sign(rand.Reader, attrs, crypto.Hash(0))
 	}
-	return key.Sign(rand.Reader, message, h.preHashed)
+	d := h.hash.New()
+	d.Write(attrs)
+	return key.Sign(rand.Reader, d.Sum(nil), h.hash)
 }
 
 // message puts it all together.
@@ -169,7 +168,7 @@ func (h *how) message(leaf *x509.Certificate, certs [][]byte, attrs, signature [
 				b.AddASN1(tag.SET, digest)
 				b.AddASN1(tag.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(oidData) })
 				b.AddASN1(field(0), func(b *cryptobyte.Builder) {
-					for _, c := range certs {
+					for _, c := range slices.SortedFunc(slices.Values(certs), bytes.Compare) {
 						b.AddBytes(c)
 					}
 				})

@@ -74,7 +74,7 @@ func readAttributes(set cryptobyte.String) (digest []byte, err error) {
 }
 
 // maxDepth bounds how deep a value is that nobody here looks at.
-const maxDepth = 8
+const maxDepth = 16
 
 // isDER tells whether in is values with the lengths of DER, all the way down.
 func isDER(in cryptobyte.String, depth int) bool {

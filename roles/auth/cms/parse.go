@@ -130,7 +130,7 @@ func readCertificates(in cryptobyte.String) (list []*x509.Certificate, err error
 			}
 		}
 		cert, err := x509.ParseCertificate(raw)
-		if err != nil {
+		if err != nil || !isWhole(raw) {
 			return nil, fail(Certificates, "a certificate cannot be read")
 		}
 		if list = append(list, cert); len(list) > MaxCertificates {
@@ -138,6 +138,13 @@ func readCertificates(in cryptobyte.String) (list []*x509.Certificate, err error
 		}
 	}
 	return list, nil
+}
+
+// isWhole tells whether a certificate ends with its signature, as crypto/x509 does not
+// ask.
+func isWhole(cert cryptobyte.String) bool {
+	return cert.ReadASN1(&cert, tag.SEQUENCE) && cert.SkipASN1(tag.SEQUENCE) && cert.SkipASN1(tag.SEQUENCE) &&
+		cert.SkipASN1(tag.BIT_STRING) && cert.Empty()
 }
 
 // readSigner reads the SignerInfo of a SignedData of that version.
