@@ -140,11 +140,12 @@ func readCertificates(in cryptobyte.String) (list []*x509.Certificate, err error
 	return list, nil
 }
 
-// isWhole tells whether a certificate ends with its signature, as crypto/x509 does not
-// ask.
+// isWhole tells whether a certificate ends with its signature, of whole bytes: what
+// crypto/x509 does not ask.
 func isWhole(cert cryptobyte.String) bool {
+	var signature []byte
 	return cert.ReadASN1(&cert, tag.SEQUENCE) && cert.SkipASN1(tag.SEQUENCE) && cert.SkipASN1(tag.SEQUENCE) &&
-		cert.SkipASN1(tag.BIT_STRING) && cert.Empty()
+		cert.ReadASN1BitStringAsBytes(&signature) && cert.Empty()
 }
 
 // readSigner reads the SignerInfo of a SignedData of that version.
