@@ -308,7 +308,7 @@ func TestNotDER(t *testing.T) {
 		for bit := range 8 {
 			bad[i] = good[i] ^ 1<<bit
 			if check(bad) == nil && bytes.Contains(bad, by.RawTBSCertificate) {
-				t.Errorf("accepted with bit %d of byte %d changed, % x", bit, i, good[max(0, i-20):i+20])
+				t.Errorf("accepted with bit %d of byte %d changed", bit, i)
 			}
 		}
 	}
