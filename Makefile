@@ -36,7 +36,7 @@ test: build ## everything; as root also what needs root
 	@testdata/test.sh
 
 race: ## the packages under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race ./store ./wire ./privsep ./privsep/custody ./tickets ./roles/...
+	CGO_ENABLED=1 go test -race ./store ./wire ./privsep ./privsep/custody ./tickets/... ./roles/...
 
 interop: build ## nats.go's own tests, where their runner is
 	testdata/interop/run.sh
@@ -51,7 +51,7 @@ torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9
 	cd testdata/interop && go run ./torture -plan '$(PLAN)' -seed $(SEED) $(TORTURE)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
-	@for p in wire store privsep privsep/keyfile privsep/custody roles roles/parent roles/router; do \
+	@for p in wire store privsep privsep/keyfile privsep/custody tickets/client roles roles/parent roles/router; do \
 	  for f in $$(go test -list '^Fuzz' ./$$p | grep ^Fuzz); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$p || exit 1; \
 	  done; done
@@ -60,7 +60,7 @@ check: ## gofmt, vet, staticcheck, and that the binary has no cgo
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	CGO_ENABLED=0 go vet ./... $(INNER)
 	CGO_ENABLED=0 go vet -tags stores ./store ./roles/router
-	CGO_ENABLED=0 GOOS=darwin go vet ./privsep ./wire ./tickets
+	CGO_ENABLED=0 GOOS=darwin go vet ./privsep ./wire ./tickets/...
 	CGO_ENABLED=0 go tool staticcheck ./... $(INNER)
 	CGO_ENABLED=0 go tool staticcheck -tags stores ./store ./roles/router
 	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done

@@ -197,6 +197,16 @@ func atLeast(c *cli.Context, least int, flags ...string) error {
 	return nil
 }
 
+// positive checks durations that cannot be zero.
+func positive(c *cli.Context, flags ...string) error {
+	for _, name := range flags {
+		if c.Duration(name) <= 0 {
+			return misuse(c, "--%s must be more than zero", name)
+		}
+	}
+	return nil
+}
+
 // arrangeAll arranges what follows the names of command and subcommand.
 func arrangeAll(app *cli.App, args []string) []string {
 	c, n := app.Command(args[1]), 2

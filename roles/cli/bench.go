@@ -30,7 +30,7 @@ func (p *program) benchCommand() *cli.Command {
 			"   gatehouse bench --msgs 1000000 --size 16 --subs 4\n" +
 			"   gatehouse bench --requests 50000 --concurrency 32 --json",
 		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(),
 			&cli.IntFlag{Name: "msgs", Value: 100000, Usage: "publish `N` messages, divided among the publishers"},
 			&cli.IntFlag{Name: "size", Value: 16, Usage: "`BYTES` of a body; below 16 nothing checks order and latency"},
 			&cli.IntFlag{Name: "pubs", Value: 1, Usage: "`N` publishers"},
@@ -53,7 +53,7 @@ type bench struct {
 	concurrency int
 	timeout     time.Duration
 
-	connect  func() (*client, error)
+	connect  func() (*link, error)
 	progress *progress
 }
 
@@ -92,7 +92,7 @@ func (p *program) bench(c *cli.Context) error {
 		msgs: c.Int("msgs"), pubs: min(c.Int("pubs"), c.Int("msgs")), subs: c.Int("subs"),
 		requests: c.Int("requests"), concurrency: min(c.Int("concurrency"), max(1, c.Int("requests"))),
 		timeout:  c.Duration("timeout"),
-		connect:  func() (*client, error) { return p.connect(c, nats.NoReconnect()) },
+		connect:  func() (*link, error) { return p.connect(c, nats.NoReconnect()) },
 		progress: &progress{out: p.env.Stderr, on: isTerminal(p.env.Stderr)},
 	}
 	if b.subject == "" {
@@ -166,7 +166,7 @@ func share(n, workers, i int) int {
 }
 
 // open makes n connections; done closes those that were made.
-func (b *bench) open(ctx context.Context, n int) (list []*client, done func(), err error) {
+func (b *bench) open(ctx context.Context, n int) (list []*link, done func(), err error) {
 	done = func() {
 		for _, nc := range list {
 			nc.Close()

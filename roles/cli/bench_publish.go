@@ -133,7 +133,7 @@ func (b *bench) subscribers(ctx context.Context, began time.Time, counters []cou
 }
 
 // send publishes one publisher's share. sent is counted where nobody receives.
-func (b *bench) send(ctx context.Context, nc *client, index uint32, began time.Time, sent *counter) error {
+func (b *bench) send(ctx context.Context, nc *link, index uint32, began time.Time, sent *counter) error {
 	body := make([]byte, b.size)
 	for n := range share(b.msgs, b.pubs, int(index)) {
 		if n%1024 == 0 && ctx.Err() != nil {
@@ -159,7 +159,7 @@ func (b *bench) send(ctx context.Context, nc *client, index uint32, began time.T
 
 // flush waits for the broker however long it holds back its publishers: the
 // watch decides when that is too long.
-func (b *bench) flush(ctx context.Context, nc *client) error {
+func (b *bench) flush(ctx context.Context, nc *link) error {
 	for {
 		err := nc.FlushTimeout(time.Second)
 		switch {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -79,7 +80,7 @@ func (b *bench) members(ctx context.Context) (func(), error) {
 }
 
 // ask sends n requests, one after the other.
-func (b *bench) ask(ctx context.Context, nc *client, n int, answered *counter, delay *hdrhistogram.Histogram) error {
+func (b *bench) ask(ctx context.Context, nc *link, n int, answered *counter, delay *hdrhistogram.Histogram) error {
 	body := make([]byte, b.size)
 	for range n {
 		start := time.Now()
@@ -90,4 +91,15 @@ func (b *bench) ask(ctx context.Context, nc *client, n int, answered *counter, d
 		answered.n.Add(1)
 	}
 	return nil
+}
+
+// ask sends one request and waits for the reply.
+func ask(ctx context.Context, nc *link, m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
+	ctx, stop := context.WithTimeout(ctx, timeout)
+	defer stop()
+	reply, err := nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("request to %s: %w", m.Subject, nc.unanswered(err, timeout))
+	}
+	return reply, nil
 }

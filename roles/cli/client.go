@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
+
+	"gatehouse/tickets/client"
 )
 
 const (
@@ -38,6 +40,10 @@ func tlsFirstFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "tls-first", Usage: "begin with TLS, for a broker with handshake_first"}
 }
 
+func nameFlag() cli.Flag {
+	return &cli.StringFlag{Name: "name", Usage: "connect as `TYPE/INSTANCE`, an instance of an application"}
+}
+
 func headerFlag() cli.Flag {
 	return &cli.StringSliceFlag{Name: "header", Aliases: []string{"H"}, Usage: "add a header, `NAME:VALUE`; may be repeated"}
 }
@@ -50,8 +56,8 @@ func queueFlag() cli.Flag {
 	return &cli.StringFlag{Name: "queue", Aliases: []string{"q"}, Usage: "join queue group `NAME`: each message goes to one of its members"}
 }
 
-// client is a connection to a broker and what has to be said about it.
-type client struct {
+// link is a connection to a broker and what has to be said about it.
+type link struct {
 	*nats.Conn
 	server string      // without a password
 	loud   atomic.Bool // errors that belong to no call are printed
@@ -59,11 +65,15 @@ type client struct {
 
 // connect reaches the broker that --server names. An error is about one
 // address and fits on one line.
-func (p *program) connect(c *cli.Context, more ...nats.Option) (*client, error) {
+func (p *program) connect(c *cli.Context, more ...nats.Option) (*link, error) {
+	name, err := clientName(c)
+	if err != nil {
+		return nil, err
+	}
 	server := c.String("server")
-	d, nc := &dialer{}, &client{server: redacted(server)}
+	d, nc := &dialer{}, &link{server: redacted(server)}
 	opts := []nats.Option{
-		nats.Name("gatehouse " + c.Command.Name),
+		name,
 		nats.Timeout(connectTimeout),
 		nats.SetCustomDialer(d),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
@@ -95,6 +105,24 @@ func (p *program) connect(c *cli.Context, more ...nats.Option) (*client, error) 
 	return nc, nil
 }
 
+// clientName is what the client calls itself.
+func clientName(c *cli.Context) (nats.Option, error) {
+	if !c.IsSet("name") {
+		return nats.Name("gatehouse " + c.Command.Name), nil
+	}
+	kind, instance, err := instanceOf(c, "name")
+	return client.Name(kind, instance), err
+}
+
+// instanceOf reads a flag that names an instance of an application.
+func instanceOf(c *cli.Context, flag string) (kind, instance string, err error) {
+	kind, instance, _ = strings.Cut(c.String(flag), "/")
+	if client.Name(kind, instance)(new(nats.Options)) != nil {
+		return "", "", misuse(c, "--%s %q is not TYPE/INSTANCE, two words without '.', '*', '>' and '/'", flag, c.String(flag))
+	}
+	return kind, instance, nil
+}
+
 // staying are the options of a client that outlives a broker's restart.
 func (p *program) staying() []nats.Option {
 	return []nats.Option{
@@ -116,12 +144,12 @@ func (p *program) staying() []nats.Option {
 
 // settle waits until the broker has seen everything sent so far, and reports
 // what it refused. The -ERR to a message arrives before the PONG.
-func (c *client) settle() error {
-	if err := c.FlushTimeout(flushTimeout); err != nil {
-		return fmt.Errorf("%s: %w", c.server, plain(err))
+func (l *link) settle() error {
+	if err := l.FlushTimeout(flushTimeout); err != nil {
+		return fmt.Errorf("%s: %w", l.server, plain(err))
 	}
-	if err := c.LastError(); err != nil {
-		return fmt.Errorf("%s: %w", c.server, plain(err))
+	if err := l.LastError(); err != nil {
+		return fmt.Errorf("%s: %w", l.server, plain(err))
 	}
 	return nil
 }

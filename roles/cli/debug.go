@@ -34,12 +34,17 @@ Profiles are one set up to the one with last, which is empty if that has no name
 PROFILE without modes has all, without weight 1; it may also have publish_all,
 publish_deny, subscribe_allow, subscribe_deny, types, request_types, responses, stamp,
 request_organisations, transfer, rate, max_subscriptions, max_payload and max_pending.
-What a SETTINGS does not name stays as it is. A PUB may also have off, and header_len, the bytes of its body that are headers.
+What a SETTINGS does not name stays as it is.
+
+A PUB may also have off, header_len, the bytes of its body that are headers, and what
+they say to the broker, "facts":{"mode":"fanout","timeout":500}; there are also session,
+end, to_type, to_organisation, and bad, which of them is malformed.
 
 Output: what the router instructs a cm to do.
   {"kind":"SEND","cm":0,"slot":1,"gen":1,"data":"PONG\r\n","close":true}
   {"kind":"DELIVER","cm":0,"arena":0,"seq":1,"len":2,"subject":"px.a",
    "recipients":[{"slot":1,"gen":1,"sid":"1"}],"more":true}
+  SESSION with slot, gen, open, and limits: max_payload, max_pending, rate
   HOLD, RESUME with slot and gen; to the parent: CM_FAULT with reason, DRAINED
 arena is the cm that has the body. A body that nobody gets leads to no instruction.
 After a CM_FAULT with reason corrupt that cm is heard again after its CM_GONE.`
@@ -56,11 +61,12 @@ Input: what the router instructs the cm to do.
   {"kind":"SEND","slot":0,"gen":1,"data":"INFO {} \r\n"}
   {"kind":"SEND","slot":0,"gen":1,"data":"PONG\r\n","close":true}
   {"kind":"DELIVER","seq":1,"recipients":[{"slot":0,"gen":1,"sid":"1"}]}
+  {"kind":"SESSION","slot":0,"gen":1,"open":true,"max_payload":100,"rate":10}
   {"kind":"HOLD","slot":0,"gen":1}        stops reading from a client
   {"kind":"RESUME","slot":0,"gen":1}
 A DELIVER is about the body that a PUB with that seq told of. off, len, header_len,
-subject and reply are that PUB's, unless the line says otherwise. Without recipients
-it frees the body.`
+subject and reply are that PUB's, unless the line says otherwise; from is who sent it.
+Without recipients it frees the body. open in a SESSION ends a login.`
 
 const debugDispatcher = `A broker's dispatcher` + debugCommon + `
 The first line says where clients can connect:

@@ -42,6 +42,15 @@ func (w *printer) message(m *nats.Msg) {
 	w.answer(m)
 }
 
+// numbered prints one of several whose subject is of no interest.
+func (w *printer) numbered(m *nats.Msg) {
+	w.n++
+	if !w.raw {
+		fmt.Fprintf(w.out, "[%d]\n", w.n)
+	}
+	w.answer(m)
+}
+
 // answer prints one whose subject is of no interest.
 func (w *printer) answer(m *nats.Msg) {
 	if w.raw {

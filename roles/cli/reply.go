@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
+
+	"gatehouse/tickets/client"
 )
 
 func (p *program) replyCommand() *cli.Command {
@@ -22,18 +25,24 @@ func (p *program) replyCommand() *cli.Command {
 		Usage:    "answer requests",
 		UsageText: "gatehouse reply [options] SUBJECT BODY\n" +
 			"gatehouse reply [options] --echo SUBJECT\n" +
-			"gatehouse reply [options] --command CMD SUBJECT",
+			"gatehouse reply [options] --command CMD SUBJECT\n" +
+			"gatehouse reply [options] --name TYPE/INSTANCE --direct BODY | --echo | --command CMD",
 		Description: "Answers every request on SUBJECT, one after the other, with BODY, with its own body\n" +
 			"and headers (--echo), or with what CMD prints: sh -c CMD gets the request's body on\n" +
-			"standard input and its subject in GATEHOUSE_SUBJECT. When CMD fails the requester\n" +
-			"gets an empty body with the header Nats-Service-Error.\n\n" +
+			"standard input, its subject in GATEHOUSE_SUBJECT, and where there are any its session in\n" +
+			"GATEHOUSE_SESSION, with GATEHOUSE_SESSION_END in the last request of that, and its sender,\n" +
+			"as the broker knows it, in GATEHOUSE_FROM. When CMD fails the requester gets an empty\n" +
+			"body with the header Nats-Service-Error. Requests of every mode are answered; --direct\n" +
+			"is for those to this client alone.\n\n" +
 			"   gatehouse reply --queue clocks time 'five past three'\n" +
-			"   gatehouse reply --command 'tr a-z A-Z' upper",
+			"   gatehouse reply --command 'tr a-z A-Z' upper\n" +
+			"   gatehouse reply --name pricer/1 --direct --echo",
 		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(),
 			queueFlag(),
 			headerFlag(),
-			&cli.BoolFlag{Name: "echo", Usage: "send each request back"},
+			&cli.BoolFlag{Name: "direct", Usage: "answer what is sent to this very client; it needs --name, and no SUBJECT"},
+			&cli.BoolFlag{Name: "echo", Usage: "send each request back, without the headers that say how it was sent"},
 			&cli.StringFlag{Name: "command", Usage: "run `CMD` for each request and send what it prints"},
 			&cli.DurationFlag{Name: "command-timeout", Value: 10 * time.Second, Usage: "kill CMD after `TIME`"},
 			&cli.IntFlag{Name: "count", Usage: "stop after `N` requests", DefaultText: "never"},
@@ -48,27 +57,30 @@ func (p *program) replyCommand() *cli.Command {
 type answerer func(most int64, m *nats.Msg) *nats.Msg
 
 func (p *program) reply(c *cli.Context) error {
-	if err := cmp.Or(arguments(c, 1, 2, "SUBJECT"), atLeast(c, 0, "count"), positive(c, "command-timeout")); err != nil {
+	subject, args, err := replySubject(c)
+	if err := cmp.Or(err, atLeast(c, 0, "count"), positive(c, "command-timeout")); err != nil {
 		return err
 	}
-	answer, err := p.answerer(c)
+	answer, err := p.answerer(c, args)
 	if err != nil {
 		return err
 	}
 	out := p.printer(false)
-	return p.receive(c, func(nc *client, _ *nats.Subscription, m *nats.Msg) error {
+	return p.receive(c, subject, func(nc *link, _ *nats.Subscription, m *nats.Msg) error {
 		if c.Bool("print") {
 			out.message(m)
 			if err := out.flush(); err != nil {
 				return err
 			}
 		}
-		if m.Reply == "" {
+		if m.Reply == "" && m.Header.Get(client.HeaderSessionEnd) == "" {
 			p.complain(fmt.Errorf("message on %s asks for no reply", m.Subject))
 			return nil
 		}
 		r := answer(nc.MaxPayload(), m)
-		r.Subject = m.Reply
+		if r.Subject = m.Reply; r.Subject == "" { // the end of a session
+			return nil
+		}
 		if err := nc.PublishMsg(r); err != nil {
 			p.complain(fmt.Errorf("reply to %s: %w", m.Subject, plain(err)))
 		}
@@ -76,14 +88,26 @@ func (p *program) reply(c *cli.Context) error {
 	})
 }
 
+// replySubject gives the subject that the command line names, and the arguments after it.
+func replySubject(c *cli.Context) (subject string, args []string, err error) {
+	if !c.Bool("direct") {
+		return c.Args().First(), c.Args().Tail(), arguments(c, 1, 2, "SUBJECT")
+	}
+	if !c.IsSet("name") {
+		return "", nil, misuse(c, "--direct needs --name TYPE/INSTANCE")
+	}
+	kind, instance, err := instanceOf(c, "name")
+	return client.Direct(kind, instance), c.Args().Slice(), cmp.Or(err, arguments(c, 0, 1))
+}
+
 // answerer picks the one of the three ways that the command line names.
-func (p *program) answerer(c *cli.Context) (answerer, error) {
+func (p *program) answerer(c *cli.Context, body []string) (answerer, error) {
 	h, err := headers(c)
 	if err != nil {
 		return nil, err
 	}
 	ways := 0
-	for _, given := range []bool{c.Bool("echo"), c.IsSet("command"), c.NArg() == 2} {
+	for _, given := range []bool{c.Bool("echo"), c.IsSet("command"), len(body) == 1} {
 		if given {
 			ways++
 		}
@@ -94,14 +118,24 @@ func (p *program) answerer(c *cli.Context) (answerer, error) {
 	switch {
 	case c.Bool("echo"):
 		return func(_ int64, m *nats.Msg) *nats.Msg {
-			return &nats.Msg{Header: withHeaders(m.Header, h), Data: m.Data}
+			return &nats.Msg{Header: withHeaders(forwardable(m.Header), h), Data: m.Data}
 		}, nil
 	case c.IsSet("command"):
 		return p.commandAnswerer(c, h), nil
 	default:
-		body := []byte(c.Args().Get(1))
-		return func(int64, *nats.Msg) *nats.Msg { return &nats.Msg{Header: h, Data: body} }, nil
+		return func(int64, *nats.Msg) *nats.Msg { return &nats.Msg{Header: h, Data: []byte(body[0])} }, nil
 	}
+}
+
+// forwardable are the headers of a request without those that say how it was sent.
+func forwardable(h nats.Header) nats.Header {
+	own := nats.Header{}
+	for name, values := range h {
+		if !strings.HasPrefix(strings.ToLower(name), "gatehouse-") {
+			own[name] = values
+		}
+	}
+	return own
 }
 
 func (p *program) commandAnswerer(c *cli.Context, h nats.Header) answerer {
@@ -128,6 +162,11 @@ func run(ctx context.Context, command string, timeout time.Duration, most int64,
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	cmd.Env = append(os.Environ(), "GATEHOUSE_SUBJECT="+m.Subject)
+	for key, name := range map[string]string{"SESSION": client.HeaderSession, "SESSION_END": client.HeaderSessionEnd, "FROM": client.HeaderFrom} {
+		if v := m.Header.Get(name); v != "" {
+			cmd.Env = append(cmd.Env, "GATEHOUSE_"+key+"="+v)
+		}
+	}
 	cmd.Stdin = bytes.NewReader(m.Data)
 	out := &bounded{most: most}
 	cmd.Stdout = out

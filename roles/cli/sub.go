@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
+
+	"gatehouse/tickets/client"
 )
 
 func (p *program) subCommand() *cli.Command {
@@ -24,7 +27,7 @@ func (p *program) subCommand() *cli.Command {
 			"   gatehouse sub 'px.>'\n" +
 			"   gatehouse sub --queue workers --count 10 --raw jobs",
 		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(),
 			queueFlag(),
 			&cli.IntFlag{Name: "count", Usage: "stop after `N` messages", DefaultText: "never"},
 			&cli.DurationFlag{Name: "timeout", Usage: "fail when --count messages have not come in `TIME`", DefaultText: "never"},
@@ -39,7 +42,7 @@ func (p *program) sub(c *cli.Context) error {
 		return err
 	}
 	out := p.printer(c.Bool("raw"))
-	return p.receive(c, func(_ *client, s *nats.Subscription, m *nats.Msg) error {
+	return p.receive(c, c.Args().First(), func(_ *link, s *nats.Subscription, m *nats.Msg) error {
 		out.message(m)
 		if n, _, err := s.Pending(); err == nil && n > 0 {
 			return nil // written with the next one
@@ -50,8 +53,8 @@ func (p *program) sub(c *cli.Context) error {
 
 // receive subscribes as the flags say and calls f for every message, until
 // --count, --timeout, an interrupt or f's error ends it.
-func (p *program) receive(c *cli.Context, f func(*client, *nats.Subscription, *nats.Msg) error) error {
-	subject, most := c.Args().First(), c.Int("count")
+func (p *program) receive(c *cli.Context, subject string, f func(*link, *nats.Subscription, *nats.Msg) error) error {
+	most := c.Int("count")
 	ctx, stop := interruptible(c)
 	defer stop()
 	if d := c.Duration("timeout"); d > 0 && most > 0 {
@@ -75,7 +78,7 @@ func (p *program) receive(c *cli.Context, f func(*client, *nats.Subscription, *n
 		}
 	}
 	if err := nc.settle(); err != nil {
-		return err
+		return notYours(err, nc, subject)
 	}
 	nc.loud.Store(true)
 	fmt.Fprintf(p.env.Stderr, "subscribed to %s\n", visible(subject))
@@ -94,6 +97,14 @@ func (p *program) receive(c *cli.Context, f func(*client, *nats.Subscription, *n
 		}
 	}
 	return nil
+}
+
+// notYours says why a subscription to an application instance's subject was refused.
+func notYours(err error, nc *link, subject string) error {
+	if !strings.HasPrefix(subject, client.DirectPrefix) || !errors.Is(nc.LastError(), nats.ErrPermissionViolation) {
+		return err
+	}
+	return fmt.Errorf("subscribe to %s: it belongs to the client that is connected under that name (--name) first, if its profile lets it", subject)
 }
 
 // ended gives the meaning of an error that ended receiving. An interrupt is how

@@ -28,6 +28,17 @@
 // waited for, are told again. Only if it could not read what that one has left do
 // all connections end.
 //
+// Headers are read here, since the router sees no body: what they say to the broker
+// goes along with the message's record, and what only the broker may say is taken out
+// before the body lies where others read it. Who a message is from is told by the
+// instruction to deliver it. What another cm delivers is looked through once more:
+// one that was taken over must not speak for the broker to other cms' clients.
+//
+// The router gives a session its limits (SESSION): of a payload, of what may wait for
+// its client, and of messages a second. Beyond the last the cm pauses reading from
+// that client, by the loop's own time; TCP slows it down and nothing is lost. Where
+// clients must log in nothing is parsed between CONNECT and the router's word on it.
+//
 // A new process believes nothing that the one before it left in shared memory. It
 // gets ready when the router has done with that one, and begins where the router
 // stands; its arena opens when all bodies of its predecessor are delivered.
@@ -45,10 +56,12 @@
 //
 // Records and instructions of a connection are in order on either side of the
 // move, since each ring is; what the old process had not sent goes out before what
-// the new one has collected. While it moves it belongs to neither loop: what is
-// wrong with it, its new process finds out. The old process ends when it has no
-// connection, when all they sent is delivered from its arena, or its time is up.
-// Who was announced and does not come, since the old process died, is closed.
+// the new one has collected. Its limits, and that its login is over, are what the
+// router says after ARRIVING; it does not move while it logs in. While it moves it
+// belongs to neither loop: what is wrong with it, its new process finds out. The old
+// process ends when it has no connection, when all they sent is delivered from its
+// arena, or its time is up. Who was announced and does not come, since the old process
+// died, is closed.
 //
 // # TLS
 //
@@ -88,12 +101,13 @@
 // Without a parent it goes on, asks the next one again for the signatures that were
 // not given, and finishes after orphan_grace (orphan.go).
 //
-// Files: move.go and arrive.go (both sides of a move), cm.go (the loop), conn.go (a connection's life), input.go (bytes to
-// records), deliver.go (instructions to bytes), newrouter.go (another router),
-// output.go (bytes to sockets), timers.go (keepalive and deadlines), stuck.go
-// (bodies held up), stop.go (the end of the broker), tls.go (states of TLS), workshop.go (the thread for
-// handshakes), handshake.go (one of them), sign.go (signatures), credential.go and
-// adopt.go (certificates and keys), transport.go (under crypto/tls), records.go
-// (sealed bytes to sockets and back), reload.go (what changes while it runs),
-// setup.go (the role's start).
+// Files: move.go and arrive.go (both sides of a move), cm.go (the loop), conn.go (a
+// connection's life), input.go (bytes to records), headers.go (of messages, both ways),
+// limits.go (a session's own), login.go (before it is accepted), deliver.go
+// (instructions to bytes), newrouter.go (another router), output.go (bytes to sockets),
+// timers.go (keepalive and deadlines), stuck.go (bodies held up), stop.go (the end of
+// the broker), tls.go (states of TLS), workshop.go (the thread for handshakes),
+// handshake.go (one of them), sign.go (signatures), credential.go and adopt.go
+// (certificates and keys), transport.go (under crypto/tls), records.go (sealed bytes to
+// sockets and back), reload.go (what changes while it runs), setup.go (the role's start).
 package cm

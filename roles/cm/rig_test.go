@@ -64,6 +64,10 @@ type rig struct {
 	opened   []store.RecOpen
 	closed   []store.RecClosed
 	pubs     []store.RecPub
+	connects []string
+	pings    int
+	fails    []store.RecFail
+	from     []byte // who messages are said to be from
 	moves    []store.RecMove
 	stays    bool // who asks to move is told not to
 	logs     []privsep.LogLine
@@ -387,9 +391,13 @@ func (g *rig) record(b []byte) {
 	case *store.RecOpen:
 		g.opened = append(g.opened, *r)
 		g.tell(&store.InsSend{Conn: r.Conn, Data: []byte(rigInfo)})
+	case *store.RecConnect:
+		g.connects = append(g.connects, string(r.JSON))
 	case *store.RecPing:
+		g.pings++
 		g.tell(&store.InsSend{Conn: r.Conn, Data: []byte("PONG\r\n")})
 	case *store.RecFail:
+		g.fails = append(g.fails, *r)
 		g.tell(&store.InsSend{Conn: r.Conn, Flags: store.FlagClose})
 	case *store.RecClosed:
 		g.closed = append(g.closed, *r)
@@ -402,12 +410,12 @@ func (g *rig) record(b []byte) {
 		g.tell(ins)
 	case *store.RecPub:
 		pub := *r
-		pub.Subject, pub.Reply = bytes.Clone(r.Subject), bytes.Clone(r.Reply)
+		pub.Subject, pub.Reply, pub.Facts = bytes.Clone(r.Subject), bytes.Clone(r.Reply), bytes.Clone(r.Facts)
 		g.pubs = append(g.pubs, pub)
 		g.named.Set(r.Seq, 1)
 		g.named.Commit(r.Seq)
 		ins := &store.InsDeliver{Handle: store.Handle{Seq: r.Seq, Off: r.Off, Len: r.Len}, HeaderLen: r.HeaderLen,
-			Subject: bytes.Clone(r.Subject), Recipients: store.AppendRecipient(nil, r.Slot, r.Gen, []byte("1"))}
+			Subject: bytes.Clone(r.Subject), From: g.from, Recipients: store.AppendRecipient(nil, r.Slot, r.Gen, []byte("1"))}
 		g.tell(ins)
 	}
 }

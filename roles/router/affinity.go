@@ -180,11 +180,12 @@ func (a *affinity) ofQueue(queue string) *affinity {
 }
 
 // goesOn tells whether the members that a request in the mode session goes by are all
-// there. If not, the affinities with those that are not end, and the sender is told.
-func (r *router) goesOn(s *session, p *store.RecPub, m *match) bool {
+// there, and may still get it. If not, the affinities with those that do not end, and the
+// sender is told.
+func (r *router) goesOn(s *session, p *store.RecPub, m *match, look bool) bool {
 	gone := r.ending[:0]
 	for a := r.held(s, p); a != nil; a = a.also {
-		if a.in(m) == nil {
+		if t := a.in(m); t == nil || look && !r.suits(s, p, t) {
 			gone = append(gone, a)
 		}
 	}

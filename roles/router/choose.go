@@ -46,7 +46,7 @@ func (r *router) suits(s *session, p *store.RecPub, t *sub) bool {
 	if w == nil {
 		w = &nobodyKnown
 	}
-	if len(f.ToType) > 0 && string(f.ToType) != w.kind || len(f.ToOrganisation) > 0 && string(f.ToOrganisation) != w.organisation {
+	if len(f.ToType) > 0 && !(w.known && string(f.ToType) == w.kind) || len(f.ToOrganisation) > 0 && string(f.ToOrganisation) != w.organisation {
 		return false
 	}
 	if len(p.Reply) == 0 || !s.prof.choosy {

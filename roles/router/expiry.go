@@ -1,7 +1,9 @@
 package router
 
 import (
+	"cmp"
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -13,10 +15,15 @@ import (
 type timed []*request
 
 func (h timed) Len() int           { return len(h) }
-func (h timed) Less(i, j int) bool { return h[i].until < h[j].until }
+func (h timed) Less(i, j int) bool { return h[i].before(h[j]) }
 func (h timed) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].at, h[j].at = i+1, j+1
+}
+
+// before tells which of two ends first.
+func (r *request) before(o *request) bool {
+	return r.until < o.until || r.until == o.until && r.number < o.number
 }
 
 // Push and Pop are heap.Interface's.
@@ -74,10 +81,21 @@ func (q *requests) next() *request {
 	switch {
 	case len(q.timed) == 0:
 		return q.first
-	case q.first == nil || q.timed[0].until < q.first.until:
+	case q.first == nil || q.timed[0].before(q.first):
 		return q.timed[0]
 	}
 	return q.first
+}
+
+// byAge returns all requests in the order in which they were made, which is that in which
+// answers to one subject count.
+func (q *requests) byAge() []*request {
+	all := append(make([]*request, 0, q.count), q.timed...)
+	for r := q.first; r != nil; r = r.next {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *request) int { return cmp.Compare(a.number, b.number) })
+	return all
 }
 
 // clock is milliseconds since the machine was started, for all routers one after the

@@ -4,19 +4,23 @@ import "gatehouse/store"
 
 // holdFor stops reading from a sender that feeds a reader which is behind but
 // still reading; the reader's relief or end lets it go on.
-func (r *router) holdFor(s *session, m *match) {
-	for _, t := range m.plain {
-		r.holdOne(s, t.ses)
-	}
+func (r *router) holdFor(s *session, p *store.RecPub, m *match, look bool) {
+	r.holdAll(s, p, m.plain, look)
 	for i := range m.groups {
-		for _, t := range m.groups[i].members {
+		r.holdAll(s, p, m.groups[i].members, look)
+	}
+}
+
+func (r *router) holdAll(s *session, p *store.RecPub, readers []*sub, look bool) {
+	for _, t := range readers {
+		if t.ses.congested && (!look || r.suits(s, p, t)) {
 			r.holdOne(s, t.ses)
 		}
 	}
 }
 
 func (r *router) holdOne(s, reader *session) {
-	if !reader.congested || s == reader {
+	if s == reader {
 		return
 	}
 	for _, h := range reader.holds {

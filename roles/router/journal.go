@@ -53,8 +53,7 @@ const (
 //	BIND     slot u32, flags u8, cm u8 and slot u32 of the member, length of key u32, key, queue
 //	UNBIND   slot u32, length of key u32, key, queue
 //
-// Who is five texts, each after its length u16, and whether the type is vouched for u8;
-// nothing at all if nothing is known.
+// Who is five texts, each after its length u16; nothing at all if nothing is known.
 const (
 	processEntry = 2 + 8
 	openEntry    = 2 + 1 + 4 + 4 + 8 + 8 + 16
@@ -145,7 +144,7 @@ func (w *who) texts() (n int) {
 	for _, s := range w.fields() {
 		n += 2 + len(*s)
 	}
-	return n + 1
+	return n
 }
 
 func (w *who) append(b []byte) []byte {
@@ -155,7 +154,7 @@ func (w *who) append(b []byte) []byte {
 	for _, s := range w.fields() {
 		b = append(le.AppendUint16(b, uint16(len(*s))), *s...)
 	}
-	return append(b, flag(w.vouched))
+	return b
 }
 
 func flag(is bool) uint8 {
@@ -178,11 +177,9 @@ func parseWho(b []byte) (*who, error) {
 		n := 2 + int(le.Uint16(b))
 		*s, b = string(b[2:n]), b[n:]
 	}
-	if len(b) != 1 || b[0] > 1 {
+	if len(b) > 0 {
 		return nil, errEntry
 	}
-	w.vouched = b[0] == 1
-	w.stamp = w.appendStamp(nil)
 	return w, nil
 }
 
@@ -300,10 +297,7 @@ func (r *router) snapshot() {
 			}
 		}
 	}
-	for q := r.requests.first; q != nil; q = q.next {
-		r.journal(r.entry.request(q))
-	}
-	for _, q := range r.requests.timed {
+	for _, q := range r.requests.byAge() {
 		r.journal(r.entry.request(q))
 	}
 	for a := r.affinities.first; a != nil; a = a.next {
@@ -407,13 +401,13 @@ func (r *router) replayConnect(l *link, b []byte) error {
 	return nil
 }
 
-// assume gives a session the profile that it should have, if there is one still: see
-// reprofile.
+// assume gives a session the profile that it should have, if there is one: see reprofile.
 func (r *router) assume(s *session) {
 	s.prof = powerless
 	if f := r.profileOf(s.profileName()); f != nil && s.admitted {
 		s.prof = f
 	}
+	s.who = s.who.under(s.prof)
 }
 
 func (r *router) replayInformed(l *link, b []byte) error {

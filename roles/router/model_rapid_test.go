@@ -103,7 +103,7 @@ func drawOp(t *rapid.T) op {
 // script turns ops into records, with gens and body numbers as they come.
 type script struct {
 	gen  uint32
-	gens [2][3]uint32
+	gens [2][4]uint32
 	seq  [2]uint64
 	proc [2]uint64
 }
@@ -167,7 +167,7 @@ func TestRouterIsModel(t *testing.T) {
 	g := newRig(t, func(s *privsep.Settings) { s.MaxSubscriptions = maxSubs })
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
-		m, s := newModel(g, maxSubs), &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
+		m, s := newModel(g), &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
 		var pending [2][]store.Record
 		route := func() {
 			g.route()
@@ -214,8 +214,7 @@ func (m *model) lose(cm int, process uint64) {
 	}
 	m.lost = cm
 	m.endAll(cm, process)
-	m.wantResumes()
-	m.wantStatuses()
+	m.wantLater()
 	m.settled()
 }
 
@@ -224,7 +223,7 @@ func TestRouterPieces(t *testing.T) {
 	const n = 1500
 	g := newRig(t, nil)
 	g.start(t)
-	m := newModel(g, 10*n)
+	m := newModel(g)
 	seq := g.r.links[1].seq
 	do := func(cm int, r store.Record) {
 		g.put(cm, r)

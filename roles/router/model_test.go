@@ -1,11 +1,11 @@
 package router
 
 import (
-	"bytes"
 	"maps"
 	"slices"
 	"strings"
 
+	"gatehouse/privsep"
 	"gatehouse/store"
 	"gatehouse/wire"
 )
@@ -14,9 +14,11 @@ import (
 // every record the instructions that must follow, taken off what the router
 // wrote. Where the router may choose (the member of a queue group) the model
 // checks the choice and takes it over.
+//
+// Here are sessions and subscriptions; messages are in model_publish_test.go, who may
+// do what in model_profile_test.go, who owes answers in model_request_test.go.
 type model struct {
 	g        *rig
-	maxSubs  int
 	got      [][]store.Record // by cm: instructions not yet accounted for
 	sessions []map[uint32]*modelSession
 	process  []uint64 // by cm: generation
@@ -24,10 +26,14 @@ type model struct {
 	routed   uint64
 	lost     int             // a cm that has gone and is told nothing
 	relieved []*modelSession // by the record at hand, to be told after it
-	requests []*modelRequest
-	over     []*modelRequest // by the record at hand, to be told after it
-	turn     uint64
-	inTurn   bool // members of a queue group that owe the same get a request in turn
+
+	profiles   []privsep.Profile
+	requests   []*modelRequest // that are not over, in their order
+	over       []*modelRequest // by the record at hand, to be told after it
+	affinities []*modelAffinity
+	now        int64
+	turn       uint64
+	inTurn     bool // members of a queue group that owe the same get a request in turn
 }
 
 type modelSession struct {
@@ -35,6 +41,8 @@ type modelSession struct {
 	conn    store.Conn
 	process uint64
 	opts    wire.Connect
+	id      identity
+	prof    *privsep.Profile
 	told    bool // has had the second INFO
 	slow    bool
 	holds   []*modelSession
@@ -49,8 +57,9 @@ type modelSub struct {
 	turn                uint64 // when it was last chosen out of its queue group
 }
 
-func newModel(g *rig, maxSubs int) *model {
-	m := &model{g: g, maxSubs: maxSubs, got: make([][]store.Record, len(g.cms)), process: make([]uint64, len(g.cms)), lost: -1, inTurn: true}
+func newModel(g *rig) *model {
+	m := &model{g: g, got: make([][]store.Record, len(g.cms)), process: make([]uint64, len(g.cms)), lost: -1,
+		now: g.r.clock(), inTurn: true}
 	for range g.cms {
 		m.sessions = append(m.sessions, map[uint32]*modelSession{})
 	}
@@ -83,15 +92,18 @@ func (m *model) apply(cm int, rec store.Record) {
 		m.with(cm, r.Conn, func(s *modelSession) { s.slow = true })
 	case *store.RecRelieved:
 		m.with(cm, r.Conn, m.relieve)
+	case *store.RecMove:
+		m.with(cm, r.Conn, func(s *modelSession) { m.move(s, int(r.To)) })
 	default:
 		m.g.t.Fatalf("no such record: %T", rec)
 	}
-	m.wantResumes()
-	m.wantStatuses()
+	m.wantLater()
 }
 
-// wantResumes takes a RESUME for each sender that waits no more and is still there.
-func (m *model) wantResumes() {
+// wantLater takes what follows from a record, or from whatever else ends sessions, but
+// is not of it: a RESUME for each sender that waits no more and is still there, and the
+// statuses of requests that are over.
+func (m *model) wantLater() {
 	m.g.t.Helper()
 	for _, s := range m.relieved {
 		if s.ended || s.cm == m.lost {
@@ -102,6 +114,7 @@ func (m *model) wantResumes() {
 		}
 	}
 	m.relieved = nil
+	m.wantStatuses()
 }
 
 // with does something for a session, and nothing for one that is no more.
@@ -151,6 +164,9 @@ func (m *model) open(cm int, r *store.RecOpen) {
 		m.end(old)
 	}
 	s := &modelSession{cm: cm, conn: r.Conn, process: m.process[cm], opts: wire.DefaultConnect()}
+	if s.prof = m.profile(""); s.prof == nil {
+		s.prof = &nothingAllowed
+	}
 	m.sessions[cm][r.Slot] = s
 	m.wantSend(s, "INFO ", false)
 }
@@ -166,9 +182,28 @@ func (m *model) connect(s *modelSession, text []byte) {
 		return
 	}
 	s.opts = opts
+	m.admit(s, identity{})
+}
+
+// admit begins a session anew.
+func (m *model) admit(s *modelSession, id identity) {
+	f := m.profile(id.profile)
+	if f == nil {
+		m.fail(s, wire.CodeAuthViolation)
+		return
+	}
+	m.shed(s)
+	s.id, s.prof = id, f
+	if limitsOf(f) != (limits{}) {
+		m.wantLimits(s)
+	}
+	m.ok(s)
+}
+
+// shed takes from a session all that it has.
+func (m *model) shed(s *modelSession) {
 	m.drop(func(t *modelSub) bool { return t.ses == s })
 	m.leave(s)
-	m.ok(s)
 }
 
 func (m *model) drop(which func(*modelSub) bool) { m.live = slices.DeleteFunc(m.live, which) }
@@ -179,8 +214,7 @@ func (m *model) fail(s *modelSession, c wire.Code) {
 }
 
 func (m *model) end(s *modelSession) {
-	m.drop(func(t *modelSub) bool { return t.ses == s })
-	m.leave(s)
+	m.shed(s)
 	s.ended = true
 	delete(m.sessions[s.cm], s.conn.Slot)
 	m.relieve(s)
@@ -188,11 +222,19 @@ func (m *model) end(s *modelSession) {
 
 // endAll ends the sessions of the processes of a cm up to one.
 func (m *model) endAll(cm int, process uint64) {
-	for _, slot := range slices.Sorted(maps.Keys(m.sessions[cm])) {
-		if s := m.sessions[cm][slot]; s.process <= process {
+	for _, s := range m.bySlot(cm) {
+		if s.process <= process {
 			m.end(s)
 		}
 	}
+}
+
+// bySlot returns the sessions of a cm in their order.
+func (m *model) bySlot(cm int) (list []*modelSession) {
+	for _, slot := range slices.Sorted(maps.Keys(m.sessions[cm])) {
+		list = append(list, m.sessions[cm][slot])
+	}
+	return list
 }
 
 func (m *model) ping(s *modelSession) {
@@ -211,18 +253,55 @@ func (m *model) sub(s *modelSession, r *store.RecSub) {
 			known = known || t.sid == string(r.SID)
 		}
 	}
+	most := m.g.r.cfg.MaxSubscriptions
+	if s.prof.MaxSubscriptions > 0 {
+		most = s.prof.MaxSubscriptions
+	}
 	switch {
-	case n >= m.maxSubs:
+	case most > 0 && n >= most:
 		m.wantErr(s, wire.CodeMaxSubs)
 		return
 	case known: // the first stays
 	case !wire.ValidSubject(r.Subject):
 		m.wantErr(s, wire.CodeInvalidSubject)
 		return
+	case !m.maySubscribe(s, string(r.Subject)) || !m.owns(s, string(r.Subject)):
+		m.wantRefused(s, string(r.Subject), string(r.Queue))
+		return
 	default:
 		m.live = append(m.live, &modelSub{ses: s, subject: string(r.Subject), queue: string(r.Queue), sid: string(r.SID)})
 	}
 	m.ok(s)
+}
+
+// owns makes a session the owner of its own direct subject, unless another one of that
+// name has it and stays.
+func (m *model) owns(s *modelSession, subject string) bool {
+	if !isDirect(subject) {
+		return true
+	}
+	i := slices.IndexFunc(m.live, func(t *modelSub) bool { return t.subject == subject && t.ses != s })
+	switch {
+	case i < 0:
+	case !m.g.r.cfg.ReplaceInstance:
+		return false
+	default:
+		m.wantLosses(m.live[i].ses, func(t *modelSub) bool { return t.subject == subject && t.ses != s })
+	}
+	return true
+}
+
+// refused is the -ERR about a subscription that is not allowed.
+func refused(subject, queue string) string {
+	if queue != "" {
+		return string(wire.AppendErr(nil, wire.CodeSubQueuePermission, []byte(subject), []byte(queue)))
+	}
+	return string(wire.AppendErr(nil, wire.CodeSubPermission, []byte(subject)))
+}
+
+func (m *model) wantRefused(s *modelSession, subject, queue string) {
+	m.g.t.Helper()
+	m.wantSend(s, refused(subject, queue), false)
 }
 
 func (m *model) unsub(s *modelSession, r *store.RecUnsub) {
@@ -236,82 +315,6 @@ func (m *model) unsub(s *modelSession, r *store.RecUnsub) {
 	m.ok(s)
 }
 
-// pub accounts for a message: whom it goes to, and when its body is free.
-func (m *model) pub(cm int, r *store.RecPub) {
-	s := m.sessions[cm][r.Slot]
-	if s == nil || s.conn != r.Conn || !m.mayPublish(s, r) {
-		m.wantRelease(cm, r)
-		return
-	}
-	m.ok(s)
-	d := m.duty(s, r.Subject)
-	var plain, matched []*modelSub
-	groups := map[string][]*modelSub{}
-	for _, t := range m.live {
-		if !wire.Match([]byte(t.subject), r.Subject) {
-			continue
-		}
-		matched = append(matched, t)
-		switch {
-		case t.ses == s && !s.opts.Echo:
-		case t.queue == "":
-			plain = append(plain, t)
-		default:
-			groups[t.queue] = append(groups[t.queue], t)
-		}
-	}
-	if len(plain)+len(groups) == 0 {
-		m.wantRelease(cm, r)
-		m.answerOnce(d)
-		m.noResponders(s, r)
-		return
-	}
-	members := m.wantDelivery(cm, r, plain, groups)
-	asker := m.handOn(s, r)
-	m.answerOnce(d)
-	if len(r.Reply) > 0 && len(members) > 0 {
-		m.ask(asker, r, members)
-	}
-	m.hold(s, matched)
-}
-
-func (m *model) mayPublish(s *modelSession, r *store.RecPub) bool {
-	if s.opts.Pedantic && !(wire.ValidSubject(r.Subject) && wire.IsLiteral(r.Subject)) {
-		m.wantErr(s, wire.CodeInvalidPubSubject)
-	}
-	if wire.ReservedPublish(r.Subject) {
-		m.wantErr(s, wire.CodePubPermission, r.Subject)
-		return false
-	}
-	if len(r.Reply) > 0 && wire.ReservedReply(r.Reply) {
-		m.wantErr(s, wire.CodeReplyPermission, r.Reply)
-		return false
-	}
-	return true
-}
-
-func (m *model) wantRelease(cm int, r *store.RecPub) {
-	m.g.t.Helper()
-	m.wantNamed(cm, r, 0)
-}
-
-// wantNamed looks at who is named for a body, unless a later one has its place.
-func (m *model) wantNamed(cm int, r *store.RecPub, cms uint64) {
-	m.g.t.Helper()
-	if last, got := m.g.r.links[cm].named.Get(r.Seq); last < r.Seq || last == r.Seq && got != cms {
-		m.g.t.Fatalf("cm/%d: body %d of %q is named to %b, want %d and %b", cm, last, r.Subject, got, r.Seq, cms)
-	}
-}
-
-func (m *model) noResponders(s *modelSession, r *store.RecPub) {
-	if !s.opts.NoResponders || len(r.Reply) == 0 {
-		return
-	}
-	m.wantOn(s, string(r.Reply), func(t *modelSub) []byte {
-		return wire.AppendNoResponders(nil, r.Reply, []byte(t.sid), r.Subject)
-	})
-}
-
 // count counts a message to a subscription that may have had its last.
 func (m *model) count(t *modelSub) {
 	if t.delivered++; t.max > 0 && t.delivered >= t.max {
@@ -319,128 +322,74 @@ func (m *model) count(t *modelSub) {
 	}
 }
 
-// wantDelivery takes the instructions about one message: each plain
-// subscription once, one member of each group; and who is named for the body. It
-// returns those members.
-func (m *model) wantDelivery(from int, r *store.RecPub, plain []*modelSub, groups map[string][]*modelSub) (members []*modelSub) {
+// move accounts for a session that goes to another cm, where its slot is free.
+func (m *model) move(s *modelSession, to int) {
 	m.g.t.Helper()
-	left := map[to]*modelSub{}
-	key := func(t *modelSub) to { return to{t.ses.cm, t.ses.conn, t.sid} }
-	for _, t := range plain {
-		left[key(t)] = t
+	if m.sessions[to][s.conn.Slot] != nil {
+		if a, ok := m.next(s.cm).(*store.InsMoved); !ok || *a != (store.InsMoved{Conn: s.conn, Flags: store.MovedNot}) {
+			m.g.t.Fatalf("cm/%d: %+v, want MOVED of %v, not", s.cm, a, s.conn)
+		}
+		return
 	}
-	for _, members := range groups {
-		for _, t := range members {
-			left[key(t)] = t
+	flags := uint8(0)
+	for flag, is := range map[uint8]bool{store.ArrivingHeaders: s.opts.Headers, store.ArrivingHeld: s.heldBy > 0, store.ArrivingCongested: s.slow} {
+		if is {
+			flags |= flag
 		}
 	}
-	named := uint64(0)
-	var had []*modelSub
-	for cm := range m.got {
-		list, last := m.instructions(cm, from, r)
-		for _, to := range list {
-			t := left[to]
-			if t == nil {
-				m.g.t.Fatalf("%q goes to %v, who should not have it, or not twice", r.Subject, to)
-			}
-			had = append(had, t)
-			delete(left, to)
-			if t.queue != "" {
-				if members = append(members, t); len(r.Reply) > 0 {
-					m.wantLeast(t, groups[t.queue])
-				}
-				for _, other := range groups[t.queue] {
-					delete(left, key(other))
-				}
-			}
-		}
-		if last == nil {
-			continue
-		}
-		named |= 1 << cm
+	if a, ok := m.next(to).(*store.InsArriving); !ok || *a != (store.InsArriving{Conn: s.conn, UID: uint64(s.conn.Gen), Flags: flags}) {
+		m.g.t.Fatalf("cm/%d: %+v, want ARRIVING of %v, flags %b", to, a, s.conn, flags)
 	}
-	m.wantNamed(from, r, named)
-	if len(left) > 0 {
-		m.g.t.Fatalf("%q: %d do not get it", r.Subject, len(left))
+	if a, ok := m.next(s.cm).(*store.InsMoved); !ok || *a != (store.InsMoved{Conn: s.conn}) {
+		m.g.t.Fatalf("cm/%d: %+v, want MOVED of %v", s.cm, a, s.conn)
 	}
-	m.routed += uint64(len(had))
-	for _, t := range had {
-		m.count(t)
-	}
-	return members
-}
-
-// instructions takes those to one cm about one message; last is nil if there is
-// none.
-func (m *model) instructions(cm, from int, r *store.RecPub) (list []to, last *store.InsDeliver) {
-	m.g.t.Helper()
-	want := store.Handle{Arena: uint16(from), Seq: r.Seq, Off: r.Off, Len: r.Len}
-	for more := true; more && len(m.got[cm]) > 0; {
-		ins, ok := m.got[cm][0].(*store.InsDeliver)
-		if !ok || ins.Handle != want || len(ins.Recipients) == 0 {
-			break
-		}
-		m.next(cm)
-		if ins.HeaderLen != r.HeaderLen || !bytes.Equal(ins.Subject, r.Subject) || !bytes.Equal(ins.Reply, r.Reply) {
-			m.g.t.Fatalf("cm/%d: %+v is not about %+v", cm, ins, r)
-		}
-		more = ins.Flags&store.DeliverMore != 0
-		list, last = append(list, m.g.recipients(cm, ins)...), ins
-	}
-	if last != nil && last.Flags&store.DeliverMore != 0 {
-		m.g.t.Fatalf("cm/%d: the last piece about %q is missing", cm, r.Subject)
-	}
-	return list, last
-}
-
-// hold accounts for a sender that must wait for readers that are behind.
-func (m *model) hold(s *modelSession, matched []*modelSub) {
-	for _, t := range matched {
-		reader := t.ses
-		if !reader.slow || reader == s || slices.Contains(reader.holds, s) {
-			continue
-		}
-		reader.holds = append(reader.holds, s)
-		if s.heldBy++; s.heldBy == 1 {
-			if h, ok := m.next(s.cm).(*store.InsHold); !ok || h.Conn != s.conn {
-				m.g.t.Fatalf("cm/%d: %+v, want HOLD of %v", s.cm, h, s.conn)
-			}
-		}
+	delete(m.sessions[s.cm], s.conn.Slot)
+	s.cm, s.process = to, m.g.r.links[to].process
+	m.sessions[to][s.conn.Slot] = s
+	if limitsOf(s.prof) != (limits{}) {
+		m.wantLimits(s)
 	}
 }
 
-func (m *model) relieve(reader *modelSession) {
-	reader.slow = false
-	for _, s := range reader.holds {
-		if s.heldBy--; s.heldBy == 0 {
-			m.relieved = append(m.relieved, s)
+// succeed accounts for a new router, which does not know what the cms say once more, whose
+// turn it is, how much a subscription without a limit has had since the last snapshot,
+// and when a session went on last.
+func (m *model) succeed() {
+	for cm := range m.sessions {
+		for _, s := range m.bySlot(cm) {
+			s.slow, s.holds, s.heldBy = false, nil, 0
 		}
 	}
-	reader.holds = nil
+	for _, t := range m.live {
+		t.turn = 0
+		if known := m.g.r.links[t.ses.cm].session(t.ses.conn).subs[t.sid]; t.max == 0 && known != nil {
+			t.delivered = known.delivered
+		}
+	}
+	for _, a := range m.affinities {
+		a.used = m.now
+	}
+	m.wantLater()
 }
 
 // end of a batch: all that the router said is accounted for, and it counts as
 // the model does.
 func (m *model) settled() {
 	m.g.t.Helper()
-	open := 0
+	slow := 0
 	for cm, rest := range m.got {
 		if len(rest) > 0 {
 			m.g.t.Fatalf("cm/%d: %d instructions too many, the first %T %+v", cm, len(rest), rest[0], rest[0])
 		}
-		open += len(m.sessions[cm])
 		if n := m.g.r.links[cm].open; n != len(m.sessions[cm]) {
 			m.g.t.Fatalf("cm/%d: %d sessions, want %d", cm, n, len(m.sessions[cm]))
 		}
-	}
-	slow := 0
-	for _, sessions := range m.sessions {
-		for _, s := range sessions {
+		for _, s := range m.bySlot(cm) {
 			if s.slow {
 				slow++
 			}
-			if n := m.g.r.links[s.cm].session(s.conn).load(); n != m.load(s) {
-				m.g.t.Fatalf("%v owes %d answers, want %d", s.conn, n, m.load(s))
+			if n := m.g.r.links[cm].session(s.conn).load(); n != m.load(s) {
+				m.g.t.Fatalf("load of %v is %d, want %d", s.conn, n, m.load(s))
 			}
 		}
 	}
@@ -448,7 +397,7 @@ func (m *model) settled() {
 		m.g.t.Fatalf("%d subscriptions, %d behind, %d delivered; want %d, %d, %d",
 			m.g.r.index.count, m.g.r.congested, m.g.r.delivered, len(m.live), slow, m.routed)
 	}
-	if m.g.r.requests.count != len(m.requests) {
-		m.g.t.Fatalf("%d requests, want %d", m.g.r.requests.count, len(m.requests))
+	if n, a := m.g.r.requests.count, m.g.affinities(); n != len(m.requests) || a != len(m.affinities) {
+		m.g.t.Fatalf("%d requests, %d affinities; want %d, %d", n, a, len(m.requests), len(m.affinities))
 	}
 }

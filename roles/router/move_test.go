@@ -9,9 +9,11 @@ import (
 )
 
 // retires names cm/1 as the successor of cm/0, as the parent does.
-func (g *rig) retires() {
+func (g *rig) retires() { g.retire(0, 1) }
+
+func (g *rig) retire(cm, to int) {
 	g.t.Helper()
-	m := privsep.CMRetire{CM: 0, Generation: g.r.links[0].process, To: 1}
+	m := privsep.CMRetire{CM: cm, Generation: g.r.links[cm].process, To: to}
 	g.check(g.r.handle(&privsep.Message{Kind: privsep.KindCMRetire, Payload: m.Append(nil)}))
 	g.check(g.r.between())
 	g.r.commit()

@@ -11,8 +11,11 @@ type who struct {
 	user, organisation string
 	profile            string // name, "": that of clients without credentials
 	kind, instance     string // of the program, as its name says
-	vouched            bool   // for the kind, by the profile
-	stamp              []byte // value of Gatehouse-From
+
+	// What its profile makes of that, see under.
+	known   bool   // it may be of that kind
+	vouched bool   // and the profile answers for it
+	stamp   []byte // value of Gatehouse-From
 }
 
 // identity is what the credentials of a client have proved. The profile "" is that of
@@ -133,29 +136,26 @@ func (r *router) profile(m *privsep.Message) error {
 	return err
 }
 
-// whoIs puts together what is known of a client; its name is its own word, of which
-// the profile may vouch for the type.
+// whoIs puts together what is known of a client; its name is its own word.
 func whoIs(id identity, name string, f *profile) *who {
 	w := &who{user: id.user, organisation: id.organisation, profile: id.profile}
-	if kind, instance, ok := wire.SplitName(name); ok && f.mayBe(kind) {
-		w.kind, w.instance, w.vouched = kind, instance, len(f.types) > 0
+	if kind, instance, ok := wire.SplitName(name); ok {
+		w.kind, w.instance = kind, instance
 	}
 	if id == (identity{}) && w.kind == "" {
 		return nil
 	}
-	w.stamp = w.appendStamp(nil)
-	return w
+	return w.under(f)
 }
 
 // under is who, as far as a profile lets it be.
 func (w *who) under(f *profile) *who {
-	if w == nil || w.kind == "" {
-		return w
+	if w == nil {
+		return nil
 	}
 	n := *w
-	if n.vouched = len(f.types) > 0; !f.mayBe(w.kind) {
-		n.kind, n.instance, n.vouched = "", "", false
-	}
+	n.known = w.kind != "" && f.mayBe(w.kind)
+	n.vouched = n.known && len(f.types) > 0
 	n.stamp = n.appendStamp(nil)
 	return &n
 }
@@ -247,7 +247,7 @@ func (r *router) rejudge(s *session) {
 		r.makeRoom(s.cm)
 		r.tellLimits(s)
 	}
-	r.rename(s, s.who.under(s.prof))
+	s.who = s.who.under(s.prof)
 	for _, t := range s.subs {
 		ok, partly := r.mayHave(s, []byte(t.subject))
 		if t.partly = partly; ok {
@@ -272,7 +272,7 @@ func (s *session) profileName() string {
 func (r *router) mayHave(s *session, pattern []byte) (ok, partly bool) {
 	if wire.Direct(pattern) {
 		w := s.who
-		if w == nil || w.kind == "" || s.prof.modes&modeBit(store.ModeDirect) == 0 {
+		if w == nil || !w.known || s.prof.modes&modeBit(store.ModeDirect) == 0 {
 			return false, false
 		}
 		r.buf = wire.AppendDirect(r.buf[:0], w.kind, w.instance)

@@ -36,11 +36,12 @@ func (r *router) publish(l *link, rec []byte) error {
 		return nil
 	}
 	m := r.matchFor(s, p.Subject)
-	n, asker := 0, s
-	switch look := r.looks(s, p); {
+	n, asker, handed, look := 0, s, (*duty)(nil), r.looks(s, p)
+	switch {
 	case m.simple && len(m.blocks) == 1 && len(m.groups) == 0 && how <= store.ModeSemaphore && !look:
 		n = r.deliverBlock(l, s, p, m)
-	case how == store.ModeSession && !r.goesOn(s, p, m):
+	case how == store.ModeSession && !r.goesOn(s, p, m, look):
+		r.settleDown(s, p)
 		r.turnAway(s, p, statusGone, "Session Gone")
 		return nil
 	case how == store.ModeFanout && !r.affords(p, m):
@@ -54,7 +55,10 @@ func (r *router) publish(l *link, rec []byte) error {
 	r.messages++
 	if n > 0 {
 		r.delivered += uint64(n)
-		asker = r.handOver(s, p)
+		if r.congested > 0 {
+			r.holdFor(s, p, m, look)
+		}
+		asker, handed = r.handOver(s, p)
 	}
 	if len(r.limited) > 0 {
 		r.countLimited()
@@ -63,7 +67,7 @@ func (r *router) publish(l *link, rec []byte) error {
 		r.settleDown(s, p)
 	}
 	if d != nil {
-		if d.by == s { // it has not handed that very one over
+		if d != handed {
 			r.answer(d)
 		}
 		if !s.prof.free {
@@ -79,10 +83,6 @@ func (r *router) publish(l *link, rec []byte) error {
 		if len(p.Reply) > 0 && (s.noResponders || s.headers && how >= store.ModeSession) {
 			r.noResponders(s, p)
 		}
-		return nil
-	}
-	if r.congested > 0 {
-		r.holdFor(s, m)
 	}
 	return nil
 }
@@ -152,14 +152,14 @@ func (r *router) accept(s *session, p *store.RecPub, how store.Mode, d *duty) bo
 	return false
 }
 
-// permits tells whether the sender's profile allows a message. An answer that is owed
-// is allowed where the profile says so.
+// permits tells whether the sender's profile allows a message. An answer needs no mode, and
+// where the profile says so no subject.
 func (r *router) permits(s *session, p *store.RecPub, how store.Mode, d *duty) bool {
 	f := s.prof
-	if d != nil && how == store.ModeBroadcast && f.responses != 0 {
+	switch answer := d != nil && (how == store.ModeBroadcast || how == store.ModeDirect && len(p.Reply) == 0); {
+	case answer && f.responses != 0:
 		return true
-	}
-	if d == nil && f.modes&modeBit(how) == 0 {
+	case !answer && f.modes&modeBit(how) == 0:
 		return false
 	}
 	known := r.index.current(s.last) && string(s.lastSubject) == string(p.Subject)

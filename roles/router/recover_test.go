@@ -1,7 +1,6 @@
 package router
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -31,8 +30,8 @@ func (r *router) describe(counts bool) string {
 			for _, f := range s.connectFlags() {
 				flags += fmt.Sprintf("%.1v", *f)
 			}
-			fmt.Fprintf(&b, " %d %d %d %d %q %v %s %v %d %q load %d\n", slot, s.slot, s.gen, s.uid, s.challenge, s.client, flags, s.tls, s.generation,
-				s.who.append(nil), s.load())
+			fmt.Fprintf(&b, " %d %d %d %d %q %v %s %v %d %q from %q load %d\n", slot, s.slot, s.gen, s.uid, s.challenge, s.client, flags, s.tls, s.generation,
+				s.who.append(nil), s.from(), s.load())
 			for _, sid := range slices.Sorted(maps.Keys(s.subs)) {
 				t := s.subs[sid]
 				fmt.Fprintf(&b, "  %q %q %q %q %d", sid, t.sid, t.subject, t.queue, t.max)
@@ -52,20 +51,15 @@ func (r *router) describe(counts bool) string {
 // snapshot has of it.
 func (r *router) describeRequests() string {
 	var b strings.Builder
-	list := slices.Clone(r.requests.timed)
-	for q := r.requests.first; q != nil; q = q.next {
-		list = append(list, q)
-	}
-	slices.SortFunc(list, func(a, b *request) int { return cmp.Compare(a.number, b.number) })
 	name := func(s *session) string {
 		if s == nil {
 			return "nobody"
 		}
 		return fmt.Sprintf("%d/%d", s.cm.index, s.slot)
 	}
-	for _, q := range list {
-		fmt.Fprintf(&b, "request %d of %s, reply %q, mode %d, until %d, %d answered, %d lost, %d owing, %d live, over %v:", q.number, name(q.from), q.reply,
-			q.mode, q.until, q.answered, q.lost, q.owing, q.live, q.queued)
+	for _, q := range r.requests.byAge() {
+		fmt.Fprintf(&b, "request %d of %s, reply %q, mode %d, until %d, %d answered, %d lost, %d owing, %d live, to be told %d:", q.number, name(q.from), q.reply,
+			q.mode, q.until, q.answered, q.lost, q.owing, q.live, q.due())
 		for i := range q.duties {
 			if d := &q.duties[i]; d.by != nil {
 				fmt.Fprintf(&b, " %s %v %d", name(d.by), d.owed, d.grant)
@@ -85,11 +79,32 @@ func (r *router) describeRequests() string {
 	return b.String()
 }
 
+// wantState wants a state to be another one; only what differs is told.
+func wantState(t fataler, got, want string) {
+	t.Helper()
+	if got == want {
+		return
+	}
+	without := func(a, b string) string {
+		have := strings.Split(b, "\n")
+		return strings.Join(slices.DeleteFunc(strings.Split(a, "\n"), func(line string) bool { return slices.Contains(have, line) }), "\n")
+	}
+	t.Fatalf("state has\n%s\ninstead of\n%s", without(got, want), without(want, got))
+}
+
+// due is the status that the sender of a request is to be told next, 0: none.
+func (q *request) due() int {
+	if q.owing > 0 {
+		return 0
+	}
+	return q.status()
+}
+
 // successor makes a new router over the mappings of this one, which has ended.
 func (r *router) successor() *router {
 	n := &router{
 		cfg: r.cfg, parent: r.parent, log: r.log, poll: r.poll, state: r.state, size: r.size,
-		index: newIndex(), requests: newRequests(), profiles: r.profiles, began: r.began, epoch: r.epoch, greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody, turned: true,
+		index: newIndex(), requests: newRequests(), profiles: r.profiles, began: r.began, epoch: r.epoch, time: r.time, greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody, turned: true,
 	}
 	n.redo.Links = make([]store.Mark, len(r.links))
 	for _, l := range r.links {

@@ -330,7 +330,7 @@ const (
 // keep puts a request that is over aside for reuse.
 func (q *requests) keep(r *request) {
 	if len(q.pool) < poolLimit && cap(r.duties) <= poolMembers && cap(r.reply) <= 256 {
-		*r = request{duties: r.duties[:0], reply: r.reply[:0]}
+		*r = request{duties: r.duties[:0], reply: r.reply[:0], ended: true}
 		q.pool = append(q.pool, r)
 	}
 }
@@ -347,6 +347,6 @@ func (q *requests) make(n int) *request {
 	if cap(r.duties) < n {
 		r.duties = make([]duty, n, poolMembers)
 	}
-	r.duties = r.duties[:n]
+	r.duties, r.ended = r.duties[:n], false
 	return r
 }

@@ -21,6 +21,7 @@ type rig struct {
 
 	routers []store.InsNewRouter // that have announced themselves
 	taken   bool                 // the router has taken over
+	set     uint32               // number of the last set of profiles
 }
 
 type fataler interface {
@@ -66,14 +67,14 @@ func (g *rig) start(t fataler) {
 	g.r = &router{
 		cfg: old.cfg, parent: old.parent, log: old.log, poll: old.poll, links: old.links,
 		index: newIndex(), requests: newRequests(), profiles: old.profiles, began: old.began, epoch: old.epoch, greeting: old.greeting, names: make(map[string]string),
-		refused: make(map[wire.Code]uint64), rnd: 1, at: nobody, turned: true, state: old.state, size: old.size, redo: old.redo,
+		refused: make(map[wire.Code]uint64), rnd: 1, at: nobody, turned: true, time: someTime, state: old.state, size: old.size, redo: old.redo,
 	}
 	for i, l := range g.r.links {
 		clear(l.sessions)
 		l.open, l.generation, l.to, l.stamped = 0, 0, nil, nil
 		l.note, l.accused = note{}, time.Time{}
 		if l.broken || l.process != 1 { // the end of a cm that the test before has broken
-			g.r.over(privsep.CMGone{CM: i, Generation: 1})
+			g.r.over(privsep.CMGone{CM: i, Generation: max(l.process, 1)})
 			l.process = 1
 			g.cms[i].Out.Restart()
 			g.cms[i].In.Restart()
@@ -81,6 +82,17 @@ func (g *rig) start(t fataler) {
 		g.take(i) // what the test before has not taken
 	}
 	g.r.compact()
+}
+
+// someTime is what the clock of a router says, which stands still in a batch: in a test
+// it moves when the test says so.
+const someTime = 1 << 20
+
+// pass lets time pass, in ms.
+func (g *rig) pass(ms int64) {
+	g.r.time += ms
+	g.r.expire()
+	g.r.commit()
 }
 
 func (g *rig) first() {
@@ -117,6 +129,49 @@ func (g *rig) route() {
 		}
 	}
 	g.r.commit()
+}
+
+// affinities is how many there are.
+func (g *rig) affinities() (n int) {
+	for a := g.r.affinities.first; a != nil; a = a.next {
+		n++
+	}
+	return n
+}
+
+// login opens a session as the role auth does, by credentials that it has checked.
+func (g *rig) login(s *session, name string, id identity) {
+	g.r.admit(s, s.options, id, name)
+	if g.r.due || len(g.r.requests.over) > 0 {
+		g.r.after()
+	}
+	g.r.commit()
+}
+
+// profiles puts a set in force, as the parent does, with settings that have changed.
+func (g *rig) profiles(set []privsep.Profile, change func(*privsep.Live)) {
+	g.t.Helper()
+	live := g.r.cfg.Live
+	change(&live)
+	g.set++
+	list := set
+	if len(list) == 0 {
+		list = []privsep.Profile{{}}
+	}
+	for i, p := range list {
+		p.Set, p.Last = g.set, i == len(list)-1
+		g.check(g.r.handle(&privsep.Message{Kind: privsep.KindProfile, Payload: p.Append(nil)}))
+	}
+	g.check(g.r.handle(&privsep.Message{Kind: privsep.KindSettings, Payload: live.Append(nil)}))
+	g.check(g.r.between())
+	g.r.commit()
+}
+
+// renew puts a new process in the place of a cm's that has ended.
+func (g *rig) renew(cm int, process uint64) {
+	g.r.links[cm].process = process
+	g.cms[cm].Out.Restart()
+	g.cms[cm].In.Restart()
 }
 
 // take gives the instructions that a cm has got since the last time, but for the

@@ -63,9 +63,8 @@ func (r *router) open(l *link, rec []byte) error {
 		r.end(old)
 	}
 	s := newSession(l, &o, tickets.Challenge())
-	if s.admitted = !r.cfg.Auth; s.admitted {
-		s.prof = r.profileOf("")
-	}
+	s.admitted = !r.cfg.Auth
+	r.assume(s)
 	if !r.begin(s) { // more than connections are allowed: the dispatcher keeps to that
 		r.send(s, nil, store.FlagClose)
 		return nil
@@ -170,6 +169,9 @@ func (s *session) said() wire.Connect {
 	c.Headers, c.NoResponders = s.headers, s.noResponders
 	if s.protocol1 {
 		c.Protocol = 1
+	}
+	if s.who != nil && s.who.kind != "" {
+		c.Name = s.who.kind + "/" + s.who.instance
 	}
 	return c
 }
@@ -281,16 +283,24 @@ func (r *router) takeOwner(s *session, subject []byte) bool {
 	if !r.cfg.ReplaceInstance {
 		return false
 	}
-	old := owners[0].ses
-	if l := old.cm; !l.out.Fits(r.size.answers, r.size.most) {
-		r.await(l, r.size.answers)
+	l, need, told := owners[0].ses.cm, 0, 0
+	for ; told < len(owners) && need <= r.size.half/2; told++ {
+		need += errRoom + store.Framed(4*(len(subject)+len(owners[told].queue)))
 	}
-	r.refuseSub(old, subject, []byte(owners[0].queue))
-	for _, t := range owners {
+	if !l.out.Fits(need, r.size.most) {
+		r.await(l, need)
+	}
+	for i, t := range owners {
+		if i < told {
+			r.refuseSub(t.ses, subject, []byte(t.queue))
+		}
 		r.drop(t)
 	}
 	return true
 }
+
+// errRoom is what an -ERR takes in a ring beside its quoted arguments.
+const errRoom = 256
 
 // refuseSub says that a subscription is not allowed, or not any longer. Clients find it
 // by subject and queue.

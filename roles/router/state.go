@@ -9,7 +9,6 @@ import "gatehouse/store"
 // subscription has no limit, which it knows from the last snapshot only.
 //
 //	begin, anew, informed, end    a session
-//	rename                        the same, without a journal
 //	resettle                      one that moves to another cm
 //	add, limit, counted, drop     a subscription
 //	request, answer, informedOf, lapse   a request
@@ -59,14 +58,6 @@ func (r *router) anew(s *session, opts options) bool {
 	}
 	r.journal(r.entry.connect(s))
 	return true
-}
-
-// rename makes less or more of who a client is known to be. It follows from the
-// profiles, so a new router finds it again.
-func (r *router) rename(s *session, w *who) {
-	r.live.sessions -= s.footprint()
-	s.who = w
-	r.live.sessions += s.footprint()
 }
 
 // shed takes from a session all that it has.

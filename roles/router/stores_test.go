@@ -91,7 +91,7 @@ func TestStopIsModel(t *testing.T) {
 	g := newRig(t, func(s *privsep.Settings) { s.MaxSubscriptions = maxSubs })
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
-		m, s := newModel(g, maxSubs), &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
+		m, s := newModel(g), &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
 		m.routed, m.inTurn = g.r.delivered, false // a new router does not know whose turn it is
 		var pending [2][]store.Record
 		route := func() {
@@ -183,7 +183,7 @@ func stopInBatch(t *testing.T, stops ...int) (left int) {
 
 // batch puts records of two cms, after a beginning that is routed.
 func batch(g *rig) (*model, [2][]store.Record) {
-	m := newModel(g, 100)
+	m := newModel(g)
 	m.inTurn = false
 	conn := func(gen uint32) store.Conn { return store.Conn{Slot: gen, Gen: gen} }
 	json := []byte(`{"verbose":false,"headers":true,"no_responders":true}`)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gatehouse.test/interop/certs"
+	"gatehouse/testdata/tree"
 	"github.com/nats-io/nats.go"
 )
 
@@ -42,6 +43,8 @@ type broker struct {
 type settings struct {
 	maxPayload int
 	cms        int
+	modes      string       // lines of [modes]
+	profile    string       // lines of the profile that all clients have; "": everything is allowed
 	tls        *tlsSettings // nil: plaintext
 }
 
@@ -77,12 +80,16 @@ func (b *broker) configure(s settings) {
 	}
 	_, port, _ := net.SplitHostPort(b.addr)
 	config, natsConf := filepath.Join(b.dir, "broker.toml"), filepath.Join(b.dir, "nats.conf")
-	listen, natsTLS := fmt.Sprintf("[listen]\ntcp = [%q]\n", b.addr), ""
+	listen, natsTLS := fmt.Sprintf("[listen]\ntcp = [%q]\nunix = [%q]\n", b.addr, b.unixPath()), ""
 	if s.tls != nil {
 		listen, natsTLS = b.secure()
 	}
-	b.write(config, fmt.Sprintf("%s[privsep]\nruntime_dir = %q\n[cm]\ncount = %d\n[limits]\nmax_payload = %d\nauth_timeout = %q\n",
-		listen, b.runtimeDir(), s.cms, s.maxPayload, b.authTimeout()))
+	profile := ""
+	if s.profile != "" {
+		listen, profile = listen+"profile = \"all\"\n", "[[profile]]\nname = \"all\"\n"+s.profile
+	}
+	b.write(config, fmt.Sprintf("%s[privsep]\nruntime_dir = %q\n[cm]\ncount = %d\n[limits]\nmax_payload = %d\nauth_timeout = %q\n[modes]\n%s\n%s",
+		listen, b.runtimeDir(), s.cms, s.maxPayload, b.authTimeout(), s.modes, profile))
 	b.write(natsConf, fmt.Sprintf("host: 127.0.0.1\nport: %s\nmax_payload: %d\n%s", port, s.maxPayload, natsTLS))
 	if standIn() != "" {
 		b.argv = strings.Fields(strings.NewReplacer("{natsconf}", natsConf, "{port}", port, "{dir}", b.dir).Replace(standIn()))
@@ -200,6 +207,14 @@ func (b *broker) await(what string, ok func() bool) {
 			b.t.Fatalf("waited %v for %s", patience, what)
 		}
 	}
+}
+
+// status is what the broker says of itself.
+func (b *broker) status() *tree.Status {
+	b.t.Helper()
+	s, err := tree.AskStatus(gatehouse(b.t), b.runtimeDir())
+	must(b.t, err)
+	return s
 }
 
 // connect opens a nats.go connection that ends with the test. Asynchronous

@@ -16,5 +16,5 @@ require (
 	golang.org/x/crypto v0.57.0 // indirect
 )
 
-// For testdata/tree alone: what is under test here is the binary.
+// For testdata/tree, and for tickets/client, which is under test here as the binary is.
 replace gatehouse => ../..

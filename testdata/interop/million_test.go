@@ -2,42 +2,13 @@ package interop
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
-	"os/exec"
 	"testing"
 	"time"
 
+	"gatehouse/testdata/tree"
 	"github.com/nats-io/nats.go"
 )
-
-// status is the part of `gatehouse status --json` that is looked at here.
-type status struct {
-	Processes []struct {
-		Role        string `json:"role"`
-		Connections uint64 `json:"connections"`
-		Restarts    int    `json:"restarts"`
-	} `json:"processes"`
-	Arenas []struct {
-		CM     int    `json:"cm"`
-		Size   uint64 `json:"size"`
-		Used   uint64 `json:"used"`
-		Bodies uint64 `json:"bodies"`
-	} `json:"arenas"`
-}
-
-func (b *broker) status() status {
-	b.t.Helper()
-	out, err := exec.Command(gatehouse(b.t), "status", "--runtime-dir", b.runtimeDir(), "--json").Output()
-	if err != nil {
-		b.t.Fatalf("status: %v\n%s", err, out)
-	}
-	var s status
-	if err := json.Unmarshal(out, &s); err != nil {
-		b.t.Fatalf("status: %v\n%s", err, out)
-	}
-	return s
-}
 
 // Two connection managers: everything published on one arrives at subscribers
 // on both, once and in order, and nothing of it stays in memory.
@@ -126,20 +97,15 @@ func (b *broker) checkSpread(conns uint64) {
 // checkEmpty waits until no body is left in any arena.
 func (b *broker) checkEmpty() {
 	b.t.Helper()
-	var s status
+	var s *tree.Status
 	defer func() {
 		if b.t.Failed() {
-			b.t.Logf("arenas: %+v", s.Arenas)
+			b.t.Logf("arenas: %+v", s)
 		}
 	}()
 	b.await("empty arenas", func() bool {
 		s = b.status()
-		for _, a := range s.Arenas {
-			if a.Used != 0 || a.Bodies != 0 {
-				return false
-			}
-		}
-		return true
+		return s.Empty()
 	})
 	if len(s.Arenas) != 2 {
 		b.t.Errorf("%d arenas, want 2", len(s.Arenas))

@@ -31,6 +31,21 @@ func TestNATSJS(t *testing.T) {
 	}
 }
 
+// TestNATSJSModes runs the scripts about the messaging modes, over two connection
+// managers.
+func TestNATSJSModes(t *testing.T) {
+	installNATSJS(t)
+	for _, name := range []string{"semaphore", "session", "fanout", "direct", "sender"} {
+		t.Run(name, func(t *testing.T) {
+			s := settings{cms: 2}
+			if name == "sender" {
+				s.profile = stamping
+			}
+			startOwn(t, s).runScript("js/modes/" + name + ".mjs")
+		})
+	}
+}
+
 // TestNATSJSInTLS runs some of them in TLS: what there is about a connection,
 // not about subjects.
 func TestNATSJSInTLS(t *testing.T) {
@@ -61,7 +76,8 @@ func (b *broker) scriptTLS() []string {
 }
 
 // runScript fails the test unless the script ends with "ok". When it says
-// "ready" the broker is restarted.
+// "ready" the broker is restarted, when it says "kill router" it hears when there is
+// another one.
 func (b *broker) runScript(script string, env ...string) {
 	t := b.t
 	t.Helper()
@@ -73,12 +89,18 @@ func (b *broker) runScript(script string, env ...string) {
 	cmd.Stderr = &complaints
 	out, err := cmd.StdoutPipe()
 	must(t, err)
+	in, err := cmd.StdinPipe()
+	must(t, err)
 	must(t, cmd.Start())
 	last := ""
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if last = lines.Text(); last == "ready" {
+		switch last = lines.Text(); last {
+		case "ready":
 			b.stop()
 			b.start()
+		case "kill router":
+			b.killRouter()
+			fmt.Fprintln(in, "killed")
 		}
 	}
 	if err := cmd.Wait(); err != nil || last != "ok" {

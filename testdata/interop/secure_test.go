@@ -142,9 +142,9 @@ func (b *broker) connectPlain() *nats.Conn {
 	return nc
 }
 
-func (b *broker) connectUnix() *nats.Conn {
+func (b *broker) connectUnix(opts ...nats.Option) *nats.Conn {
 	b.t.Helper()
-	nc, err := nats.Connect("nats://unix.test:1", nats.SetCustomDialer(unixDialer(b.unixPath())))
+	nc, err := nats.Connect("nats://unix.test:1", append(opts, nats.SetCustomDialer(unixDialer(b.unixPath())))...)
 	must(b.t, err)
 	b.t.Cleanup(nc.Close)
 	return nc

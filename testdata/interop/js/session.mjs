@@ -30,6 +30,13 @@ export async function run(body) {
   console.log("ok");
 }
 
+// killRouter has the test kill the broker's router, and returns when there is another.
+export async function killRouter() {
+  console.log("kill router");
+  await new Promise((resolve) => process.stdin.resume().once("data", resolve));
+  process.stdin.pause();
+}
+
 function fail(err) {
   console.error(err);
   process.exit(1);
