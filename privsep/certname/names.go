@@ -106,5 +106,5 @@ func SAN(text string) (string, error) {
 		}
 		return k.prefix + value, nil
 	}
-	return "", errors.New("does not begin with email:, dns: or uri:")
+	return "", errors.New("does not begin with one of email:, dns: and uri:, the kinds that are known")
 }
