@@ -3,6 +3,8 @@ package cms
 import (
 	"bytes"
 	"encoding/asn1"
+	"slices"
+	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 	tag "golang.org/x/crypto/cryptobyte/asn1"
@@ -16,6 +18,8 @@ var (
 	oidSignedData    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
 	oidContentType   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 3}
 	oidMessageDigest = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 4}
+	oidSigningTime   = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 5}
+	oidCountersigned = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 6}
 )
 
 // readAttributes reads signed attributes, each of them once and in DER's order, and
@@ -23,54 +27,76 @@ var (
 func readAttributes(set cryptobyte.String) (digest []byte, err error) {
 	var seen []asn1.ObjectIdentifier
 	var before cryptobyte.String
-	typed := false
 	for !set.Empty() {
-		var attr cryptobyte.String
+		var attr, values cryptobyte.String
 		if !set.ReadASN1Element(&attr, tag.SEQUENCE) {
-			return nil, fail(Attributes, "a signed attribute is not DER")
+			return nil, errAttribute
 		}
 		if bytes.Compare(before, attr) >= 0 {
 			return nil, fail(Attributes, "the signed attributes are not in the order of DER")
 		}
 		before = attr
 		var oid asn1.ObjectIdentifier
-		var values cryptobyte.String
 		if !attr.ReadASN1(&attr, tag.SEQUENCE) || !attr.ReadASN1ObjectIdentifier(&oid) ||
 			!attr.ReadASN1(&values, tag.SET) || !attr.Empty() || values.Empty() {
-			return nil, fail(Attributes, "a signed attribute is not DER")
-		}
-		for _, o := range seen {
-			if o.Equal(oid) {
-				return nil, fail(Attributes, "a signed attribute comes twice")
-			}
-		}
-		if seen = append(seen, oid); len(seen) > maxAttributes {
-			return nil, fail(Attributes, "more than 16 signed attributes")
+			return nil, errAttribute
 		}
 		switch {
-		case oid.Equal(oidContentType):
-			var name asn1.ObjectIdentifier
-			if !values.ReadASN1ObjectIdentifier(&name) || !values.Empty() || !name.Equal(oidData) {
-				return nil, fail(Attributes, "the content-type is not id-data")
-			}
-			typed = true
-		case oid.Equal(oidMessageDigest):
-			var sum cryptobyte.String
-			if !values.ReadASN1(&sum, tag.OCTET_STRING) || !values.Empty() {
-				return nil, fail(Attributes, "the message-digest is not one octet string")
-			}
-			digest = sum
-		case !isDER(values, maxDepth) || !inOrder(values):
-			return nil, fail(Attributes, "the value of a signed attribute is not DER")
+		case has(seen, oid):
+			return nil, fail(Attributes, "a signed attribute comes twice")
+		case len(seen) == maxAttributes:
+			return nil, fail(Attributes, "more than 16 signed attributes")
+		}
+		seen = append(seen, oid)
+		if err := checkAttribute(oid, values, &digest); err != nil {
+			return nil, err
 		}
 	}
 	switch {
-	case !typed:
+	case !has(seen, oidContentType):
 		return nil, fail(Attributes, "no content-type among the signed attributes")
-	case digest == nil:
+	case !has(seen, oidMessageDigest):
 		return nil, fail(Attributes, "no message-digest among the signed attributes")
 	}
 	return digest, nil
+}
+
+var errAttribute = fail(Attributes, "a signed attribute is not DER")
+
+func has(list []asn1.ObjectIdentifier, oid asn1.ObjectIdentifier) bool {
+	return slices.ContainsFunc(list, oid.Equal)
+}
+
+// checkAttribute holds the values of one against what RFC 5652, 11, has of it. A time
+// is the signer's word and counts for nothing.
+func checkAttribute(oid asn1.ObjectIdentifier, values cryptobyte.String, digest *[]byte) error {
+	switch {
+	case oid.Equal(oidContentType):
+		var name asn1.ObjectIdentifier
+		if !values.ReadASN1ObjectIdentifier(&name) || !values.Empty() || !name.Equal(oidData) {
+			return fail(Attributes, "the content-type is not id-data")
+		}
+	case oid.Equal(oidMessageDigest):
+		var sum cryptobyte.String
+		if !values.ReadASN1(&sum, tag.OCTET_STRING) || !values.Empty() {
+			return fail(Attributes, "the message-digest is not one octet string")
+		}
+		*digest = sum
+	case oid.Equal(oidSigningTime):
+		var t time.Time
+		read := values.ReadASN1UTCTime
+		if values.PeekASN1Tag(tag.GeneralizedTime) {
+			read = values.ReadASN1GeneralizedTime
+		}
+		if !read(&t) || !values.Empty() {
+			return fail(Attributes, "the signing-time is not one time")
+		}
+	case oid.Equal(oidCountersigned):
+		return fail(Attributes, "a countersignature that is signed itself")
+	case !isDER(values, maxDepth) || !inOrder(values):
+		return fail(Attributes, "the value of a signed attribute is not DER")
+	}
+	return nil
 }
 
 // maxDepth bounds how deep a value is that nobody here looks at.

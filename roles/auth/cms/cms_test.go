@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gatehouse/roles/auth/cms"
 	. "gatehouse/roles/auth/cms/cmstest"
@@ -165,6 +166,9 @@ func TestRefused(t *testing.T) {
 		{"two values of message-digest", set(SetOf(typed, Attribute(MessageDigest, Octets(Sum(crypto.SHA256, content)), Octets(nil)))), nil, cms.Attributes, "one octet string"},
 		{"message-digest in pieces", set(SetOf(typed, Attribute(MessageDigest, []byte("\x24\x04\x04\x02ab")))), nil, cms.Attributes, "one octet string"},
 		{"short message-digest", set(SetOf(typed, Attribute(MessageDigest, Octets(Sum(crypto.SHA256, content)[:31])))), nil, cms.Attributes, "as long as"},
+		{"two signing-times", set(SetOf(typed, digest, Attribute(SigningTime, Time(time.Now()), Time(time.Now().Add(time.Second))))), nil, cms.Attributes, "one time"},
+		{"signing-time that is none", set(SetOf(typed, digest, Attribute(SigningTime, Octets([]byte("now"))))), nil, cms.Attributes, "one time"},
+		{"countersignature", set(SetOf(typed, digest, Attribute(OID(1, 2, 840, 113549, 1, 9, 6), Sequence()))), nil, cms.Attributes, "countersignature"},
 		{"the same attribute twice", set(Set(typed, typed, digest)), nil, cms.Attributes, "order"},
 		{"attributes in another order", set(Set(digest, typed)), nil, cms.Attributes, "order"},
 		{"values in another order", set(SetOf(typed, digest, Attribute(OID(1, 2, 3), Int(2), Int(1)))), nil, cms.Attributes, "value"},
