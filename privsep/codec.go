@@ -146,6 +146,7 @@ type Live struct {
 	ReplaceInstance  bool          // a second instance of a name ends the first one; otherwise it is refused
 	Auth             bool          // clients must log in
 	AnonymousProfile string        // of those who need not, "": everything is allowed; at most MaxSettingsText
+	Login            LoginSettings
 }
 
 func (p *Live) fields(c *coder) {
@@ -172,6 +173,7 @@ func (p *Live) fields(c *coder) {
 	c.flag(&p.ReplaceInstance)
 	c.flag(&p.Auth)
 	c.text(&p.AnonymousProfile, MaxSettingsText)
+	p.Login.fields(c)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and

@@ -29,6 +29,7 @@ func samples() map[Kind]payload {
 		StallTimeout: time.Hour, OrphanGrace: 16, DrainTimeout: 17, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError, Host: text, Port: 16,
 		TLS:         TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, SignRate: 5000},
 		MostPayload: 18, RequestTimeout: 19, SessionIdle: 20, ReplaceInstance: true, Auth: true, AnonymousProfile: text,
+		Login: LoginSettings{Kinds: 1<<numCredentials - 1, Hashes: 1, Memory: 2, FailureRate: 3, FailureBurst: 4, Backoff: 5},
 	}
 	return map[Kind]payload{
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
@@ -62,10 +63,17 @@ func samples() map[Kind]payload {
 		KindAdopt:  &Adopt{ID: ID{RoleRouter, 0}, Key: Key{3}, Generation: 1 << 50},
 		KindAdopted: &Adopted{Version: Version, Layout: 2, Generation: 9, Sandbox: Sandbox{Landlock: 7, Missing: allMissing}, Leaving: true,
 			Handoff: Key{4}, Certificate: 3, Heir: 64, Drain: time.Hour, Peers: values[:MaxStats]},
-		KindShutdown: &Shutdown{Drain: 30 * time.Second},
-		KindCMRetire: &CMRetire{CM: 1, Generation: 1 << 40, To: maxIndex},
-		KindRetire:   &Retire{To: 63, Generation: 1 << 40, Key: Key{3}, Drain: 24 * time.Hour},
-		KindRetiring: &Retiring{Moved: 1 << 40, Left: 1 << 30, Stay: 2},
+		KindUser: &User{Set: 1, Last: true, Mark: 1 << 60, Name: text, Password: strings.Repeat("h", MaxHash), NKey: strings.Repeat("U", MaxNKey),
+			Organisation: text, Profile: text},
+		KindStanding: &Standing{Set: 1, Last: true, Marks: make([]uint64, MaxMarks)},
+		KindLogin: &Login{ID: 1 << 60, Try: 2, Addr: [16]byte{4}, Unix: true, TLS: true, Challenge: strings.Repeat("c", MaxChallenge),
+			JSON: bytes.Repeat([]byte{'{'}, MaxConnect)},
+		KindVerdict:   &Verdict{ID: 1 << 60, Try: 2, OK: true, Credential: CredentialNKey, Mark: 1, User: text, Organisation: text, Profile: text},
+		KindAuthFault: &AuthFault{Reason: FaultCorrupt, Generation: 1 << 40},
+		KindShutdown:  &Shutdown{Drain: 30 * time.Second},
+		KindCMRetire:  &CMRetire{CM: 1, Generation: 1 << 40, To: maxIndex},
+		KindRetire:    &Retire{To: 63, Generation: 1 << 40, Key: Key{3}, Drain: 24 * time.Hour},
+		KindRetiring:  &Retiring{Moved: 1 << 40, Left: 1 << 30, Stay: 2},
 		KindMoveConn: &MoveConn{UID: 1 << 60, Slot: 2, Flags: allMoveFlags, Pings: 3, Idle: 4, Deadline: 5, InMsgs: 6, InBytes: 7,
 			OutMsgs: 8, OutBytes: 9, HeaderLen: 10, Size: 1 << 20, Parser: 11, Subject: 12, Reply: 13, Body: 1 << 20, Rest: 14, Output: 1 << 30},
 	}
@@ -113,10 +121,16 @@ func TestPayloads(t *testing.T) {
 }
 
 // checkRefused parses into a filled struct, which must come out zero. A shorter
-// Stats or Adopted is valid at whole words.
+// Stats, Standing or Adopted is valid at whole words, a Login wherever its JSON ends.
 func checkRefused(t *testing.T, k Kind, into payload, b []byte) {
 	t.Helper()
 	if k == KindStats && len(b) >= 8 && len(b)%8 == 0 && len(b) <= 8+8*MaxStats {
+		return
+	}
+	if least := len((&Standing{}).Append(nil)); k == KindStanding && len(b) >= least && (len(b)-least)%8 == 0 {
+		return
+	}
+	if least := len((&Login{Challenge: strings.Repeat("c", MaxChallenge)}).Append(nil)); k == KindLogin && len(b) >= least && len(b) < least+MaxConnect {
 		return
 	}
 	if least := len((&Adopted{}).Append(nil)); k == KindAdopted && len(b) >= least && (len(b)-least)%8 == 0 {
@@ -172,6 +186,16 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"a long subject":   &Profile{Name: "a", Weight: 1, PublishDeny: []string{strings.Repeat("x", MaxProfileText+1)}},
 		"many subjects":    &Profile{Name: "a", Weight: 1, PublishDeny: make([]string, MaxProfileList+1)},
 		"no name, not all": &Profile{},
+		"unknown kinds":    &Live{Login: LoginSettings{Kinds: 1 << numCredentials}},
+		"long hash":        &User{Password: strings.Repeat("h", MaxHash+1)},
+		"long connect":     &Login{JSON: make([]byte, MaxConnect+1)},
+		"unknown reason":   &Verdict{Reason: numReasons},
+		"unknown proof":    &Verdict{Reason: ReasonRate, Credential: numCredentials},
+		"refused and OK":   &Verdict{OK: true, Mark: 1, Reason: ReasonRate},
+		"OK and unmarked":  &Verdict{OK: true},
+		"refused by name":  &Verdict{Reason: ReasonRate, User: "a"},
+		"too many marks":   &Standing{Marks: make([]uint64, MaxMarks+1)},
+		"no auth fault":    &AuthFault{},
 		"too many figures": &Stats{Values: make([]uint64, MaxStats+1)},
 	} {
 		if err := fresh(p).Parse(p.Append(nil)); !errors.Is(err, ErrShape) {
@@ -184,6 +208,16 @@ func TestNames(t *testing.T) {
 	for n := NetNone; n < numNetworks; n++ {
 		if n.String() == "" || (n+numNetworks).String() != "network" {
 			t.Errorf("network %d has no name", n)
+		}
+	}
+	for k := CredentialNone; k < numCredentials; k++ {
+		if k.String() == "" || (k+numCredentials).String() != "credential" {
+			t.Errorf("credential %d has no name", k)
+		}
+	}
+	for r := ReasonNone; r < numReasons; r++ {
+		if r.String() == "" || (r+numReasons).String() != "reason" {
+			t.Errorf("reason %d has no name", r)
 		}
 	}
 	for k := SegNone; k < numSegmentKinds; k++ {

@@ -181,6 +181,19 @@ func (c *coder) blob(v *[]byte, max int) {
 	*v = c.take(int(n))
 }
 
+// rest is what is left of the payload, at most max bytes. Decoded, it aliases the
+// payload.
+func (c *coder) rest(v *[]byte, max int) {
+	if c.encoding {
+		c.out = append(c.out, *v...)
+		return
+	}
+	c.check(len(c.in) <= max)
+	if *v = c.take(len(c.in)); len(*v) == 0 {
+		*v = nil
+	}
+}
+
 // words are what is left of the payload, at most max of them.
 func (c *coder) words(v *[]uint64, max int) {
 	if !c.encoding {

@@ -9,11 +9,11 @@
 //	                   | channels, one for each child: settings, segments,
 //	                   | sockets, peers, profiles go down; logs, counters go up
 //	                   |          |          |    |
-//	clients   +--------+---+  +---+----+  +--+-----+  +------------+
-//	--------> | dispatcher |->|  cm/N  |  | router |  | auth, tlsd |
-//	 accept   |  no files  |  | sockets|  | no net |  | console    |
-//	          +------------+  +---+----+  +---+----+  +------------+
-//	              handoff         |           |
+//	clients   +--------+---+  +---+----+  +--+-----+  +--+------+  +---------+
+//	--------> | dispatcher |->|  cm/N  |  | router |--| auth    |  | tlsd    |
+//	 accept   |  no files  |  | sockets|  | no net |  | no net  |  | console |
+//	          +------------+  +---+----+  +---+----+  +---------+  +---------+
+//	              handoff         |           |  logins
 //	                              +-----------+
 //	                          rings and doorbells
 //	                          (package store), no channel
@@ -23,7 +23,8 @@
 //	parent      listeners (never accepts), every segment, every channel's key
 //	dispatcher  copies of the listeners, a channel to each cm
 //	cm          connections handed to it, its rings, a doorbell to the router
-//	router      its side of every ring, a doorbell to each cm
+//	router      its side of every ring, a doorbell to each cm, a channel to auth
+//	auth        password hashes and public keys of the users
 //
 // What an operator sees, as root; without it every uid is the same:
 //
@@ -31,8 +32,9 @@
 //	root    812 gatehouse: parent serve
 //	61102   815 gatehouse: dispatcher -x dispatcher
 //	61104   816 gatehouse: router -x router
-//	61116   817 gatehouse: cm/0 -x cm/0
-//	61117   818 gatehouse: cm/1 -x cm/1
+//	61105   817 gatehouse: auth -x auth
+//	61116   818 gatehouse: cm/0 -x cm/0
+//	61117   819 gatehouse: cm/1 -x cm/1
 //
 // A child's life: Inherit takes the channel at fd 3, a listening socket at fd 4,
 // and BOOT; CONFIG, SEGMENT
@@ -78,5 +80,6 @@
 // calls are in the files for Linux alone, unsafe in raw_linux.go alone.
 //
 // Below it: sandbox (the last walls around a role), custody (the private key in
-// memory), keyfile (and on disk), erase (what is forgotten after use).
+// memory), keyfile (and on disk), passhash (what is kept of a password), erase (what is
+// forgotten after use).
 package privsep

@@ -11,8 +11,9 @@ import (
 )
 
 // MaxPayload bounds every message's payload in bytes; bigger things travel as
-// memfds. No row of the rules may exceed it.
-const MaxPayload = 64 << 10
+// memfds. No row of the rules may exceed it. The biggest is a CONNECT, and whose it
+// is.
+const MaxPayload = MaxConnect + 256
 
 // A frame is one packet:
 //

@@ -74,10 +74,24 @@ func Digest(exe *os.File) (sum [sha256.Size]byte, err error) {
 	return sum, nil
 }
 
+// Nice values: one at which a process has a tenth of another's share of a processor,
+// and one at which it has a third.
+const (
+	background = 10
+	yielding   = 5
+)
+
 // Background lowers the priority of the calling thread, which must be locked
 // to its goroutine: for work that nobody waits for.
 func Background() {
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 10) // only slower for others if it fails
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), background) // only slower for others if it fails
+}
+
+// Yield lowers the priority of the whole process, for good: for work that somebody
+// waits for, but that many others must not. Threads that come later take it from the
+// one that makes them.
+func Yield() {
+	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, yielding)
 }
 
 // StartedAt gives the time of a start in clock ticks since boot.

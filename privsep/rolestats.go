@@ -10,6 +10,8 @@ type RoleStats struct {
 	ArenaUsed, ArenaBodies             uint64
 	Accepted, RefusedRate, RefusedMax  uint64
 	Handshakes, HandshakesFailed       uint64
+
+	Logins, LoginsRefused, LoginsWaiting uint64
 }
 
 // values lists the counters in the order in which they travel; it is only ever
@@ -20,6 +22,7 @@ func (s *RoleStats) values() []*uint64 {
 		&s.SlowConsumers, &s.Malformed, &s.ArenaUsed, &s.ArenaBodies,
 		&s.Accepted, &s.RefusedRate, &s.RefusedMax,
 		&s.Handshakes, &s.HandshakesFailed,
+		&s.Logins, &s.LoginsRefused, &s.LoginsWaiting,
 	}
 }
 

@@ -49,6 +49,11 @@ const (
 	KindSettings
 	KindListenerGone
 	KindProfile
+	KindUser
+	KindStanding
+	KindLogin
+	KindVerdict
+	KindAuthFault
 	numKinds
 )
 
@@ -126,7 +131,7 @@ var rules = [...]rule{
 	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 2048, true, 0},
 	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false, 0},
 	{KindListener, "LISTENER", parent, dispatcher, PhaseSetup | PhaseRun, 1, 320, false, 0},
-	{KindPeer, "PEER", parent, dispatcher | cm, PhaseSetup | PhaseRun, 1, 48, false, 0},
+	{KindPeer, "PEER", parent, dispatcher | cm | router | auth, PhaseSetup | PhaseRun, 1, 48, false, 0},
 	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true, 0},
 	{KindSetupDone, "SETUP_DONE", anyChild, parent, PhaseSetup, 0, 8, true, 0},
@@ -141,7 +146,7 @@ var rules = [...]rule{
 	{KindKey, "KEY", parent, cm, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSign, "SIGN", cm, parent, PhaseRun | PhaseDrain, 0, 256, false, 20000},
 	{KindSigned, "SIGNED", parent, cm, PhaseRun | PhaseDrain, 0, 1056, false, 0},
-	{KindSettings, "SETTINGS", parent, anyChild, PhaseRun, 0, 512, false, 0},
+	{KindSettings, "SETTINGS", parent, anyChild, PhaseRun, 0, 1024, false, 0},
 	{KindListenerGone, "LISTENER_GONE", parent, dispatcher, PhaseRun, 0, 8, false, 0},
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
 	{KindAdopt, "ADOPT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
@@ -155,6 +160,11 @@ var rules = [...]rule{
 	// A set, whose last one says so: in the setup whole, later before the SETTINGS
 	// that go with it.
 	{KindProfile, "PROFILE", parent, router, PhaseSetup | PhaseRun, 0, MaxProfile, false, 0},
+	{KindUser, "USER", parent, auth, PhaseSetup | PhaseRun, 0, 1024, false, 0},
+	{KindStanding, "STANDING", parent, router, PhaseSetup | PhaseRun, 0, 32 << 10, false, 0},
+	{KindLogin, "LOGIN", router, auth, PhaseRun, 0, MaxPayload, false, 0},
+	{KindVerdict, "VERDICT", auth, router, PhaseRun, 0, 512, false, 0},
+	{KindAuthFault, "AUTH_FAULT", router, parent, PhaseRun, 0, 16, false, 100},
 }
 
 // String gives the kind's name as logs and the golden have it.

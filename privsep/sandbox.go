@@ -38,7 +38,7 @@ func (m Missing) String() string { return strings.Join(m.Names(), ",") }
 
 // needsNetwork: these roles make connections of their own. All others run in
 // an empty network namespace: the sockets that they are handed work there too.
-const needsNetwork = auth | tlsd
+const needsNetwork = tlsd
 
 // Isolated reports whether a role runs in network and IPC namespaces of its
 // own, where the parent may make some.

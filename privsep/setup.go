@@ -14,8 +14,12 @@ type Setup struct {
 	Segments  []SegmentFD
 	Listeners []ListenerFD
 	Profiles  []Profile // the router's
+	Marks     []uint64  // the router's: of the users there are
+	Users     []User    // auth's
 
-	profiles ProfileSet // being received
+	profiles ProfileSet // being received, as the next two
+	marks    MarkSet
+	users    UserSet
 }
 
 // SegmentFD is a segment with the fd to map it by, the receiver's.
@@ -73,8 +77,20 @@ func (s *Setup) take(m *Message) error {
 			s.Profiles = all
 		}
 		return err
+	case KindStanding:
+		all, whole, err := s.marks.Take(m.Payload)
+		if whole {
+			s.Marks = all
+		}
+		return err
+	case KindUser:
+		all, whole, err := s.users.Take(m.Payload)
+		if whole {
+			s.Users = all
+		}
+		return err
 	case KindSetupEnd:
-		if !s.profiles.Begun() {
+		if !s.profiles.Begun() && !s.marks.Begun() && !s.users.Begun() {
 			return nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"gatehouse/privsep"
+	"gatehouse/roles/auth"
 	"gatehouse/roles/cm"
 	"gatehouse/roles/dispatcher"
 	"gatehouse/roles/router"
@@ -28,6 +29,7 @@ var loners = []lone{
 	{privsep.ID{Role: privsep.RoleDispatcher}, 2, dispatcher.Run, newDispatcherPeers},
 	{privsep.ID{Role: privsep.RoleCM}, 1, cm.Run, newCMPeers},
 	{privsep.ID{Role: privsep.RoleRouter}, 2, router.Run, newRouterPeers},
+	{privsep.ID{Role: privsep.RoleAuth}, 1, auth.Run, newAuthPeers},
 }
 
 // peers stands in for the children that a role works with. Its methods are

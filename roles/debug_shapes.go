@@ -21,6 +21,7 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 	}),
 	store.KindConnect: shape(func(c *coder, r *store.RecConnect) {
 		conn(c, &r.Conn)
+		c.flag("again", &r.Again)
 		c.text("json", &r.JSON)
 	}),
 	store.KindSub: shape(func(c *coder, r *store.RecSub) {
@@ -203,6 +204,22 @@ func handoff(c *coder, cm uint16, h *privsep.ConnHandoff, ticket string) {
 	c.put("ticket", quote(ticket))
 }
 
+// verdict is the shape of a VERDICT.
+func verdict(c *coder, v *privsep.Verdict) {
+	ident(c, "id", &v.ID)
+	ident(c, "try", &v.Try)
+	c.flag("ok", &v.OK)
+	if v.Reason != privsep.ReasonNone {
+		c.put("reason", quote(v.Reason.String()))
+	}
+	if v.Credential != privsep.CredentialNone {
+		c.put("credential", quote(v.Credential.String()))
+	}
+	shortText(c, "user", &v.User)
+	shortText(c, "organisation", &v.Organisation)
+	shortText(c, "profile", &v.Profile)
+}
+
 // stats is the shape of a STATS.
 func stats(c *coder, s *privsep.RoleStats) {
 	for _, f := range []struct {
@@ -215,6 +232,7 @@ func stats(c *coder, s *privsep.RoleStats) {
 		{"arena_used", &s.ArenaUsed}, {"arena_bodies", &s.ArenaBodies},
 		{"accepted", &s.Accepted}, {"refused_rate", &s.RefusedRate}, {"refused_max", &s.RefusedMax},
 		{"handshakes", &s.Handshakes}, {"handshakes_failed", &s.HandshakesFailed},
+		{"logins", &s.Logins}, {"logins_refused", &s.LoginsRefused}, {"logins_waiting", &s.LoginsWaiting},
 	} {
 		number(c, f.key, f.p)
 	}

@@ -8,8 +8,8 @@
 //	stdin --lines--> +--------+ ==parent channel==> +------+
 //	                 | driver | --rings, fds------> | role |
 //	stdout <-lines-- +--------+ <---------------    +------+
-//	                  plays the parent, and peers: the cms of a router,
-//	                  router and dispatcher of a cm, the cms of a dispatcher
+//	                  plays the parent, and peers: the cms of a router, router and
+//	                  dispatcher of a cm, the cms of a dispatcher, auth's router
 //
 // What the driver prints for a line of input is there before it reads the next:
 // it asks the role for its counters, which a role answers between two rounds of
@@ -19,6 +19,6 @@
 // broker. Nothing of Debug is reached by a broker that serves.
 //
 // Files: debug.go (the driver's loop), debug_parent.go (as the parent),
-// debug_rings.go, debug_router.go, debug_cm.go and debug_dispatcher.go (as
-// peers), debug_json.go and debug_shapes.go (the format).
+// debug_rings.go, debug_router.go, debug_cm.go, debug_dispatcher.go and debug_auth.go
+// (as peers), debug_json.go and debug_shapes.go (the format).
 package roles

@@ -24,12 +24,14 @@ var policy = []struct {
 	// Applications have it: nothing of the broker comes with it.
 	{"tickets/client", "", []string{"net", "os", "os/exec", "syscall", "unsafe", "gatehouse/wire", "gatehouse/store", "gatehouse/privsep", "gatehouse/roles"}},
 	{"roles/router", "", []string{"net", "net/http", "os/exec", "syscall", "unsafe", "golang.org/x/sys/unix"}},
+	{"roles/auth", "", []string{"net", "os", "os/exec", "syscall", "unsafe", "golang.org/x/sys/unix", "gatehouse/store"}},
 	{"roles/dispatcher", "", []string{"net", "os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},
 	{"roles/cm", "transport.go", []string{"net"}}, // crypto/tls wants a net.Conn: the type, not sockets
 	{"roles/cm", "", []string{"os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},
 	{"roles/parent", "", []string{"os/exec", "unsafe", "gatehouse/wire"}},
 	{"privsep/sandbox", "", []string{"net", "os/exec", "unsafe", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},
 	{"privsep", "raw_linux.go", []string{"unsafe"}},
+	{"privsep/passhash", "", []string{"net", "os", "os/exec", "time", "log", "syscall", "unsafe"}},
 	{"privsep/keyfile", "", []string{"net", "os", "os/exec", "time", "log", "syscall", "unsafe"}},
 	{"privsep/custody", "", []string{"net/http", "os/exec", "log", "unsafe", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},
 	{"privsep", "", []string{"net", "os/exec", "github.com/rs/zerolog", "gatehouse/store", "gatehouse/wire"}},

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"gatehouse/privsep"
+	"gatehouse/roles/auth"
 	"gatehouse/roles/cm"
 	"gatehouse/roles/dispatcher"
 	"gatehouse/roles/router"
@@ -23,7 +24,8 @@ type row struct {
 var table = []row{
 	{privsep.RoleDispatcher, []privsep.Role{privsep.RoleParent, privsep.RoleCM}, dispatcher.Main},
 	{privsep.RoleCM, []privsep.Role{privsep.RoleParent, privsep.RoleDispatcher, privsep.RoleRouter, privsep.RoleCM}, cm.Main},
-	{privsep.RoleRouter, []privsep.Role{privsep.RoleParent, privsep.RoleCM}, router.Main},
+	{privsep.RoleRouter, []privsep.Role{privsep.RoleParent, privsep.RoleCM, privsep.RoleAuth}, router.Main},
+	{privsep.RoleAuth, []privsep.Role{privsep.RoleParent, privsep.RoleRouter}, auth.Main},
 }
 
 // Main runs the role that name ("cm/0") stands for and returns the exit code.

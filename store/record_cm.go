@@ -47,10 +47,12 @@ func (r *RecOpen) Parse(rec []byte) error {
 	return nil
 }
 
-// RecConnect carries the argument of a CONNECT.
+// RecConnect carries the argument of a CONNECT. Again says that an earlier router was
+// told, too, and may have dealt with it.
 type RecConnect struct {
 	Conn
-	JSON []byte
+	Again bool
+	JSON  []byte
 }
 
 // Size returns the encoded size in bytes.
@@ -58,7 +60,11 @@ func (r *RecConnect) Size() int { return headSize + len(r.JSON) }
 
 // Put encodes r.
 func (r *RecConnect) Put(dst []byte) int {
-	putHead(dst, KindConnect, 0, 0, r.Conn)
+	small := uint8(0)
+	if r.Again {
+		small = 1
+	}
+	putHead(dst, KindConnect, small, 0, r.Conn)
 	return headSize + copy(dst[headSize:], r.JSON)
 }
 
@@ -66,10 +72,10 @@ func (r *RecConnect) Put(dst []byte) int {
 func (r *RecConnect) Parse(rec []byte) error {
 	*r = RecConnect{}
 	small, wide, c, ok := parseHead(rec, KindConnect, headSize)
-	if !ok || small != 0 || wide != 0 {
+	if !ok || small > 1 || wide != 0 {
 		return ErrRecord
 	}
-	r.Conn, r.JSON = c, rec[headSize:]
+	r.Conn, r.Again, r.JSON = c, small == 1, rec[headSize:]
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"hash"
 )
 
 // handoffDomain keeps a handoff ticket from being any other MAC under a key
@@ -43,20 +44,31 @@ type Handoff struct {
 	Issued     uint64
 }
 
+// Maker makes tickets under one key, faster than Make. One goroutine uses it.
+type Maker struct {
+	mac hash.Hash
+	buf []byte
+}
+
+// NewMaker gives a Maker that goes on with key.
+func NewMaker(key HandoffKey) *Maker { return &Maker{mac: hmac.New(sha256.New, key[:])} }
+
 // Make gives the ticket for h.
-func Make(key HandoffKey, h Handoff) (ticket [32]byte) {
-	m := make([]byte, 0, len(handoffDomain)+28)
-	m = append(m, handoffDomain...)
-	m = binary.LittleEndian.AppendUint64(m, h.UID)
-	m = binary.LittleEndian.AppendUint16(m, h.CM)
-	m = binary.LittleEndian.AppendUint16(m, h.Listener)
-	m = binary.LittleEndian.AppendUint64(m, h.Generation)
-	m = binary.LittleEndian.AppendUint64(m, h.Issued)
-	sum := hmac.New(sha256.New, key[:])
-	sum.Write(m)
-	sum.Sum(ticket[:0])
+func (m *Maker) Make(h Handoff) (ticket [32]byte) {
+	b := append(m.buf[:0], handoffDomain...)
+	b = binary.LittleEndian.AppendUint64(b, h.UID)
+	b = binary.LittleEndian.AppendUint16(b, h.CM)
+	b = binary.LittleEndian.AppendUint16(b, h.Listener)
+	b = binary.LittleEndian.AppendUint64(b, h.Generation)
+	m.buf = binary.LittleEndian.AppendUint64(b, h.Issued)
+	m.mac.Reset()
+	m.mac.Write(m.buf)
+	copy(ticket[:], m.mac.Sum(m.buf[:0]))
 	return ticket
 }
+
+// Make gives the ticket for h under key.
+func Make(key HandoffKey, h Handoff) (ticket [32]byte) { return NewMaker(key).Make(h) }
 
 // Verify reports whether ticket is what Make gives for h, in a time that does
 // not depend on how much of it is right.

@@ -25,6 +25,7 @@ var limits = []rlimit{
 // limit, as a cm needs one for each connection. The dispatcher's also bounds
 // what lies unread in its channels to the cms (unix(7), ETOOMANYREFS).
 var files = map[privsep.Role]uint64{
+	privsep.RoleAuth:       64,
 	privsep.RoleRouter:     2048, // those of the segments of all cms among them
 	privsep.RoleDispatcher: 4096,
 }

@@ -107,6 +107,10 @@ var profiles = map[privsep.Role][]call{
 		adoption,
 		peerCredentials,
 	},
+	privsep.RoleAuth: {
+		adoption,
+		peerCredentials,
+	},
 	privsep.RoleCM: {
 		adoption,
 		peerCredentials,

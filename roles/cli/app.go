@@ -120,11 +120,12 @@ func (p *program) app() *cli.App {
 		DisableSliceFlagSeparator: true,                         // a header may hold commas
 		Action:                    noCommand,
 		Commands: []*cli.Command{
-			p.serveCommand(), p.checkCommand(), p.statusCommand(), p.restartCommand(), p.upgradeCommand(), p.keyCommand(),
+			p.serveCommand(), p.checkCommand(), p.statusCommand(), p.restartCommand(), p.upgradeCommand(), p.keyCommand(), p.passwdCommand(),
 			p.pubCommand(), p.subCommand(), p.requestCommand(), p.replyCommand(), p.benchCommand(),
 			p.roleCommand("dispatcher", "accepts connections and picks a connection manager", debugDispatcher),
 			p.roleCommand("cm", "keeps client connections and speaks the client protocol", debugCM),
 			p.roleCommand("router", "keeps sessions and subscriptions and routes every message", debugRouter),
+			p.roleCommand("auth", "checks who a client is", debugAuth),
 			p.versionCommand(),
 		},
 	}

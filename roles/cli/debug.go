@@ -68,6 +68,20 @@ A DELIVER is about the body that a PUB with that seq told of. off, len, header_l
 subject and reply are that PUB's, unless the line says otherwise; from is who sent it.
 Without recipients it frees the body. open in a SESSION ends a login.`
 
+const debugAuth = `A broker's auth` + debugCommon + `
+Input: the users there are, of which the last line of a set has last; what the router
+asks; and PEER, another router.
+  {"kind":"USER","name":"alice","password":"$argon2id$...","profile":"desk","last":true}
+  {"kind":"LOGIN","id":1,"addr":"127.0.0.1","challenge":"c","json":"{\"user\":\"alice\"}"}
+  {"kind":"PEER"}
+A USER may also have nkey and organisation; without a name it is whoever knows the
+token. A LOGIN may have unix and tls; its try is the next number.
+
+Output: what auth says of the client, and its log.
+  {"kind":"VERDICT","id":1,"try":1,"ok":true,"credential":"password","user":"alice",
+   "profile":"desk"}
+  {"kind":"VERDICT","id":1,"try":1,"reason":"wrong_password","credential":"password"}`
+
 const debugDispatcher = `A broker's dispatcher` + debugCommon + `
 The first line says where clients can connect:
   {"listen":"127.0.0.1:40000"}

@@ -90,7 +90,12 @@ func (p *program) secret(file string, isNew bool) (secret, error) {
 	if !isNew {
 		return askSecret(tty, "Secret of the key as it is: ")
 	}
-	s, err := askSecret(tty, "New secret: ")
+	return askNew(tty, "New secret: ", "secrets")
+}
+
+// askNew asks for something new, twice.
+func askNew(tty *os.File, prompt, plural string) (typed, error) {
+	s, err := askSecret(tty, prompt)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +107,7 @@ func (p *program) secret(file string, isNew bool) (secret, error) {
 	defer again.Close()
 	if subtle.ConstantTimeCompare(s, again) != 1 {
 		s.Close()
-		return nil, errors.New("the two secrets differ")
+		return nil, fmt.Errorf("the two %s differ", plural)
 	}
 	return s, nil
 }
@@ -143,10 +148,10 @@ func askSecret(tty *os.File, prompt string) (typed, error) {
 	line, err := term.ReadPassword(fd)
 	fmt.Fprintln(tty)
 	if err != nil {
-		return nil, fmt.Errorf("read the secret: %w", err)
+		return nil, fmt.Errorf("read what is typed: %w", err)
 	}
 	if len(line) == 0 {
-		return nil, errors.New("the secret is empty")
+		return nil, errors.New("nothing was typed")
 	}
 	return typed(line), nil
 }

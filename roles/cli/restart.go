@@ -21,7 +21,7 @@ func (p *program) restartCommand() *cli.Command {
 		Category:  groupBroker,
 		Usage:     "replace a process of a running broker by a new one, without loss",
 		UsageText: "gatehouse restart [-c FILE | --runtime-dir DIR] ROLE\ngatehouse restart [-c FILE | --runtime-dir DIR] all",
-		Description: "ROLE is router, dispatcher or a connection manager as status shows it (cm/0). The new\n" +
+		Description: "ROLE is router, dispatcher, auth or a connection manager as status shows it (cm/0). The new\n" +
 			"process is started beside the old one, which goes on if that fails. Plaintext and Unix\n" +
 			"connections of a connection manager move to the new process, which is in the other one of\n" +
 			"two places (of cm/0, with one of them: cm/1); those by TLS stay with the old one until they\n" +
@@ -41,8 +41,8 @@ func (p *program) restart(c *cli.Context) error {
 	ids, all := []privsep.ID(nil), c.Args().First() == "all"
 	if !all {
 		id, err := privsep.ParseID(c.Args().First())
-		if err != nil || id.Role != privsep.RoleRouter && id.Role != privsep.RoleDispatcher && id.Role != privsep.RoleCM {
-			return misuse(c, "%q is not router, dispatcher, a connection manager (cm/0) or all", c.Args().First())
+		if err != nil || id.Role != privsep.RoleRouter && id.Role != privsep.RoleDispatcher && id.Role != privsep.RoleAuth && id.Role != privsep.RoleCM {
+			return misuse(c, "%q is not router, dispatcher, auth, a connection manager (cm/0) or all", c.Args().First())
 		}
 		ids = append(ids, id)
 	}

@@ -28,11 +28,11 @@ func (p *program) serveCommand() *cli.Command {
 		Category:  groupBroker,
 		Usage:     "run a broker in the foreground",
 		UsageText: "gatehouse serve [-c FILE]",
-		Description: "Starts the parent, which starts the dispatcher, the connection managers and the\n" +
-			"router as processes of their own, and runs until SIGTERM or SIGINT. As root every\n" +
-			"process gets its own uid; without root all of it works except that. SIGHUP reads\n" +
-			"the configuration, certificates and key again: all of it holds at once, or nothing.\n" +
-			"broker.toml.example explains every option.",
+		Description: "Starts the parent, which starts the dispatcher, the connection managers, the router\n" +
+			"and, where clients must log in, auth as processes of their own, and runs until SIGTERM\n" +
+			"or SIGINT. As root every process gets its own uid; without root all of it works except\n" +
+			"that. SIGHUP reads the configuration, certificates and key again: all of it holds at\n" +
+			"once, or nothing. broker.toml.example explains every option.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 0, 0); err != nil {

@@ -195,6 +195,7 @@ func statusText(st *parent.Status, now time.Time) string {
 	if used {
 		b.WriteString("\n" + shakes.String())
 	}
+	b.WriteString(loginsText(st))
 	if len(st.Offences) > 0 {
 		t = newTable("REFUSED AND ENDED", "KIND", "REASON", "COUNT")
 		t.left(0, 1, 2)
@@ -204,6 +205,19 @@ func statusText(st *parent.Status, now time.Time) string {
 		b.WriteString("\n" + t.String())
 	}
 	return b.String()
+}
+
+// loginsText is the part about logins, if there are any to be had.
+func loginsText(st *parent.Status) string {
+	for i := range st.Processes {
+		if pr := &st.Processes[i]; pr.Role == "auth" {
+			t := newTable("LOGINS", "ACCEPTED", "REFUSED", "WAITING")
+			t.left(0)
+			t.row(pr.Role, count(pr.Logins), count(pr.NoLogins), count(pr.LoginsWait))
+			return "\n" + t.String()
+		}
+	}
+	return ""
 }
 
 func root(yes bool) string {

@@ -70,7 +70,12 @@ parent      10      0  running  3h0m         0      0     0          0          
 ARENA    SIZE     USED  BODIES
 cm/0   64 MiB  4.0 KiB       3
 `
-	if got := statusText(sampleStatus(now), now); got != want {
+	st := sampleStatus(now)
+	if got := statusText(st, now); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	st.Processes = append(st.Processes, parent.Process{Role: "auth", Logins: 1234, NoLogins: 5})
+	if got, want := statusText(st, now), "\nLOGINS  ACCEPTED  REFUSED  WAITING\nauth       1,234        5        0\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -148,8 +148,8 @@ func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
 	c := &d.cms[k]
 	uid := d.nextUID()
 	h := privsep.ConnHandoff{UID: uid, Slot: slot, Listener: uint16(p.lst.number), Unix: p.lst.unix, TLS: p.lst.tls,
-		Issued: privsep.Uptime()}
-	h.Ticket = tickets.Make(d.key, tickets.Handoff{UID: uid, CM: uint16(k), Listener: h.Listener, Generation: c.generation, Issued: h.Issued})
+		Issued: uint64(d.uptime+d.now) / uint64(time.Millisecond)}
+	h.Ticket = d.maker.Make(tickets.Handoff{UID: uid, CM: uint16(k), Listener: h.Listener, Generation: c.generation, Issued: h.Issued})
 	if p.addr.IsValid() {
 		h.Addr, h.Port = p.addr.Addr().As16(), p.addr.Port()
 	}

@@ -15,6 +15,7 @@ type dispatcher struct {
 	log    *privsep.Logger
 	poll   *privsep.Poller
 	key    tickets.HandoffKey
+	maker  *tickets.Maker // by that key
 
 	listeners  []*listener
 	table      *store.ConnTable
@@ -34,6 +35,7 @@ type dispatcher struct {
 	stopping   bool
 	stopBy     int64
 	now        int64
+	uptime     int64 // privsep.Monotonic when now was 0, or just before
 
 	walls       privsep.Sandbox
 	orphanUntil int64             // when an orphan stops, 0: there is a parent
@@ -228,7 +230,7 @@ func (d *dispatcher) fromParent() error {
 
 // begin takes up the table as the dispatcher before has left it. It follows the
 // parent's first word on a cm: until then that one may still be there.
-func (d *dispatcher) begin() { d.slots = newSlots(d.table, d.columns, d.generation) }
+func (d *dispatcher) begin() { d.slots = newSlots(d.table, d.columns, d.cfg.Serving, d.generation) }
 
 func (d *dispatcher) handle(m *privsep.Message) error {
 	if d.slots == nil && m.Kind != privsep.KindStatsGet {
@@ -267,6 +269,7 @@ func (d *dispatcher) connections() int {
 	if d.slots == nil {
 		return 0
 	}
+	d.slots.settleDoubts()
 	return d.slots.total()
 }
 

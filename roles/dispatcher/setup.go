@@ -78,6 +78,10 @@ func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Chann
 		cms:        make([]cmPeer, cfg.CMs),
 		complaints: make(map[string]complaint),
 	}
+	d.maker = tickets.NewMaker(d.key)
+	d.uptime = int64(privsep.Monotonic())
+	d.readClock()
+	d.uptime -= d.now
 	d.log.SetLevel(cfg.LogLevel)
 	var err error
 	if d.poll, err = privsep.NewPoller(); err != nil {

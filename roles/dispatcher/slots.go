@@ -12,6 +12,7 @@ import (
 type slots struct {
 	table      *store.ConnTable
 	columns    []*store.ConnColumns // of each cm, read-only
+	serving    int                  // of them at a time; a cm moves to the place so many further on
 	generation uint64               // of this dispatcher
 	first      uint64               // the UIDs up to it are earlier dispatchers'
 	free       []uint32             // used as a stack: low places first
@@ -38,9 +39,9 @@ type doubt struct {
 const doubtTime = 10 * time.Second
 
 // newSlots takes up the table as an earlier dispatcher left it.
-func newSlots(table *store.ConnTable, columns []*store.ConnColumns, generation uint64) *slots {
+func newSlots(table *store.ConnTable, columns []*store.ConnColumns, serving int, generation uint64) *slots {
 	n := len(columns)
-	s := &slots{table: table, columns: columns, generation: generation, first: table.Counters().LastUID.Load(),
+	s := &slots{table: table, columns: columns, serving: serving, generation: generation, first: table.Counters().LastUID.Load(),
 		used: make([][]uint32, n), seen: make([]uint64, n), gone: make([]uint64, n), heir: slices.Repeat([]int{-1}, n),
 		inherited: make([]bool, n)}
 	for k, c := range columns {
@@ -150,13 +151,18 @@ func (s *slots) settle() {
 		keep := s.used[k][:0]
 		for _, slot := range s.used[k] {
 			row, uid := c.Row(int(slot)), s.table.Row(int(slot)).UID()
+			to := s.successor(k)
 			// A cm that closes writes ClosedUID first, so it is read last.
-			if uid > s.first || row.UID.Load() == uid || row.MovedUID.Load() == uid || row.ClosedUID.Load() == uid {
+			switch {
+			case uid > s.first || row.UID.Load() == uid, s.heir[k] >= 0 && row.MovedUID.Load() == uid, row.ClosedUID.Load() == uid:
 				keep = append(keep, slot)
-				continue
+			case row.MovedUID.Load() == uid && to >= 0: // by an earlier process of that cm
+				s.passOn(slot, uid, to)
+				s.gone[k]++
+			default:
+				s.table.Row(int(slot)).Clear()
+				s.free = append(s.free, slot)
 			}
-			s.table.Row(int(slot)).Clear()
-			s.free = append(s.free, slot)
 		}
 		s.used[k] = keep
 	}
@@ -206,16 +212,35 @@ func (s *slots) give(slot uint32, k int) {
 	s.used[k] = append(s.used[k], slot)
 }
 
+// successor is where the connections of cm k move to, or would; -1: nowhere. That it
+// was replaced only the dispatcher before may have been told.
+func (s *slots) successor(k int) int {
+	if s.heir[k] >= 0 {
+		return s.heir[k]
+	}
+	if other := (k + s.serving) % len(s.columns); other != k {
+		return other
+	}
+	return -1
+}
+
+// passOn gives a place to the successor that its connection has moved to, as is
+// said. Whether that one has heard of it shows in time.
+func (s *slots) passOn(slot uint32, uid uint64, to int) {
+	s.give(slot, to)
+	s.doubts = append(s.doubts, doubt{slot, uid, to, time.Now()})
+}
+
 // lost frees the places of a cm that died with its connections, but for those
-// that its successor has by now, or is about to.
+// that its successor has by now, or is about to. It may be that one had come back and
+// died here: its place is free as soon as there is no doubt.
 func (s *slots) lost(k int) {
-	to := s.heir[k]
+	to := s.successor(k)
 	for _, slot := range s.used[k] {
 		row := s.table.Row(int(slot))
 		uid := row.UID()
 		if to >= 0 && s.columns[k].Row(int(slot)).MovedUID.Load() == uid {
-			s.give(slot, to)
-			s.doubts = append(s.doubts, doubt{slot, uid, to, time.Now()})
+			s.passOn(slot, uid, to)
 			continue
 		}
 		row.Clear()

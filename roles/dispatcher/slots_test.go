@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	testCMs  = 3
-	testRows = 12
+	testServing = 2
+	testCMs     = 2 * testServing
+	testHeir    = testServing // of cm 0
+	testRows    = 12
 )
 
 // floor is a connection table with the cms' columns, and slots over it.
@@ -61,7 +63,7 @@ func newFloor(t testing.TB, rows int) *floor {
 			*to.list = append(*to.list, c)
 		}
 	}
-	f.s = newSlots(f.table, f.seen, f.next())
+	f.s = newSlots(f.table, f.seen, testServing, f.next())
 	return f
 }
 
@@ -185,7 +187,7 @@ func (f *floorTest) takeOver(k int) {
 // restart puts a new dispatcher in the place of the old one, which is made
 // known to every cm that is there.
 func (f *floorTest) restart(*rapid.T) {
-	f.s = newSlots(f.table, f.seen, f.next())
+	f.s = newSlots(f.table, f.seen, testServing, f.next())
 	for k := range testCMs {
 		if !f.away[k] {
 			f.s.recount(k)
@@ -241,7 +243,7 @@ func TestSlots(t *testing.T) {
 				f.columns[k].Row(slot).UID.Store(0)
 			}
 		}
-		f.s = newSlots(f.table, f.seen, f.next())
+		f.s = newSlots(f.table, f.seen, testServing, f.next())
 		t.Repeat(map[string]func(*rapid.T){
 			"accept": f.accept, "accept too": f.accept, "accept more": f.accept, "bounce": f.bounce,
 			"close": f.closeOne, "close too": f.closeOne, "die": f.die, "unheard": f.unheard,
@@ -263,7 +265,7 @@ func TestSlotsInFlight(t *testing.T) {
 			there = append(there, slot)
 		}
 	}
-	f.s = newSlots(f.table, f.seen, f.next())
+	f.s = newSlots(f.table, f.seen, testServing, f.next())
 	f.s.settle()
 	mine, _ := f.hand(0) // in flight from this dispatcher while the cm says so
 	if n := f.s.load(0); n != 4 {
@@ -307,7 +309,7 @@ func TestSlotsLiar(t *testing.T) {
 	// Nor does it help to say so in the rows of somebody else's connections.
 	f.columns[0].Row(int(mine)).ClosedUID.Store(f.table.Row(int(mine)).UID())
 	f.s.reclaim()
-	if f.s = newSlots(f.table, f.seen, f.next()); !slices.Contains(f.s.used[1], mine) {
+	if f.s = newSlots(f.table, f.seen, testServing, f.next()); !slices.Contains(f.s.used[1], mine) {
 		t.Fatalf("slot %d of cm/1 was freed by cm/0", mine)
 	}
 }
@@ -315,7 +317,7 @@ func TestSlotsLiar(t *testing.T) {
 // Connections go to the cm with the fewest, and those that are away get none.
 func TestPick(t *testing.T) {
 	f := newFloor(t, testRows)
-	d := &dispatcher{slots: f.s, cms: make([]cmPeer, testCMs)}
+	d := &dispatcher{slots: f.s, cms: make([]cmPeer, 3)}
 	if d.pick(0) != -1 {
 		t.Fatal("a cm that is not there was picked")
 	}

@@ -320,7 +320,7 @@ func (p *parent) answer(c *child, timeout time.Duration) (a *privsep.Adopted, re
 		return nil, err.Error()
 	case a.Version != privsep.Version:
 		return nil, fmt.Sprintf("version %d of the role protocol, not %d", a.Version, privsep.Version)
-	case a.Layout != store.LayoutVersion:
+	case a.Layout != store.LayoutVersion && c.id.Role != privsep.RoleAuth: // which has none
 		return nil, fmt.Sprintf("version %d of the shared memory, not %d", a.Layout, store.LayoutVersion)
 	case a.Generation != c.generation:
 		return nil, "another generation"
@@ -393,5 +393,9 @@ func (p *parent) rejoin(facts map[*child]*privsep.Adopted) {
 			}
 			p.tellRetiring(o, c)
 		}
+	}
+	// What was asked on the way that they had is asked again.
+	if router, auth := p.find(privsep.ID{Role: privsep.RoleRouter}), p.find(privsep.ID{Role: privsep.RoleAuth}); router != nil && auth != nil {
+		p.joinPeers(router, auth)
 	}
 }

@@ -52,6 +52,7 @@ type child struct {
 	reloads uint64   // what it was told of: parent.reloads of then
 	listens []uint16 // listeners that it was given, by number
 	profile uint32   // number of the profiles that it was given
+	users   uint32   // the same of users
 
 	restarts    int
 	quickEnds   int       // deaths in a row that came soon after the start
@@ -269,15 +270,22 @@ func (p *parent) byTime(c *child, now time.Time) {
 			return
 		}
 		c.restarts++
-		if err := p.start(c); err != nil {
-			p.log.Error().Str("role", c.id.String()).Err(err).Msg("role not started")
-			if c.proc != nil && c.state == starting {
-				p.kill(c)
-				return
-			}
-			p.delay(c, 0)
-		}
+		p.startOr(c)
 	}
+}
+
+// startOr starts a component, or sees to it that this is tried again.
+func (p *parent) startOr(c *child) {
+	err := p.start(c)
+	if err == nil {
+		return
+	}
+	p.log.Error().Str("role", c.id.String()).Err(err).Msg("role not started")
+	if c.proc != nil && c.state == starting {
+		p.kill(c)
+		return
+	}
+	p.delay(c, 0)
 }
 
 // timed tells whether wake means something: a running child has no end to be

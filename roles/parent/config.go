@@ -32,8 +32,10 @@ type Config struct {
 	Store       StoreConfig       `toml:"store"`
 	Limits      LimitsConfig      `toml:"limits"`
 	Modes       ModesConfig       `toml:"modes"`
+	Auth        AuthConfig        `toml:"auth"`
 	Log         LogConfig         `toml:"log"`
 	Profiles    []ProfileConfig   `toml:"profile,omitempty"`
+	Users       []UserConfig      `toml:"user,omitempty"`
 }
 
 // EnvironmentConfig names this broker and the organisation's set that it is in.
@@ -74,7 +76,7 @@ const (
 	KeyUseRelease = "release"
 )
 
-// Who may connect without credentials.
+// Who may connect where there are no credentials.
 const (
 	AnonymousLoopback = "loopback"
 	AnonymousAny      = "any"
@@ -156,6 +158,7 @@ func Defaults() *Config {
 			OrphanGrace:    time.Minute,
 		},
 		Modes: ModesConfig{RequestTimeout: 30 * time.Second, SessionIdle: 5 * time.Minute, DuplicateInstance: DuplicateRefuse},
+		Auth:  AuthConfig{Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
 		Log:   LogConfig{Level: "info", Format: "auto"},
 	}
 }
@@ -202,6 +205,10 @@ func (c *Config) Effective() *Config {
 	if e.Limits.ConnectBurst == 0 {
 		e.Limits.ConnectBurst = e.Limits.ConnectRate
 	}
+	if e.Auth.Hashes == 0 {
+		e.Auth.Hashes = max(1, runtime.NumCPU()/2)
+	}
+	e.Users = slices.Clone(c.Users)
 	e.Profiles = slices.Clone(c.Profiles)
 	for i, p := range e.Profiles {
 		e.Profiles[i] = p.effective()

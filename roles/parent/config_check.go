@@ -55,6 +55,11 @@ var bounds = []struct {
 	{"limits", "connect_rate", 0, 1 << 20},
 	{"limits", "connect_burst", 0, 1 << 20},
 	{"modes", "request_timeout", int64(time.Millisecond), int64(24 * time.Hour)},
+	{"auth", "hashes", 0, 1 << 10},
+	{"auth", "memory", 1 << 20, 64 << 30},
+	{"auth", "failure_rate", 1, 1 << 20},
+	{"auth", "failure_burst", 1, 1 << 20},
+	{"auth", "backoff", int64(time.Second), int64(time.Hour)},
 	{"modes", "session_idle", int64(time.Millisecond), int64(30 * 24 * time.Hour)},
 }
 
@@ -88,7 +93,7 @@ func (c *Config) Validate() error { return c.check(nil) }
 // and among several faults the one that comes first in the file.
 func (c *Config) check(keys *written) error {
 	var first *ConfigError
-	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles()) {
+	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles(), c.checkUsers()) {
 		e := &ConfigError{Key: shown(f.keys[0]), Text: f.text}
 		for _, key := range f.keys {
 			if line := keys.line(key); line > 0 {
@@ -212,7 +217,7 @@ func ParseListen(addr string) (netip.AddrPort, error) {
 func (c *Config) checkListen() (faults []fault) {
 	seen := map[string]bool{}
 	add := func(key, text string) { faults = append(faults, fault{text, []string{key, "listen.anonymous"}}) }
-	open := c.Listen.Anonymous == AnonymousAny
+	open := c.Listen.Anonymous == AnonymousAny || c.credentials() != 0
 	addresses := func(key string, addrs []string, open bool) {
 		for _, addr := range addrs {
 			ap, err := ParseListen(addr)

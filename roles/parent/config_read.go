@@ -200,6 +200,8 @@ func setOption(field reflect.Value, raw any) (err error) {
 		*p, err = sizeOf(raw)
 	case *Responses:
 		*p, err = responsesOf(raw)
+	case *Secret:
+		*p, err = secretOf(raw)
 	case *time.Duration:
 		*p, err = durationOf(raw)
 	default:

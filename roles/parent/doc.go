@@ -6,7 +6,7 @@
 //	key, secret > | segments, listeners, records|
 //	              +--+--------+--------+--------+
 //	    channels     |        |        |
-//	           dispatcher   cm/0..   router
+//	           dispatcher   cm/0..   router, auth
 //
 // It never reads a byte from a client: it binds the listeners but does not
 // accept, makes the segments but does not look into them, and reads from its
@@ -28,7 +28,8 @@
 // whether it can change like that. The router hears of a new limit before the cms
 // do, so that what a cm sends by it is never taken for an offence. Profiles
 // (profiles.go) are the router's alone: all of a set in its setup, all of another one
-// before the settings that go with it.
+// before the settings that go with it. So are users auth's (users.go); the router gets
+// but their marks. Auth has a process as long as somebody can log in.
 //
 // A parent that is killed leaves its children to the next one, which finds them in
 // the registry and adopts them; what died with it is started. A parent that is
@@ -38,7 +39,7 @@
 // A process is exchanged without loss (restart, upgrade) by starting the new one
 // beside it: each component has two places, of which one is vacant. A cm's are its
 // index and that plus cm.count, each with shared memory, rings and uid of its own,
-// since for a while both processes have connections. A new router or dispatcher
+// since for a while both processes have connections. A new router, dispatcher or auth
 // stands by, complete, and its turn comes with the end of the old one. A new process
 // that does not get ready has changed nothing.
 //
@@ -48,8 +49,8 @@
 // (runtime directory, lock, registry), adopt.go (what an earlier parent left),
 // upgrade.go and handover.go (another binary), listen.go (listeners and their
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
-// notify.go (the service manager), tls.go (certificate and key), sign.go (who gets a signature), offence.go (what is held against
+// users.go (what auth gets), notify.go (the service manager), tls.go (certificate and key), sign.go (who gets a signature), offence.go (what is held against
 // a child), sandbox.go (the walls around parent and children), control.go and
 // status.go (the operator's view), config.go (the configuration), config_tables.go
-// (its lists of tables).
+// (its lists of tables), config_profile.go and config_user.go (two of them).
 package parent

@@ -65,9 +65,17 @@ var liveness = []struct {
 	{"modes", "request_timeout", atOnce},
 	{"modes", "session_idle", atOnce},
 	{"modes", "duplicate_instance", atOnce},
+	{"auth", "token", atOnce},
+	{"auth", "token_profile", atOnce},
+	{"auth", "hashes", atOnce},
+	{"auth", "memory", atOnce},
+	{"auth", "failure_rate", atOnce},
+	{"auth", "failure_burst", atOnce},
+	{"auth", "backoff", atOnce},
 	{"log", "level", atOnce},
 	{"log", "format", atOnce},
 	{"profile", "", atOnce}, // a list of tables has no key
+	{"user", "", atOnce},
 }
 
 // difference is an option whose value in the file is not the one that runs.
@@ -172,6 +180,9 @@ func (p *parent) liveSettings(c *Config) privsep.Live {
 		MostPayload:    int(p.mostPayload),
 		RequestTimeout: c.Modes.RequestTimeout, SessionIdle: c.Modes.SessionIdle,
 		ReplaceInstance: c.Modes.DuplicateInstance == DuplicateReplace, AnonymousProfile: c.Listen.Profile,
+		Auth: c.credentials() != 0,
+		Login: privsep.LoginSettings{Kinds: c.credentials(), Hashes: c.Auth.Hashes, Memory: int(c.Auth.Memory),
+			FailureRate: c.Auth.FailureRate, FailureBurst: c.Auth.FailureBurst, Backoff: c.Auth.Backoff},
 	}
 	for _, b := range p.listeners {
 		if b.host != "" {

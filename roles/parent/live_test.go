@@ -46,6 +46,8 @@ func other(c *Config) {
 				*p = !*p
 			case *int:
 				*p++
+			case *Secret:
+				*p += "x"
 			case *[]string:
 				*p = append(slices.Clone(*p), "x")
 			case *Size:
@@ -54,6 +56,8 @@ func other(c *Config) {
 				*p++
 			case *[]ProfileConfig:
 				*p = append(slices.Clone(*p), ProfileConfig{Name: "x"})
+			case *[]UserConfig:
+				*p = append(slices.Clone(*p), UserConfig{Name: "x"})
 			}
 		}
 	}

@@ -72,6 +72,7 @@ func (p *parent) step() error {
 		p.byTime(c, now)
 	}
 	p.control.byTime(p, now)
+	p.tendAuth()
 	p.retire(now)
 	p.tidy(now)
 	p.reloadByTime(now)
@@ -164,6 +165,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.sign(c, m)
 	case privsep.KindCMFault:
 		return p.fault(c, m)
+	case privsep.KindAuthFault:
+		return p.authFault(c, m)
 	case privsep.KindRetiring:
 		return p.retiring(c, m)
 	case privsep.KindDrained:
@@ -213,13 +216,18 @@ func (p *parent) fault(from *child, m *privsep.Message) error {
 	}
 	for _, c := range p.children {
 		if c.id == (privsep.ID{Role: privsep.RoleCM, Index: f.CM}) && c.generation == f.Generation && c.alive() {
-			p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", f.Reason.String()).Str("from", from.id.String()).Str("kind", m.Kind.String()).
-				Bool("security", f.Reason != privsep.FaultStalled).Msg("role killed at another's word")
-			p.offences[offenceKey{c.id, offence{m.Kind.String(), f.Reason.String()}}]++
-			p.kill(c)
+			p.accused(c, from, m.Kind, f.Reason)
 		}
 	}
 	return nil
+}
+
+// accused ends a child of which another says so.
+func (p *parent) accused(c, by *child, k privsep.Kind, reason privsep.Fault) {
+	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", reason.String()).Str("from", by.id.String()).Str("kind", k.String()).
+		Bool("security", reason != privsep.FaultStalled).Msg("role killed at another's word")
+	p.offences[offenceKey{c.id, offence{k.String(), reason.String()}}]++
+	p.kill(c)
 }
 
 func (p *parent) signal() {
@@ -261,7 +269,7 @@ func (p *parent) beginStop() {
 		if c.state == backoff {
 			p.giveUp(c)
 		}
-		if c.id.Role == privsep.RoleDispatcher || c.id.Role == privsep.RoleRouter {
+		if c.id.Role == privsep.RoleDispatcher || c.id.Role == privsep.RoleRouter || c.id.Role == privsep.RoleAuth {
 			p.stop(c)
 		}
 	}
@@ -313,7 +321,7 @@ func (p *parent) stop(c *child) {
 	if c.state == running {
 		c.state, c.wake = stopping, p.stopBy.Add(time.Second)
 	}
-	if c.ch != nil && c.state == stopping && (c.leaving || c.id.Role == privsep.RoleDispatcher) {
+	if c.ch != nil && c.state == stopping && (c.leaving || c.id.Role == privsep.RoleDispatcher || c.id.Role == privsep.RoleAuth) {
 		c.ch.SetPhase(privsep.PhaseDrain) // it has heard the last of us
 	}
 }

@@ -7,8 +7,12 @@ import (
 	"gatehouse/privsep"
 )
 
-// openness is what an operator is told of a broker that asks nobody who it is.
+// openness is what an operator is told of a broker that asks nobody who it is, "" if
+// it does ask.
 func openness(c *Config) string {
+	if c.credentials() != 0 {
+		return ""
+	}
 	rights := "all rights"
 	if c.Listen.Profile != "" {
 		rights = "the profile " + show(c.Listen.Profile)
@@ -62,9 +66,9 @@ func (p *parent) handOutProfiles(c *child) error {
 	return nil
 }
 
-// profilesTime is how long a router may take to read a set that its socket does not
-// hold; that takes more than a hundred profiles.
-const profilesTime = time.Second
+// setTime is how long a child may take to read a set that its socket does not hold;
+// that takes more than a hundred profiles.
+const setTime = time.Second
 
 // giveProfiles gives the router those that it does not have. There is room in its
 // channel for anything else afterwards.
@@ -73,12 +77,17 @@ func (p *parent) giveProfiles(c *child) {
 		return
 	}
 	c.profile = p.profiles.number
-	end := time.Now().Add(profilesTime)
-	for _, f := range p.profiles.frames {
-		if !c.hears(privsep.KindProfile, len(f), 0) {
+	p.giveSet(c, privsep.KindProfile, p.profiles.frames)
+}
+
+// giveSet gives a child the frames of a set, at the pace at which it reads.
+func (p *parent) giveSet(c *child, k privsep.Kind, frames [][]byte) {
+	end := time.Now().Add(setTime)
+	for _, f := range frames {
+		if !c.hears(k, len(f), 0) {
 			return
 		}
-		if !p.heard(c, privsep.KindProfile, c.ch.SendPaced(max(time.Until(end), 0), privsep.KindProfile, f)) {
+		if !p.heard(c, k, c.ch.SendPaced(max(time.Until(end), 0), k, f)) {
 			return
 		}
 	}

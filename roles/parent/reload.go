@@ -141,6 +141,7 @@ func (p *parent) apply(r *revision) {
 	p.setListeners(r.listeners)
 	p.settings.Live = p.liveSettings(r.cfg)
 	p.setProfiles(r.cfg.Profiles)
+	p.setUsers(r.cfg)
 	p.setCredential(r.cred)
 	p.reloads++
 	p.writeRegistry() // before anybody acts by it
@@ -178,6 +179,7 @@ func (p *parent) resettle(c *child) {
 	if c.id.Role == privsep.RoleRouter {
 		p.giveProfiles(c)
 	}
+	p.giveUsers(c)
 	p.send(c, privsep.KindSettings, p.settings.Live.Append(nil))
 	p.giveListeners(c)
 }

@@ -12,13 +12,14 @@ import (
 // change; a cm's are i and i + cm.count.
 //
 //	                 ready                      old one has ended
-//	start in the  ----------> router, dispatcher: old one is ended ----------> the new
+//	start in the  ----------> router, dispatcher, auth: old one is ended ----> the new
 //	vacant place  ----------> cm: the old one retires, its connections move    one's turn
 //	      \ not ready
 //	       the old one goes on as if nothing had been tried
 //
 // The new router or dispatcher has all that it needs by then but the first word
-// on a cm, before which it writes nothing: it takes up what the old one left.
+// on a cm, before which it writes nothing: it takes up what the old one left. A new
+// auth is asked what the old one has not answered.
 
 // change is one exchange.
 type change struct {
@@ -35,7 +36,7 @@ type change struct {
 }
 
 const (
-	// leaveTime is how long a dispatcher that has been told to end has for it.
+	// leaveTime is how long a dispatcher or auth that has been told to end has for it.
 	leaveTime = 2 * time.Second
 	// lingering is how long after its time a retiring cm may deliver what its
 	// connections had sent.
@@ -195,7 +196,7 @@ func (p *parent) turn(ch *change) {
 		return
 	}
 	old := ch.old
-	if old.id.Role == privsep.RoleDispatcher {
+	if old.id.Role == privsep.RoleDispatcher || old.id.Role == privsep.RoleAuth {
 		var now privsep.Shutdown
 		p.send(old, privsep.KindShutdown, now.Append(nil))
 		if old.ch != nil {

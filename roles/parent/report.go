@@ -41,6 +41,7 @@ func (p *parent) process(c *child, ask uint64) Process {
 		Connections: t.Connections, Subscriptions: t.Subscriptions, InMsgs: t.InMsgs, OutMsgs: t.OutMsgs,
 		InBytes: t.InBytes, OutBytes: t.OutBytes, SlowConsumers: t.SlowConsumers, Signatures: c.signatures,
 		Handshakes: t.Handshakes, NoHandshakes: t.HandshakesFailed,
+		Logins: t.Logins, NoLogins: t.LoginsRefused, LoginsWait: t.LoginsWaiting,
 	}
 	switch {
 	case c.state == running && c.statsID < ask:

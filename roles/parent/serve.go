@@ -59,6 +59,7 @@ type parent struct {
 	held        []Held // what the file says otherwise, for the next start
 	mostPayload Size   // that was in force since the start
 	profiles    profileSet
+	userSet     userSet
 	lives       []life // of tickets, before auth_timeout changed
 
 	networks       []privsep.Network // of all listeners there have been, by number
@@ -149,7 +150,9 @@ func (p *parent) prepare(version string, h *handover) error {
 	if !p.root {
 		p.warnings = append(p.warnings, "not root: all roles run under this uid, without an empty root directory")
 	}
-	p.warnings = append(p.warnings, openness(p.cfg))
+	if open := openness(p.cfg); open != "" {
+		p.warnings = append(p.warnings, open)
+	}
 	if err := privsep.CheckKernel(); err != nil {
 		return err
 	}
@@ -187,6 +190,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	}
 	p.settings = p.makeSettings(version)
 	p.setProfiles(p.cfg.Profiles)
+	p.setUsers(p.cfg)
 	p.settings.ServerID = newServerID()
 	if p.past != nil {
 		p.settings.ServerID = p.past.registry.ServerID
@@ -254,7 +258,7 @@ func (p *parent) recall(h *handover) error {
 }
 
 // makePlaces makes the places for all processes, of which none is there yet. Half
-// of them stay vacant.
+// of them stay vacant, and those of auth as long as nobody needs to log in.
 func (p *parent) makePlaces() {
 	add := func(id privsep.ID, s state, second bool) {
 		r := p.past.record(id)
@@ -263,6 +267,11 @@ func (p *parent) makePlaces() {
 	}
 	add(privsep.ID{Role: privsep.RoleRouter}, gone, false)
 	add(privsep.ID{Role: privsep.RoleDispatcher}, gone, false)
+	auth := vacant
+	if p.settings.Auth {
+		auth = gone
+	}
+	add(privsep.ID{Role: privsep.RoleAuth}, auth, false)
 	for i := range p.cms {
 		add(privsep.ID{Role: privsep.RoleCM, Index: i}, gone, false)
 	}
@@ -271,6 +280,7 @@ func (p *parent) makePlaces() {
 	}
 	add(privsep.ID{Role: privsep.RoleRouter}, vacant, true)
 	add(privsep.ID{Role: privsep.RoleDispatcher}, vacant, true)
+	add(privsep.ID{Role: privsep.RoleAuth}, vacant, true)
 }
 
 // startAll starts every role that is not there and waits until all are ready. One that does not

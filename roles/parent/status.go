@@ -73,6 +73,9 @@ type Process struct {
 	Signatures    uint64    `json:"signatures"` // that the parent made for it
 	Handshakes    uint64    `json:"handshakes"` // of TLS that succeeded
 	NoHandshakes  uint64    `json:"handshakes_failed"`
+	Logins        uint64    `json:"logins"` // that succeeded
+	NoLogins      uint64    `json:"logins_refused"`
+	LoginsWait    uint64    `json:"logins_waiting"`
 	Memory        uint64    `json:"memory"` // proportional set size, bytes
 	Threads       int       `json:"threads"`
 	NoNewPrivs    bool      `json:"no_new_privs"` // on every thread

@@ -161,12 +161,22 @@ func (p *parent) warn(text string) {
 	}
 }
 
-// warnInstead shows and logs a warning in the place of another one.
+// warnInstead shows and logs a warning in the place of another one; either may be
+// none.
 func (p *parent) warnInstead(before, now string) {
-	if i := slices.Index(p.warnings, before); i >= 0 && now != before {
+	i := slices.Index(p.warnings, before)
+	switch {
+	case now == before:
+		return
+	case now == "":
+		p.warnings = slices.Delete(p.warnings, i, i+1)
+		return
+	case before == "":
+		p.warnings = append(p.warnings, now)
+	default:
 		p.warnings[i] = now
-		p.log.Warn().Msg(now)
 	}
+	p.log.Warn().Msg(now)
 }
 
 // credential gives the present one, nil without TLS.

@@ -88,6 +88,9 @@ func (p *parent) handOut(c *child) error {
 		}
 	}
 	c.reloads, c.listens = p.reloads, nil
+	if err := p.handOutUsers(c); err != nil {
+		return err
+	}
 	if c.id.Role == privsep.RoleRouter {
 		if err := p.handOutProfiles(c); err != nil {
 			return err
@@ -131,7 +134,7 @@ func (p *parent) handOutSegment(c *child, s *segment) error {
 // stopping count: a cm cannot finish without the router.
 func (p *parent) connect(c *child) {
 	p.resettle(c)
-	if c.id.Role != privsep.RoleCM {
+	if c.id.Role == privsep.RoleRouter || c.id.Role == privsep.RoleDispatcher {
 		p.tellAbsent(c)
 	}
 	for _, o := range p.children {
@@ -139,21 +142,21 @@ func (p *parent) connect(c *child) {
 			continue
 		}
 		a, b := c, o
-		if a.id.Role == privsep.RoleCM {
-			a, b = b, a // the cm last
+		if a.id.Role == privsep.RoleCM || a.id.Role == privsep.RoleAuth {
+			a, b = b, a // the cm last, or auth
 		}
-		if b.id.Role != privsep.RoleCM || a.id.Role == privsep.RoleCM {
-			continue
-		}
-		switch a.id.Role {
-		case privsep.RoleDispatcher:
+		switch [2]privsep.Role{a.id.Role, b.id.Role} {
+		case [2]privsep.Role{privsep.RoleRouter, privsep.RoleAuth}:
+			p.joinPeers(a, b)
+		case [2]privsep.Role{privsep.RoleDispatcher, privsep.RoleCM}:
 			if !b.leaves() {
 				p.joinPeers(a, b)
 			}
-		case privsep.RoleRouter:
+			p.tellRetiring(a, b)
+		case [2]privsep.Role{privsep.RoleRouter, privsep.RoleCM}:
 			p.joinBells(a, b)
+			p.tellRetiring(a, b)
 		}
-		p.tellRetiring(a, b)
 	}
 }
 

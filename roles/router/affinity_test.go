@@ -31,7 +31,7 @@ func TestSessionKeepsToProfile(t *testing.T) {
 	}
 	set()
 	sender, member := g.open(0, 1, 1, `,"headers":true`), g.open(1, 2, 2, "")
-	g.login(g.r.links[1].session(member), "p/1", identity{user: "m", profile: "worker"})
+	g.login(g.r.links[1].session(member), "p/1", identity{user: "m", profile: "worker", mark: 1})
 	g.sub(1, member, "work", "g", "1")
 	g.sub(0, sender, "r", "", "1")
 	session := store.Facts{Mode: store.ModeSession, Session: []byte("s")}

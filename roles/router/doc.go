@@ -57,6 +57,15 @@
 // A profile (profile.go) says what its sessions may do. Sessions are held against new
 // profiles at once, and by each new router.
 //
+// # Logins
+//
+// Where clients must log in a session may do nothing until auth has said who its client
+// is (login.go). The router asks over a channel and reads the answers between batches;
+// it waits for none, and asks the next auth again what one that has ended owes. A
+// verdict names a user, a profile and the user's mark. The mark is another one when
+// anything about the user changes: the parent tells which marks stand, and sessions
+// with others end.
+//
 // # After a router's end
 //
 // A router may end at any instruction, and nothing is lost or doubled by it:
@@ -104,7 +113,7 @@
 // room), session.go (client operations), state.go (what outlives the process),
 // journal.go (its entries), recover.go (the next router), index.go and match.go (who
 // wants a subject), publish.go (the message path), plan.go (messages to very many),
-// hold.go (senders that wait), choose.go (modes), profile.go, request.go and ask.go (who
+// hold.go (senders that wait), login.go (who a client is: auth is asked), choose.go (modes), profile.go, request.go and ask.go (who
 // owes answers), affinity.go, expiry.go (what ends by time), stuck.go (who holds up whose bodies), settings.go
 // (what changes while it runs), orphan.go (without a parent), setup.go (the role's
 // start).

@@ -62,7 +62,9 @@ func infoOf(cfg *privsep.Settings) wire.Info {
 		Port:       cfg.Port,
 		Headers:    true,
 		MaxPayload: cfg.MaxPayload,
-		Gatehouse:  &wire.GatehouseInfo{Version: cfg.Version, Environment: cfg.Environment, Credentials: []string{}},
+		Gatehouse:  &wire.GatehouseInfo{Version: cfg.Version, Environment: cfg.Environment, Credentials: cfg.Login.Kinds.Names()},
+
+		AuthRequired: cfg.Auth,
 	}
 }
 

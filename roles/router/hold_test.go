@@ -47,8 +47,8 @@ func TestHoldForWhomItIs(t *testing.T) {
 	p.Name, p.Types = "worker", []string{"p", "q"}
 	g.profiles([]privsep.Profile{p}, func(*privsep.Live) {})
 	sender, one, two := g.open(0, 1, 1, ""), g.open(1, 2, 2, ""), g.open(1, 3, 3, "")
-	g.login(g.r.links[1].session(one), "p/1", identity{user: "m", profile: "worker"})
-	g.login(g.r.links[1].session(two), "q/1", identity{user: "m", profile: "worker"})
+	g.login(g.r.links[1].session(one), "p/1", identity{user: "m", profile: "worker", mark: 1})
+	g.login(g.r.links[1].session(two), "q/1", identity{user: "m", profile: "worker", mark: 1})
 	g.sub(1, one, "work", "", "1")
 	g.sub(1, two, "work", "", "1")
 	g.put(1, &store.RecCongested{Conn: two})

@@ -53,7 +53,7 @@ const (
 //	BIND     slot u32, flags u8, cm u8 and slot u32 of the member, length of key u32, key, queue
 //	UNBIND   slot u32, length of key u32, key, queue
 //
-// Who is five texts, each after its length u16; nothing at all if nothing is known.
+// Who is mark u64 and five texts, each after its length u16; nothing at all if nothing is known.
 const (
 	processEntry = 2 + 8
 	openEntry    = 2 + 1 + 4 + 4 + 8 + 8 + 16
@@ -144,13 +144,14 @@ func (w *who) texts() (n int) {
 	for _, s := range w.fields() {
 		n += 2 + len(*s)
 	}
-	return n
+	return n + 8
 }
 
 func (w *who) append(b []byte) []byte {
 	if w == nil {
 		return b
 	}
+	b = le.AppendUint64(b, w.mark)
 	for _, s := range w.fields() {
 		b = append(le.AppendUint16(b, uint16(len(*s))), *s...)
 	}
@@ -169,7 +170,11 @@ func parseWho(b []byte) (*who, error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
-	w := new(who)
+	if len(b) < 8 {
+		return nil, errEntry
+	}
+	w := &who{mark: le.Uint64(b)}
+	b = b[8:]
 	for _, s := range w.fields() {
 		if len(b) < 2 || int(le.Uint16(b)) > min(privsep.MaxSettingsText, len(b)-2) {
 			return nil, errEntry
@@ -404,7 +409,7 @@ func (r *router) replayConnect(l *link, b []byte) error {
 // assume gives a session the profile that it should have, if there is one: see reprofile.
 func (r *router) assume(s *session) {
 	s.prof = powerless
-	if f := r.profileOf(s.profileName()); f != nil && s.admitted {
+	if f := r.profileOf(s.identity()); f != nil && s.admitted {
 		s.prof = f
 	}
 	s.who = s.who.under(s.prof)

@@ -16,11 +16,13 @@ var (
 )
 
 // profile returns the profile of a name, nil: there is none.
-func (m *model) profile(name string) *privsep.Profile {
+func (m *model) profile(id identity) *privsep.Profile {
+	name := id.profile
+	if id.mark == 0 { // has not logged in
+		name = m.g.r.cfg.AnonymousProfile
+	}
 	if name == "" {
-		if name = m.g.r.cfg.AnonymousProfile; name == "" {
-			return &everythingAllowed
-		}
+		return &everythingAllowed
 	}
 	for i := range m.profiles {
 		if m.profiles[i].Name == name {
@@ -175,7 +177,7 @@ func (m *model) reprofile() {
 	for cm := range m.sessions {
 		for _, s := range m.bySlot(cm) {
 			old := limitsOf(s.prof)
-			if s.prof = m.profile(s.id.profile); s.prof == nil {
+			if s.prof = m.profile(s.id); s.prof == nil {
 				s.prof = &nothingAllowed
 				m.fail(s, wire.CodeAuthViolation)
 				continue

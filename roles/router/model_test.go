@@ -164,7 +164,7 @@ func (m *model) open(cm int, r *store.RecOpen) {
 		m.end(old)
 	}
 	s := &modelSession{cm: cm, conn: r.Conn, process: m.process[cm], opts: wire.DefaultConnect()}
-	if s.prof = m.profile(""); s.prof == nil {
+	if s.prof = m.profile(identity{}); s.prof == nil {
 		s.prof = &nothingAllowed
 	}
 	m.sessions[cm][r.Slot] = s
@@ -187,7 +187,7 @@ func (m *model) connect(s *modelSession, text []byte) {
 
 // admit begins a session anew.
 func (m *model) admit(s *modelSession, id identity) {
-	f := m.profile(id.profile)
+	f := m.profile(id)
 	if f == nil {
 		m.fail(s, wire.CodeAuthViolation)
 		return

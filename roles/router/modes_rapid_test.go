@@ -83,7 +83,10 @@ func drawStep(t *rapid.T) step {
 	case s.event == eventAnswer:
 		s.reply = oneOf(t, "reply", "", "", "", "r")
 	case s.event == eventLogin:
-		s.id = identity{oneOf(t, "user", "", "ann", "bo;b=\" %"), oneOf(t, "organisation", "", "acme", "else"), oneOf(t, "profile", "", "one", "two", "two", "none")}
+		s.id = identity{oneOf(t, "user", "", "ann", "bo;b=\" %"), oneOf(t, "organisation", "", "acme", "else"), oneOf(t, "profile", "", "one", "two", "two", "none"), 9}
+		if oneOf(t, "nobody", 0, 0, 1) == 1 {
+			s.id = identity{}
+		}
 		s.name = oneOf(t, "name", names...)
 	case s.event == eventTime:
 		s.ms = oneOf[int64](t, "ms", 1, 400, 1000, 1600, 3000)

@@ -9,7 +9,8 @@ import (
 // who is what is known of a client beside its connection; nil: nothing.
 type who struct {
 	user, organisation string
-	profile            string // name, "": that of clients without credentials
+	profile            string // name, "": see identity
+	mark               uint64 // of the user, 0: nobody has logged in
 	kind, instance     string // of the program, as its name says
 
 	// What its profile makes of that, see under.
@@ -19,8 +20,11 @@ type who struct {
 }
 
 // identity is what the credentials of a client have proved. The profile "" is that of
-// clients without any.
-type identity struct{ user, organisation, profile string }
+// clients without any, or allows everything.
+type identity struct {
+	user, organisation, profile string
+	mark                        uint64 // of all that is known of the user, 0: nobody has logged in
+}
 
 // profile is a privsep.Profile made ready for the message path.
 type profile struct {
@@ -107,12 +111,14 @@ func (g *rights) covers(pattern []byte) (ok, partly bool) {
 	return ok, ok && partly
 }
 
-// profileOf returns the profile of that name, nil if there is none.
-func (r *router) profileOf(name string) *profile {
+// profileOf returns the profile of whoever it is, nil if there is none.
+func (r *router) profileOf(id identity) *profile {
+	name := id.profile
+	if id.mark == 0 {
+		name = r.cfg.AnonymousProfile
+	}
 	if name == "" {
-		if name = r.cfg.AnonymousProfile; name == "" {
-			return unrestricted
-		}
+		return unrestricted
 	}
 	return r.profiles[name]
 }
@@ -138,7 +144,7 @@ func (r *router) profile(m *privsep.Message) error {
 
 // whoIs puts together what is known of a client; its name is its own word.
 func whoIs(id identity, name string, f *profile) *who {
-	w := &who{user: id.user, organisation: id.organisation, profile: id.profile}
+	w := &who{user: id.user, organisation: id.organisation, profile: id.profile, mark: id.mark}
 	if kind, instance, ok := wire.SplitName(name); ok {
 		w.kind, w.instance = kind, instance
 	}
@@ -237,7 +243,7 @@ func (r *router) reprofile() {
 
 func (r *router) rejudge(s *session) {
 	old := s.prof
-	if s.prof = r.profileOf(s.profileName()); s.prof == nil {
+	if s.prof = r.profileOf(s.identity()); s.prof == nil {
 		s.prof = powerless
 		r.makeRoom(s.cm)
 		r.fail(s, wire.CodeAuthViolation)
@@ -260,11 +266,11 @@ func (r *router) rejudge(s *session) {
 	}
 }
 
-func (s *session) profileName() string {
-	if s.who == nil {
-		return ""
+func (s *session) identity() (id identity) {
+	if w := s.who; w != nil {
+		id = identity{w.user, w.organisation, w.profile, w.mark}
 	}
-	return s.who.profile
+	return id
 }
 
 // mayHave tells whether a session may subscribe to what matches a pattern; partly: but

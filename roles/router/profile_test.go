@@ -68,7 +68,7 @@ func TestAnswerNeedsNoMode(t *testing.T) {
 	p.Name, p.Modes = "member", 0
 	g.profiles([]privsep.Profile{p}, func(*privsep.Live) {})
 	asker, other, member := g.open(0, 1, 1, ""), g.open(0, 2, 2, ""), g.open(1, 3, 3, "")
-	g.login(g.r.links[1].session(member), "", identity{user: "m", profile: "member"})
+	g.login(g.r.links[1].session(member), "", identity{user: "m", profile: "member", mark: 1})
 	g.sub(1, member, "work", "g", "1")
 	g.sub(0, asker, "r", "g", "1")
 	g.sub(0, other, "r", "g", "1")

@@ -80,6 +80,8 @@ type router struct {
 
 	notes int // arenas with a note
 
+	logins logins
+
 	// What the parent said, acted on between batches.
 	ended    []privsep.CMGone
 	leaving  []*link // whose clients are to be told
@@ -134,7 +136,7 @@ func (r *router) run() error {
 		}
 		timeout := time.Duration(0)
 		if !busy && !r.noted() && r.sleep() {
-			timeout = r.patience(r.pause())
+			timeout = r.patience(r.hush(r.pause()))
 		}
 		ready, err := r.poll.Wait(timeout)
 		if err != nil {
@@ -238,6 +240,10 @@ func (r *router) awake() {
 // only takes note of what ends sessions.
 func (r *router) events(ready []privsep.Ready) error {
 	for _, e := range ready {
+		if e.Token == tokenAuth {
+			r.logins.due = true
+			continue
+		}
 		if e.Token >= tokenLink {
 			l := r.links[e.Token-tokenLink]
 			if l.wakes++; l.wakes >= privsep.DrainEvery || e.Hup {
@@ -303,6 +309,10 @@ func (r *router) handle(m *privsep.Message) error {
 		return r.profile(m)
 	case privsep.KindSettings:
 		return r.settings(m)
+	case privsep.KindPeer:
+		return r.newAuth(m)
+	case privsep.KindStanding:
+		return r.standing(m)
 	case privsep.KindShutdown:
 		if r.told {
 			return errDone
@@ -319,7 +329,7 @@ var errDone = errors.New("router: nothing left to do")
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
 func (r *router) noted() bool {
-	return r.stopping || r.news || r.judging || len(r.ended)+len(r.leaving) > 0
+	return r.stopping || r.news || r.judging || r.logins.due || len(r.ended)+len(r.leaving) > 0
 }
 
 // between does what may end sessions, when no batch is under way.
@@ -341,6 +351,10 @@ func (r *router) between() error {
 		r.news = false
 		r.tellNews()
 	}
+	if r.logins.due {
+		r.converse()
+	}
+	r.hurryAuth()
 	if !r.stopping {
 		return nil
 	}

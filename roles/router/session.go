@@ -27,6 +27,8 @@ type session struct {
 	holds  []*session
 	heldBy int
 
+	waits *login // for auth's verdict on its CONNECT, nil: it does not
+
 	challenge string
 	client    netip.Addr // zero for a Unix socket
 
@@ -101,7 +103,7 @@ func (r *router) connect(l *link, rec []byte) error {
 		return err
 	}
 	s := l.session(c.Conn)
-	if s == nil {
+	if s == nil || c.Again && (s.waits != nil || s.admitted) { // that was heard
 		return nil
 	}
 	opts := s.said()
@@ -126,7 +128,7 @@ func (r *router) connect(l *link, rec []byte) error {
 // admit opens a session, with what its client has proved and the name that it gives
 // itself.
 func (r *router) admit(s *session, o options, id identity, name string) {
-	f := r.profileOf(id.profile)
+	f := r.profileOf(id)
 	if f == nil {
 		r.fail(s, wire.CodeAuthViolation)
 		return

@@ -20,6 +20,9 @@ func (r *router) settings(m *privsep.Message) error {
 	r.log.SetLevel(r.cfg.LogLevel)
 	r.greeting = newGreetings(r.cfg)
 	r.news = r.news || r.cfg.MaxPayload != old.MaxPayload
+	if r.cfg.Auth != old.Auth { // nobody has to wait any more, or has been asked
+		r.logins.review, r.logins.due = true, true
+	}
 	return nil
 }
 

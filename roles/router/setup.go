@@ -89,6 +89,7 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	rand.Read(seed[:])
 	r.rnd = binary.LittleEndian.Uint64(seed[:]) | 1
 	var err error
+	r.logins.setMarks(set.Marks)
 	if r.poll, err = privsep.NewPoller(); err != nil {
 		return nil, err
 	}

@@ -40,6 +40,7 @@ func (r *router) end(s *session) {
 // remove is end without a journal.
 func (r *router) remove(s *session) {
 	s.ended = true
+	r.giveUp(s)
 	r.shed(s)
 	r.relieve(s)
 	s.cm.sessions[s.slot] = nil

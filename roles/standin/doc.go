@@ -7,7 +7,7 @@
 //	   |                        |
 //	   +-- Ends, Columns -- Memory (real memfds, real mappings)
 //
-// gatehouse dispatcher|cm|router --debug stands on it, and so do tests of the
+// gatehouse dispatcher|cm|router|auth --debug stands on it, and so do tests of the
 // roles. The role's own code runs unchanged: it gets its setup over a real
 // channel and maps what it gets with the rights that it gets.
 //

@@ -16,6 +16,7 @@ func Settings(n int) privsep.Settings {
 			MaxPayload: 256 << 10, MaxPending: 8 << 20,
 			AuthTimeout: 2 * time.Second, PingInterval: 2 * time.Minute, PingMax: 2,
 			WriteDeadline: 10 * time.Second, StallTimeout: 10 * time.Second, Host: "127.0.0.1",
+			Login:          privsep.LoginSettings{Hashes: 2, Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
 			RequestTimeout: 30 * time.Second, SessionIdle: 5 * time.Minute,
 		},
 		MaxControlLine: 4 << 10, MaxConnections: 64, CMs: n, Serving: n, Arena: 1 << 20, Ring: 1 << 20, Journal: 16 << 20,

@@ -2,6 +2,7 @@
 // wrote: nats.go, nats.js, and nats.go's own test suite.
 //
 //	go test ./...   nats.go against the binary; js/*.mjs under node, if there is one
+//	js/modes/       the messaging modes with nats.js; modes.js is for applications to copy
 //	process/        the binary as a tree of real processes, as root
 //	torture/        the same under load while somebody kills them; counts what is lost
 //	../tree/        what those two see of a broker from outside

@@ -16,7 +16,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 shared=${INTEROP_SHARED:-$root/../shared/interop}
-caps=${CAPS:-tls,tls_first,tls_verify,max_subscriptions}
+caps=${CAPS:-tls,tls_first,tls_verify,max_subscriptions,userpass,token,users,permissions,bcrypt,nkeys,reload}
 classes=${CLASSES:-plain}
 runs=1
 if [ "${1:-}" = -n ]; then runs=$2; shift 2; fi

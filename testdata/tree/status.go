@@ -39,6 +39,8 @@ type Process struct {
 	InMsgs        uint64 `json:"in_msgs"`
 	InBytes       uint64 `json:"in_bytes"`
 	SlowConsumers uint64 `json:"slow_consumers"`
+	Logins        uint64 `json:"logins"`
+	NoLogins      uint64 `json:"logins_refused"`
 	Memory        uint64 `json:"memory"`
 	NoNewPrivs    bool   `json:"no_new_privs"`
 	NoCaps        bool   `json:"no_caps"`

@@ -34,7 +34,7 @@ type Session struct {
 	number     uint64             // of the last request
 	calls      map[string]*call   // by the last token of their reply subject
 	subjects   map[string]bool    // that the session goes on with
-	reconnects uint64             // of the connection when it began there
+	connection uint64             // number of the one that it began on
 }
 
 // NewSession makes a session with a random ID. Nothing is sent before its first request.
@@ -124,14 +124,17 @@ func (s *Session) send(ctx context.Context, c *call, msg *nats.Msg, opts []Optio
 }
 
 // here tells whether the connection is still the one that the session began on: the
-// broker keeps sessions by connection.
+// broker keeps sessions by connection. Whoever has none now will have the next one.
 func (s *Session) here() error {
 	now := s.nc.Stats().Reconnects
-	if len(s.subjects) > 0 && now != s.reconnects {
+	if !s.nc.IsConnected() {
+		now++
+	}
+	if len(s.subjects) > 0 && now != s.connection {
 		clear(s.subjects)
 		return ErrSessionGone
 	}
-	s.reconnects = now
+	s.connection = now
 	return nil
 }
 

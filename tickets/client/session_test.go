@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -124,6 +125,36 @@ func TestSessionOfLostConnection(t *testing.T) {
 	back(2)
 	if err := ask("x"); err != nil {
 		t.Errorf("anew: %v", err)
+	}
+}
+
+// While there is no connection a session that had one is gone, and one that begins waits
+// for it.
+func TestSessionWithoutConnection(t *testing.T) {
+	again := make(chan struct{})
+	f, nc := startFake(t, func(f *fake, p *pub) { f.answer(p.reply, "here") },
+		nats.CustomReconnectDelay(func(int) time.Duration { <-again; return 0 }), nats.ReconnectBufSize(1000))
+	s := NewSession(nc)
+	if _, err := s.Request(within(t), nats.NewMsg("in")); err != nil {
+		t.Fatal(err)
+	}
+	f.hangUp()
+	await(t, "the loss", func() bool { return !nc.IsConnected() })
+	if _, err := s.Request(within(t), nats.NewMsg("in")); err != ErrSessionGone {
+		t.Errorf("without a connection: %v", err)
+	}
+	outcome := make(chan error, 1)
+	go func() {
+		_, err := s.Request(within(t), nats.NewMsg("in"))
+		outcome <- err
+	}()
+	await(t, "the request", func() bool { n, err := nc.Buffered(); return err == nil && n > 0 })
+	close(again)
+	if err := <-outcome; err != nil {
+		t.Errorf("begun without a connection: %v", err)
+	}
+	if _, err := s.Request(within(t), nats.NewMsg("in")); err != nil {
+		t.Errorf("gone on with: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
 	"slices"
@@ -20,6 +21,11 @@ type config struct {
 	host         string
 	port         int
 	values       map[string]any // "section.key": string, bool, int64 or []string
+	tables       []table
+
+	single      user // who is alone, if there is one
+	users       []user
+	permissions json.RawMessage // of those who have none of their own
 
 	secure      bool
 	key         string        // of the certificate, not encrypted
@@ -52,6 +58,12 @@ var keys = map[string]func(*config, json.RawMessage) error{
 	"auth_timeout":      authTimeout,
 	"tls":               tls,
 
+	"user":                single(func(u *user) *string { return &u.User }),
+	"pass":                single(func(u *user) *string { return &u.Pass }),
+	"token":               token,
+	"users":               users,
+	"default_permissions": defaultPermissions,
+
 	// The same wishes in nats-server's own form, and a list of them.
 	"nats_conf": ignore,
 	"raw":       ignore,
@@ -79,7 +91,7 @@ func convert(spec map[string]json.RawMessage) (*config, error) {
 	}
 	c.listen()
 	c.limitLogin()
-	return c, nil
+	return c, c.logins()
 }
 
 // listen opens the port to everybody only where the spec says so: other than
@@ -222,27 +234,33 @@ func maxPayload(c *config, v json.RawMessage) error {
 	return size("limits.max_payload")(c, v)
 }
 
-// toml writes the values by section, both in order of their names.
+// toml writes the values by section, both in order of their names, then the tables.
 func (c *config) toml() []byte {
-	var names []string
-	for name := range c.values {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	var b []byte
 	section := ""
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(c.values)) {
 		s, key, _ := strings.Cut(name, ".")
 		if s != section {
 			section = s
 			b = fmt.Appendf(b, "[%s]\n", s)
 		}
-		// Strings, numbers and lists of strings are written alike in JSON and TOML.
-		v, err := json.Marshal(c.values[name])
-		if err != nil {
-			panic(err)
+		b = appendValue(b, key, c.values[name])
+	}
+	for _, t := range c.tables {
+		b = fmt.Appendf(b, "[[%s]]\n", t.list)
+		for _, key := range slices.Sorted(maps.Keys(t.values)) {
+			b = appendValue(b, key, t.values[key])
 		}
-		b = fmt.Appendf(b, "%s = %s\n", key, v)
 	}
 	return b
+}
+
+// appendValue relies on strings, numbers and lists of strings to be written alike in
+// JSON and TOML.
+func appendValue(b []byte, key string, value any) []byte {
+	v, err := json.Marshal(value)
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Appendf(b, "%s = %s\n", key, v)
 }

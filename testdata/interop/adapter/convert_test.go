@@ -74,6 +74,27 @@ client_ca = "/a"
 key = "/d/server.key.enc"
 unlock_file = "/d/unlock"
 `,
+		`{"host":"localhost","port":1,"dir":"/d","user":"a","pass":"$2a$04$cWZiR5Mk5O6IP1rTw4AYCeC0IgpHHtSpxxn/BurQtwEptLO8qnjfO","default_permissions":{"sub_deny":["x"]},
+		  "users":[{"nkey":"U","permissions":{"pub_allow":["a.>"],"sub_allow":[]}}]}`: `[listen]
+tcp = ["localhost:1"]
+[privsep]
+runtime_dir = "/d/run"
+[[profile]]
+name = "profile0"
+publish = ["a.\u003e"]
+subscribe = []
+[[user]]
+name = "nkey0"
+nkey = "U"
+profile = "profile0"
+[[profile]]
+name = "profile1"
+subscribe_deny = ["x"]
+[[user]]
+name = "a"
+password = "$2a$04$cWZiR5Mk5O6IP1rTw4AYCeC0IgpHHtSpxxn/BurQtwEptLO8qnjfO"
+profile = "profile1"
+`,
 		`{"host":"localhost","port":1,"dir":"/d"}`: "[listen]\ntcp = [\"localhost:1\"]\n[privsep]\nruntime_dir = \"/d/run\"\n",
 		`{"host":"::1","port":1,"dir":"/d"}`:       "[listen]\ntcp = [\"[::1]:1\"]\n[privsep]\nruntime_dir = \"/d/run\"\n",
 		`{"host":"","port":1,"dir":"/d"}`:          "[listen]\nanonymous = \"any\"\ntcp = [\":1\"]\n[privsep]\nruntime_dir = \"/d/run\"\n",
@@ -90,7 +111,8 @@ unlock_file = "/d/unlock"
 func TestRefusesWhatItCannotMap(t *testing.T) {
 	const base = `"host":"127.0.0.1","port":1,"dir":"/d"`
 	for _, extra := range []string{
-		`"user":"u"`, `"token":"t"`, `"users":[{"user":"a"}]`, `"tls":{"verify_and_map":true}`, `"tls":{"handshake_first":"auto"}`, `"allow_non_tls":true`, `"cluster":{}`, `"jetstream":true`,
+		`"user":"u"`, `"users":[{"user":"a"}]`, `"users":[{"user":"a","pass":"b","account":"c"}]`, `"no_auth_user":"u"`,
+		`"users":[{"user":"a","pass":"b","permissions":{"sub_allow":["a q"]}}]`, `"users":[{"user":"a","pass":"b","permissions":{"allow_responses":{"max":2}}}]`, `"tls":{"verify_and_map":true}`, `"tls":{"handshake_first":"auto"}`, `"allow_non_tls":true`, `"cluster":{}`, `"jetstream":true`,
 		`"http_port":8222`, `"no_header_support":true`, `"lame_duck_duration_s":30`, `"client_advertise":"h:1"`, `"unmapped":["foo"]`,
 		`"something_new":1`,
 	} {
@@ -133,8 +155,8 @@ func TestExec(t *testing.T) {
 	if err != nil || !strings.HasPrefix(out, string(pid)+" serve -c "+filepath.Join(dir, "broker.toml")+"\n[listen]\n") {
 		t.Errorf("pid %s, output %q, %v", pid, out, err)
 	}
-	out, cmd := run(`,"token":"t"`)
-	if cmd.ProcessState.ExitCode() != exitUnmapped || !strings.Contains(out, "token") {
+	out, cmd := run(`,"cluster":{}`)
+	if cmd.ProcessState.ExitCode() != exitUnmapped || !strings.Contains(out, "cluster") {
 		t.Errorf("exit code %d, output %q", cmd.ProcessState.ExitCode(), out)
 	}
 }

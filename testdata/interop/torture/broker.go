@@ -111,8 +111,8 @@ func (b *broker) configure(limits string) error {
 	b.listeners["unix"] = client.Address{Network: "unix", Addr: filepath.Join(b.dir, "client")}
 	return os.WriteFile(b.config, fmt.Appendf(nil, "[listen]\ntcp = [%q]\ntls = [%q]\nunix = [%q]\n"+
 		"[tls]\ncert = %q\nkey = %q\nunlock_file = %q\n[privsep]\nruntime_dir = %q\nuid_base = %d\n[cm]\ncount = %d\n"+
-		"[log]\nformat = \"json\"\n[limits]\n%s\n",
-		ports[0], ports[1], b.listeners["unix"].Addr, f.Cert, f.Sealed, f.Unlock, b.run, 67000, b.cms, limits), 0o644)
+		"[log]\nformat = \"json\"\n[[user]]\nname = %q\npassword = %q\n[limits]\n%s\n",
+		ports[0], ports[1], b.listeners["unix"].Addr, f.Cert, f.Sealed, f.Unlock, b.run, 67000, b.cms, client.User, client.Hash, limits), 0o644)
 }
 
 // freePorts are loopback addresses that nobody has.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -180,8 +181,11 @@ func (k *killer) hup() error {
 	return k.awaitWhole()
 }
 
-// restart replaces one process. A cm that was replaced before keeps its place, and
-// another one from it, while it has connections by TLS.
+// untimely are the answers to who asks for a restart of a cm that was replaced: it
+// keeps its place, and another one from it, while it has connections by TLS, and ends.
+var untimely = []string{"cannot be replaced yet", "has been replaced by", "there is no cm/"}
+
+// restart replaces one process.
 func (k *killer) restart(role string) error {
 	var other error
 	err := until(drain+k.load.patience, func() error {
@@ -196,7 +200,7 @@ func (k *killer) restart(role string) error {
 			defer k.spare() // those that came meanwhile
 		}
 		err = k.command("restart", "-c", k.config, name)
-		if err != nil && !strings.Contains(err.Error(), "cannot be replaced yet") && !strings.Contains(err.Error(), "has been replaced by") {
+		if err != nil && !slices.ContainsFunc(untimely, func(text string) bool { return strings.Contains(err.Error(), text) }) {
 			other, err = err, nil
 		}
 		return err

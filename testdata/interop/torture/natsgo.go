@@ -34,7 +34,7 @@ func (c *cell) joinNats(name string) (*link, *nats.Conn) {
 	k := c.newLink(kind, c.name+" "+name+" of nats.go")
 	t, url := &tap{at: c.at[kind], dialed: k.dialed}, "nats://localhost"
 	greeted := make(chan bool, 1)
-	opts := []nats.Option{nats.NoReconnect(), nats.SetCustomDialer(t), nats.Timeout(c.patience), nats.PingInterval(time.Hour),
+	opts := []nats.Option{nats.NoReconnect(), nats.UserInfo(client.User, client.User), nats.SetCustomDialer(t), nats.Timeout(c.patience), nats.PingInterval(time.Hour),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if _, ok := errors.AsType[*net.OpError](err); !ok { // that is an end, and told as such
 				c.blame(broken, 1, "%s %s: nats.go says: %v", c.name, name, err)

@@ -21,8 +21,8 @@ func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 // Some of everything in little time; make torture has more of it.
 func TestTorture(t *testing.T) {
 	for _, plan := range []string{
-		"kill:router=20", "kill:dispatcher=20", "kill:cm=5", "stop=10,hup=5", "kill:parent=5",
-		"restart:router=3,restart:dispatcher=3,restart:cm=3", "upgrade=3",
+		"kill:router=20", "kill:dispatcher=20", "kill:auth=20", "kill:cm=5", "stop=10,hup=5", "kill:parent=5",
+		"restart:router=3,restart:dispatcher=3,restart:auth=3,restart:cm=3", "upgrade=3",
 	} {
 		t.Run(plan, func(t *testing.T) {
 			deeds, err := parsePlan(plan)

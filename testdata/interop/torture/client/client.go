@@ -17,8 +17,14 @@ import (
 	"time"
 )
 
+// User is who clients log in as, with itself for a password, whose hash is Hash.
+const (
+	User = "torture"
+	Hash = "$2a$04$hlecWex2jeUisP9c9xlMu.K67bKpRUWckNJ1vpAuLmi4mVLbkEjNO"
+)
+
 // connect opens a session as current clients do.
-const connect = `CONNECT {"verbose":false,"pedantic":false,"lang":"torture","version":"1","protocol":1,"headers":true,"no_responders":true}` +
+const connect = `CONNECT {"verbose":false,"pedantic":false,"lang":"torture","version":"1","protocol":1,"headers":true,"no_responders":true,"user":"` + User + `","pass":"` + User + `"}` +
 	"\r\nPING\r\n"
 
 // Address is a listener.

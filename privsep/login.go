@@ -1,0 +1,321 @@
+package privsep
+
+import "time"
+
+// This file has what is said of who a client is: who there is (USER), who comes
+// (LOGIN) and what becomes of it (VERDICT).
+
+// LoginSettings bound what logins may cost. Sizes are in bytes.
+type LoginSettings struct {
+	Kinds        CredentialSet // that are configured
+	Hashes       int           // passwords hashed at a time
+	Memory       int           // for all of them together
+	FailureRate  int           // failed logins of one address that are looked at, a second
+	FailureBurst int           // and at once
+	Backoff      time.Duration // longest, of one user at one address
+}
+
+func (p *LoginSettings) fields(c *coder) {
+	c.u16((*uint16)(&p.Kinds))
+	c.check(p.Kinds < 1<<numCredentials)
+	c.number(&p.Hashes)
+	c.number(&p.Memory)
+	c.number(&p.FailureRate)
+	c.number(&p.FailureBurst)
+	c.duration(&p.Backoff)
+}
+
+// Credential is a kind of proof of who a client is.
+type Credential uint8
+
+// The kinds. Values are frozen: they travel.
+const (
+	CredentialNone Credential = iota
+	CredentialPassword
+	CredentialToken
+	CredentialNKey
+	numCredentials
+)
+
+var credentialNames = [numCredentials]string{"none", "password", "token", "nkey"}
+
+// String gives the name that INFO and logs have.
+func (k Credential) String() string {
+	if k < numCredentials {
+		return credentialNames[k]
+	}
+	return "credential"
+}
+
+// CredentialSet is a set of kinds, one bit each.
+type CredentialSet uint16
+
+// Has tells whether k is in the set.
+func (s CredentialSet) Has(k Credential) bool { return s&(1<<k) != 0 }
+
+// With gives the set with k in it.
+func (s CredentialSet) With(k Credential) CredentialSet { return s | 1<<k }
+
+// Names lists the set in its order.
+func (s CredentialSet) Names() []string {
+	names := []string{}
+	for k := range numCredentials {
+		if s.Has(k) {
+			names = append(names, k.String())
+		}
+	}
+	return names
+}
+
+// Limits of what is said of users.
+const (
+	MaxUsers     = 16384 // in a set; the rest is in bytes
+	MaxHash      = 256   // of a password, in text
+	MaxNKey      = 64
+	MaxChallenge = 64
+)
+
+// User is one user of a set, which the one with Last completes; no set is empty.
+// Without a name it is whoever knows the token.
+type User struct {
+	Set          uint32
+	Last         bool
+	Mark         uint64 // of all that is known of the user: another where anything of it differs; never 0
+	Name         string // this and the following but the next two: at most MaxSettingsText
+	Password     string // hash, "": cannot log in by password; at most MaxHash
+	NKey         string // public, "": cannot log in by nkey; at most MaxNKey
+	Organisation string
+	Profile      string
+}
+
+func (p *User) fields(c *coder) {
+	c.u32(&p.Set)
+	c.flag(&p.Last)
+	c.u64(&p.Mark)
+	c.text(&p.Name, MaxSettingsText)
+	c.text(&p.Password, MaxHash)
+	c.text(&p.NKey, MaxNKey)
+	c.text(&p.Organisation, MaxSettingsText)
+	c.text(&p.Profile, MaxSettingsText)
+}
+
+// String names the user and nothing else.
+func (p *User) String() string { return "user " + p.Name }
+
+// GoString hides the hash from %#v.
+func (p *User) GoString() string { return p.String() }
+
+// MaxMarks bounds Standing.Marks.
+const MaxMarks = 4000
+
+// Standing is a part of the marks of all users there are, which the one with Last
+// completes: a session with another mark is of a user who has been removed or
+// changed. A router knows of users nothing but that.
+type Standing struct {
+	Set   uint32
+	Last  bool
+	Marks []uint64 // at most MaxMarks
+}
+
+func (p *Standing) fields(c *coder) {
+	c.u32(&p.Set)
+	c.flag(&p.Last)
+	c.words(&p.Marks, MaxMarks)
+}
+
+// MaxConnect bounds the JSON of a CONNECT, in bytes.
+const MaxConnect = 64 << 10
+
+// Login asks who a client is.
+type Login struct {
+	ID        uint64   // connection UID
+	Try       uint32   // comes back; another one for each that the router makes
+	Addr      [16]byte // IPv4-mapped for IPv4, zero for Unix
+	Unix, TLS bool
+	Challenge string // that the client was given, at most MaxChallenge
+	JSON      []byte // its CONNECT, at most MaxConnect
+}
+
+func (p *Login) fields(c *coder) {
+	c.u64(&p.ID)
+	c.u32(&p.Try)
+	c.fixed(p.Addr[:])
+	c.flag(&p.Unix)
+	c.flag(&p.TLS)
+	c.text(&p.Challenge, MaxChallenge)
+	c.rest(&p.JSON, MaxConnect)
+}
+
+// String hides what the client sent.
+func (p *Login) String() string { return "login ********" }
+
+// GoString hides it, too.
+func (p *Login) GoString() string { return p.String() }
+
+// Verdict answers the Login with the same ID and Try. What is known of the client is
+// there if it is OK, and zero if not.
+type Verdict struct {
+	ID           uint64
+	Try          uint32
+	OK           bool
+	Reason       Reason
+	Credential   Credential // that was looked at
+	Mark         uint64     // of the user
+	User         string     // this and the following: at most MaxSettingsText
+	Organisation string
+	Profile      string
+}
+
+func (p *Verdict) fields(c *coder) {
+	c.u64(&p.ID)
+	c.u32(&p.Try)
+	c.flag(&p.OK)
+	c.u8((*uint8)(&p.Reason))
+	c.u8((*uint8)(&p.Credential))
+	c.u64(&p.Mark)
+	c.text(&p.User, MaxSettingsText)
+	c.text(&p.Organisation, MaxSettingsText)
+	c.text(&p.Profile, MaxSettingsText)
+	c.check(p.Reason < numReasons && p.Credential < numCredentials && p.OK == (p.Reason == ReasonNone))
+	c.check(p.OK == (p.Mark != 0) && (p.OK || p.User+p.Organisation+p.Profile == ""))
+}
+
+// Reason is why a client is refused: for logs, never for the client.
+type Reason uint8
+
+// The reasons, of which the README has a table. Values are frozen: they travel.
+const (
+	ReasonNone          Reason = iota // accepted
+	ReasonMalformed                   // the CONNECT makes no sense
+	ReasonNoCredential                // it has none
+	ReasonNotConfigured               // of a kind that nobody here has
+	ReasonUnknownUser
+	ReasonNoPassword // of the user
+	ReasonWrongPassword
+	ReasonWrongToken
+	ReasonBadNKey // not the public key of a user
+	ReasonUnknownNKey
+	ReasonBadSignature // not that of the nkey over this connection's challenge
+	ReasonRate         // too many failures of the address
+	ReasonBackoff      // of the user at the address
+	ReasonCrowded      // more wait than there is room for
+	ReasonLate         // waited for longer than a client may take
+	numReasons
+)
+
+var reasonNames = [numReasons]string{
+	"none", "malformed", "no_credential", "not_configured", "unknown_user", "no_password", "wrong_password",
+	"wrong_token", "bad_nkey", "unknown_nkey", "bad_signature", "rate", "backoff", "crowded", "late",
+}
+
+// String gives the reason as it stands in logs.
+func (r Reason) String() string {
+	if r < numReasons {
+		return reasonNames[r]
+	}
+	return "reason"
+}
+
+// AuthFault asks the parent to end auth.
+type AuthFault struct {
+	Reason     Fault
+	Generation uint64 // of the process that is meant
+}
+
+func (p *AuthFault) fields(c *coder) {
+	c.u8((*uint8)(&p.Reason))
+	c.check(p.Reason > FaultNone && p.Reason < numFaults)
+	c.u64(&p.Generation)
+}
+
+// UserSet puts the frames of a set together. A set that begins before the one before
+// is whole replaces it: its sender has died.
+type UserSet struct {
+	set  uint32
+	have []User
+}
+
+// Take takes the payload of the next USER. With the last one of a set it gives all
+// of it, in order, and true.
+func (s *UserSet) Take(payload []byte) (all []User, whole bool, err error) {
+	var u User
+	if err := u.Parse(payload); err != nil {
+		return nil, false, err
+	}
+	if u.Set != s.set {
+		s.set, s.have = u.Set, nil
+	}
+	if len(s.have) == MaxUsers {
+		return nil, false, ErrShape
+	}
+	s.have = append(s.have, u)
+	if !u.Last {
+		return nil, false, nil
+	}
+	all, s.have = s.have, nil
+	return all, true, nil
+}
+
+// Begun tells whether the last frames of a set are still to come.
+func (s *UserSet) Begun() bool { return len(s.have) > 0 }
+
+// MarkSet puts the frames of a STANDING together, as a UserSet does users.
+type MarkSet struct {
+	set   uint32
+	begun bool
+	have  []uint64
+}
+
+// Take takes the payload of the next STANDING. With the last one of a set it gives
+// all marks, in order, and true.
+func (s *MarkSet) Take(payload []byte) (all []uint64, whole bool, err error) {
+	var p Standing
+	if err := p.Parse(payload); err != nil {
+		return nil, false, err
+	}
+	if p.Set != s.set {
+		s.set, s.have = p.Set, nil
+	}
+	if len(s.have)+len(p.Marks) > MaxUsers {
+		return nil, false, ErrShape
+	}
+	s.have, s.begun = append(s.have, p.Marks...), !p.Last
+	if !p.Last {
+		return nil, false, nil
+	}
+	all, s.have = s.have, nil
+	return all, true, nil
+}
+
+// Begun tells whether the last frames of a set are still to come.
+func (s *MarkSet) Begun() bool { return s.begun }
+
+// Append encodes p.
+func (p *User) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *User) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *Standing) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *Standing) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *Login) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *Login) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *Verdict) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *Verdict) Parse(b []byte) error { return decode(p, b) }
+
+// Append encodes p.
+func (p *AuthFault) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes all of b or fails with ErrShape.
+func (p *AuthFault) Parse(b []byte) error { return decode(p, b) }

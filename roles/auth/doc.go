@@ -1,0 +1,50 @@
+// Package auth is the role that checks who a client is.
+//
+//	parent --users, settings--> +------+
+//	router --LOGIN------------> | auth | --a goroutine for each check-->
+//	       <--VERDICT---------- +------+
+//
+// It has the password hashes and public keys of the users and nothing else: no
+// shared memory, no file, no network. What it says of a client is a user or a reason;
+// what a user may do is the router's affair, and the client hears no reason at all.
+// The router waits for no verdict in its loop, and asks the next auth again when one
+// has ended.
+//
+// One goroutine, locked to its thread, reads, decides whose turn it is and answers.
+// Each check has a goroutine of its own, of which there are few: a hash takes a
+// tenth of a second of a processor and some 64 MiB, and the whole process has a low
+// priority, so that messages go first.
+//
+//	LOGIN --parse--> attempt --> lane of (address, kind, name) --turn--> check --> VERDICT
+//	                    |                                           |
+//	                 refused                                  failures counted
+//
+// What a stranger can do to others by logging in is bounded by address:
+//
+//   - Addresses have turns, and within one its lanes, so that whoever logs in much
+//     waits for himself.
+//   - An address has so many failures a second that are looked at (failure_rate). What
+//     is beyond them is refused unseen, unless the same user has logged in from there
+//     before. A login that succeeds costs nothing.
+//   - A user who has failed at an address some times in a row is not looked at there
+//     for a while, twice as long each time. Elsewhere that means nothing: who knows a
+//     name keeps nobody out but at his own address.
+//
+// A name that is nobody's has a lane like any other and costs the hash of some user,
+// always the same one, so that neither time nor reason tells who exists. Passwords are
+// parsed and compared where what they leave is erased (package erase), and the copies
+// that are ours are wiped; Go's own strings are erased when they are collected, for
+// which tidy sees.
+//
+// A kind of credential is a row of the table in check.go: how a client shows it, whose
+// it claims to be, what a check costs, and who does it. Certificates, tickets and
+// whatever comes later are further rows.
+//
+// Without a parent it goes on for orphan_grace (orphan.go). One that is started while
+// another is there stands by until the parent's first word of the router, and ends
+// with a parent that has not said it.
+//
+// Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds),
+// users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
+// at), orphan.go, setup.go (the role's start).
+package auth

@@ -1,0 +1,233 @@
+package auth
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/privsep/erase"
+	"gatehouse/wire"
+)
+
+// attempt is one login on its way from LOGIN to VERDICT.
+type attempt struct {
+	id        uint64
+	try       uint32
+	router    uint64 // which of the routers there were asked
+	addr      [16]byte
+	unix, tls bool
+	challenge string
+	connect   wire.Connect // has secrets; nobody has it when the attempt is over
+	size      int          // that it counts for in the queue
+	came      time.Time
+
+	checker *checker
+	origin  origin
+	who     uint64 // of whom it claims to be, with its kind
+	source  *source
+	lane    *lane
+	users   *users // that there were when its check began
+
+	user   *user // what the check found
+	reason privsep.Reason
+}
+
+// attemptSize is what an attempt takes beside what the client sent.
+const attemptSize = 512
+
+// login takes a LOGIN. What can be said at once is.
+func (a *auth) login(m *privsep.Message) error {
+	defer clear(m.Payload)
+	var l privsep.Login
+	if err := l.Parse(m.Payload); err != nil {
+		return err
+	}
+	t := &attempt{id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS,
+		challenge: l.Challenge, size: attemptSize + len(l.JSON), came: time.Now(), origin: originOf(l.Addr, l.Unix)}
+	var err error
+	erase.Do(func() { t.connect, err = wire.ParseConnect(l.JSON) })
+	if err != nil {
+		a.refuse(t, privsep.ReasonMalformed)
+		return nil
+	}
+	if t.checker = checkerOf(&t.connect); t.checker == nil {
+		a.refuse(t, privsep.ReasonNoCredential)
+		return nil
+	}
+	t.who = a.whose(t)
+	if out, reason := a.queue.add(t, t.came); out != nil {
+		a.refuse(out, reason)
+	}
+	return nil
+}
+
+// whose is what failures are counted by: who is claimed, by which kind. Nobody
+// outside can find two that are the same.
+func (a *auth) whose(t *attempt) uint64 {
+	var h maphash.Hash
+	h.SetSeed(a.seed)
+	h.WriteByte(byte(t.checker.kind))
+	h.WriteString(t.checker.claim(&t.connect))
+	return h.Sum64()
+}
+
+// begin starts as many checks as may run.
+func (a *auth) begin() {
+	now := time.Now()
+	for c := range numClasses {
+		for a.running[c] < a.most(c) {
+			t, reason := a.queue.next(c, now)
+			if t == nil {
+				break
+			}
+			if reason != privsep.ReasonNone {
+				a.refuse(t, reason)
+				continue
+			}
+			t.users = a.users
+			a.queue.began(t)
+			a.running[c]++
+			go func() {
+				t.user, t.reason = t.checker.check(t)
+				a.done.put(t)
+			}()
+		}
+	}
+}
+
+// quickChecks is how many signatures are verified at a time.
+const quickChecks = 4
+
+// most is how many checks of a class may run: of hashes as many as there is memory
+// for, were all of them the greediest.
+func (a *auth) most(c class) int {
+	if c == quick {
+		return quickChecks
+	}
+	n := a.cfg.Login.Hashes
+	if a.users.memory > 0 {
+		n = min(n, a.cfg.Login.Memory/a.users.memory)
+	}
+	return max(1, n)
+}
+
+// finished are checks that are done: goroutines put them, the loop takes them.
+type finished struct {
+	mu    sync.Mutex
+	tries []*attempt
+	bell  int
+}
+
+func (f *finished) put(t *attempt) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tries = append(f.tries, t)
+	privsep.Ring(f.bell)
+}
+
+func (f *finished) take() (all []*attempt) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all, f.tries = f.tries, nil
+	return all
+}
+
+// finish answers what has been checked.
+func (a *auth) finish() {
+	now := time.Now()
+	for _, t := range a.done.take() {
+		a.running[t.checker.class]--
+		a.queue.ended(t, t.reason == privsep.ReasonNone, now)
+		if t.reason != privsep.ReasonNone {
+			a.refuse(t, t.reason)
+			continue
+		}
+		a.accept(t, now)
+	}
+}
+
+func (a *auth) accept(t *attempt, now time.Time) {
+	a.accepted++
+	if a.tellOK.Take(okPace, now) {
+		a.log.Info("login", append(t.fields(), untold(&a.untoldOK)...)...)
+	} else {
+		a.untoldOK++
+	}
+	u := t.user
+	a.say(t, &privsep.Verdict{OK: true, Mark: u.mark, User: u.name, Organisation: u.organisation, Profile: u.profile})
+}
+
+// refuse answers no. The reason is for the log.
+func (a *auth) refuse(t *attempt, reason privsep.Reason) {
+	a.refused++
+	if a.tellNo.Take(noPace, time.Now()) {
+		fields := append(t.fields(), privsep.Str(privsep.KeyReason, reason.String()))
+		a.log.Warn("login refused", append(fields, untold(&a.untoldNo)...)...)
+	} else {
+		a.untoldNo++
+	}
+	a.say(t, &privsep.Verdict{Reason: reason})
+}
+
+// Lines a second about logins; those beyond are counted in the next.
+const (
+	okPace = 100
+	noPace = 50
+)
+
+// untold is the field with the number of lines that were left out, if there are any.
+func untold(n *int64) (f []privsep.Field) {
+	if *n > 0 {
+		f = append(f, privsep.Int(privsep.KeyN, *n))
+	}
+	*n = 0
+	return f
+}
+
+// fields say whose attempt it is, as far as he says so himself.
+func (t *attempt) fields() []privsep.Field {
+	f := []privsep.Field{privsep.Int(privsep.KeyCID, int64(t.id)), privsep.Str(privsep.KeyAddr, t.from())}
+	if t.checker == nil {
+		return f
+	}
+	f = append(f, privsep.Str(privsep.KeyKind, t.checker.kind.String()))
+	name := t.checker.claim(&t.connect)
+	if t.user != nil {
+		name = t.user.name
+	}
+	if name != "" {
+		f = append(f, privsep.Str(privsep.KeyUser, name))
+	}
+	return f
+}
+
+// from is the address, or that it is a Unix socket.
+func (t *attempt) from() string {
+	if t.unix {
+		return "unix"
+	}
+	return netip.AddrFrom16(t.addr).Unmap().String()
+}
+
+// say sends a verdict, if the router that asked is still there; the attempt is over.
+func (a *auth) say(t *attempt, v *privsep.Verdict) {
+	v.ID, v.Try = t.id, t.try
+	if t.checker != nil {
+		v.Credential = t.checker.kind
+	}
+	a.untidy = time.Now()
+	defer func() { t.connect = wire.Connect{} }()
+	if a.router == nil || t.router != a.routers {
+		return
+	}
+	a.unsaid = append(a.unsaid, v)
+}
+
+// tidyAfter is how long after the last login the memory is swept, and tidyAtMost how
+// often: what secrets leave is erased then.
+const (
+	tidyAfter  = 200 * time.Millisecond
+	tidyAtMost = 5 * time.Second
+)

@@ -1,0 +1,184 @@
+package parent
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"gatehouse/privsep"
+	"gatehouse/privsep/passhash"
+)
+
+// AuthConfig is the token, and what logins may cost.
+type AuthConfig struct {
+	Token        Secret        `toml:"token"`         // hash
+	TokenProfile string        `toml:"token_profile"` // of who knows it, "": everything is allowed
+	Hashes       int           `toml:"hashes"`        // at a time; 0: one per two processors
+	Memory       Size          `toml:"memory"`        // of all of them
+	FailureRate  int           `toml:"failure_rate"`  // per second and address
+	FailureBurst int           `toml:"failure_burst"`
+	Backoff      time.Duration `toml:"backoff"` // longest, of one user at one address
+}
+
+// UserConfig is somebody who can log in. An empty profile allows everything.
+type UserConfig struct {
+	Name         string `toml:"name"`
+	Password     Secret `toml:"password"` // hash
+	NKey         string `toml:"nkey"`     // public
+	Organisation string `toml:"organisation"`
+	Profile      string `toml:"profile"`
+}
+
+// Secret is a text that no error and no log shows: where a hash belongs somebody may
+// have written a password.
+type Secret string
+
+// String hides it.
+func (Secret) String() string { return "********" }
+
+// GoString hides it, too.
+func (Secret) GoString() string { return "********" }
+
+func secretOf(raw any) (Secret, error) {
+	s, ok := raw.(string)
+	if !ok {
+		return "", fmt.Errorf("is not a string")
+	}
+	return Secret(s), nil
+}
+
+// credentials are the kinds of proof that somebody can log in by. Without any nobody
+// needs to.
+func (c *Config) credentials() (kinds privsep.CredentialSet) {
+	if c.Auth.Token != "" {
+		kinds = kinds.With(privsep.CredentialToken)
+	}
+	for i := range c.Users {
+		if c.Users[i].Password != "" {
+			kinds = kinds.With(privsep.CredentialPassword)
+		}
+		if c.Users[i].NKey != "" {
+			kinds = kinds.With(privsep.CredentialNKey)
+		}
+	}
+	return kinds
+}
+
+func (c *Config) checkUsers() (faults []fault) {
+	profiles := map[string]bool{"": true}
+	for i := range c.Profiles {
+		profiles[c.Profiles[i].Name] = true
+	}
+	seen := map[string]bool{}
+	for i := range c.Users {
+		u, section := &c.Users[i], tableName("user", i)
+		add := func(key, text string) {
+			if text != "" {
+				faults = append(faults, fault{text, []string{section + "." + key, section}})
+			}
+		}
+		text := checkWord(u.Name)
+		if text == "" && seen["name "+u.Name] {
+			text = show(u.Name) + " is the name of another user"
+		}
+		add("name", text)
+		if u.Organisation != "" {
+			add("organisation", checkWord(u.Organisation))
+		}
+		if u.Password != "" {
+			add("password", c.checkHash(u.Password))
+		}
+		if u.NKey != "" {
+			add("nkey", checkNKey(u.NKey))
+			if seen["nkey "+u.NKey] {
+				add("nkey", "is another user's, too")
+			}
+		}
+		if u.Password == "" && u.NKey == "" {
+			add("name", show(u.Name)+" has neither a password nor an nkey to log in by")
+		}
+		if !profiles[u.Profile] {
+			add("profile", show(u.Profile)+" is not the name of a [[profile]]")
+		}
+		seen["name "+u.Name], seen["nkey "+u.NKey] = true, true
+	}
+	if n := privsep.MaxUsers - 1; len(c.Users) > n { // and the token
+		faults = append(faults, fault{fmt.Sprintf("there are more than %d", n), []string{tableName("user", n)}})
+	}
+	a := &c.Auth
+	if a.Token != "" {
+		if text := c.checkHash(a.Token); text != "" {
+			faults = append(faults, fault{text, []string{"auth.token"}})
+		}
+	}
+	if a.TokenProfile != "" && a.Token == "" {
+		faults = append(faults, fault{"means nothing without auth.token", []string{"auth.token_profile"}})
+	}
+	if !profiles[a.TokenProfile] {
+		faults = append(faults, fault{show(a.TokenProfile) + " is not the name of a [[profile]]", []string{"auth.token_profile"}})
+	}
+	return faults
+}
+
+// checkHash says what is wrong with the hash of a password, without showing it.
+func (c *Config) checkHash(s Secret) string {
+	h, err := passhash.Parse(string(s))
+	switch {
+	case err != nil:
+		return err.Error()
+	case h.Memory() > int(c.Auth.Memory):
+		return fmt.Sprintf("takes %v, more than auth.memory (%v)", Size(h.Memory()), c.Auth.Memory)
+	}
+	return ""
+}
+
+// checkNKey allows the public key of a user in the one way to write it.
+func checkNKey(s string) string {
+	if nkeys.IsValidPublicUserKey(s) {
+		if key, err := nkeys.FromPublicKey(s); err == nil {
+			if again, err := key.PublicKey(); err == nil && again == s {
+				return ""
+			}
+		}
+	}
+	switch nkeys.Prefix(s) {
+	case nkeys.PrefixByteSeed:
+		return "is a seed, which is the client's alone: write its public key"
+	case nkeys.PrefixByteUnknown:
+		return "is not an nkey"
+	}
+	return "is not the public nkey of a user, which begins with U"
+}
+
+// users are all who can log in, as auth gets them. set is the number of the set.
+func (c *Config) users(set uint32) []privsep.User {
+	var all []privsep.User
+	for i := range c.Users {
+		u := &c.Users[i]
+		all = append(all, privsep.User{Name: u.Name, Password: string(u.Password), NKey: u.NKey, Organisation: u.Organisation, Profile: u.Profile})
+	}
+	if c.Auth.Token != "" {
+		all = append(all, privsep.User{Password: string(c.Auth.Token), Profile: c.Auth.TokenProfile})
+	}
+	for i := range all {
+		all[i].Mark = markOf(&all[i])
+		all[i].Set, all[i].Last = set, i == len(all)-1
+	}
+	return all
+}
+
+// markOf is the same as long as nothing about a user changes. It says nothing of what
+// it is of, since a hash has a salt.
+func markOf(u *privsep.User) uint64 {
+	h := sha256.New()
+	for _, s := range []string{u.Name, u.Password, u.NKey, u.Organisation, u.Profile} {
+		var n [8]byte
+		binary.LittleEndian.PutUint64(n[:], uint64(len(s)))
+		h.Write(n[:])
+		h.Write([]byte(s))
+	}
+	return max(1, binary.LittleEndian.Uint64(h.Sum(nil)))
+}

@@ -1,0 +1,140 @@
+package parent
+
+import (
+	"slices"
+	"time"
+
+	"gatehouse/privsep"
+)
+
+// users.go is who can log in: auth gets all that there is to know of them, the router
+// only marks, by which it knows whose session is of somebody who has been removed or
+// changed.
+
+// userSet is what auth and the router have, or get.
+type userSet struct {
+	number uint32   // rises with each change; 0: none has been made
+	users  [][]byte // payload of each USER
+	marks  [][]byte // payload of each STANDING
+}
+
+// setUsers makes a set of what the configuration has, unless it is the one that there
+// is. Its numbers are as those of profiles.
+func (p *parent) setUsers(c *Config) {
+	s := &p.userSet
+	if s.number != 0 && slices.EqualFunc(s.users, userFrames(c, s.number), slices.Equal) {
+		return
+	}
+	if s.number == 0 {
+		s.number = uint32(p.began)
+	}
+	s.number = max(s.number+1, 1)
+	s.users, s.marks = userFrames(c, s.number), markFrames(c, s.number)
+}
+
+func userFrames(c *Config, set uint32) (frames [][]byte) {
+	for _, u := range c.users(set) {
+		frames = append(frames, u.Append(nil))
+	}
+	return frames
+}
+
+func markFrames(c *Config, set uint32) (frames [][]byte) {
+	var marks []uint64
+	for _, u := range c.users(set) {
+		marks = append(marks, u.Mark)
+	}
+	for last := false; !last; {
+		n := min(len(marks), privsep.MaxMarks)
+		last = n == len(marks)
+		m := privsep.Standing{Set: set, Last: last, Marks: marks[:n]}
+		frames, marks = append(frames, m.Append(nil)), marks[n:]
+	}
+	return frames
+}
+
+// framesFor gives what a role is told of users.
+func (s *userSet) framesFor(r privsep.Role) (privsep.Kind, [][]byte) {
+	switch r {
+	case privsep.RoleAuth:
+		return privsep.KindUser, s.users
+	case privsep.RoleRouter:
+		return privsep.KindStanding, s.marks
+	}
+	return privsep.KindNone, nil
+}
+
+// handOutUsers gives a new auth or router all of them.
+func (p *parent) handOutUsers(c *child) error {
+	kind, frames := p.userSet.framesFor(c.id.Role)
+	for _, f := range frames {
+		if err := c.ch.SendWait(handOutTime, kind, f); err != nil {
+			return err
+		}
+	}
+	c.users = p.userSet.number
+	return nil
+}
+
+// giveUsers gives an auth or a router those that it does not have.
+func (p *parent) giveUsers(c *child) {
+	if c.users == p.userSet.number {
+		return
+	}
+	c.users = p.userSet.number
+	kind, frames := p.userSet.framesFor(c.id.Role)
+	p.giveSet(c, kind, frames)
+}
+
+// tendAuth gives auth a process when there are credentials, and ends it when there are
+// none any more.
+func (p *parent) tendAuth() {
+	if !p.up || p.stopping {
+		return
+	}
+	var idle []*child
+	for _, c := range p.children {
+		if c.id.Role != privsep.RoleAuth {
+			continue
+		}
+		switch {
+		case c.state == gone, c.state == backoff && !p.settings.Auth:
+			c.state = vacant
+		case c.state == running && c.change == nil && !p.settings.Auth:
+			p.endAuth(c)
+		}
+		if c.state == vacant {
+			idle = append(idle, c)
+		}
+	}
+	if p.settings.Auth && len(idle) == 2 {
+		c := idle[0]
+		c.everRan, c.quickEnds = true, 0 // it is started again and again if it does not get ready
+		p.startOr(c)
+	}
+}
+
+// endAuth has an auth end that is not needed any more.
+func (p *parent) endAuth(c *child) {
+	var now privsep.Shutdown
+	p.send(c, privsep.KindShutdown, now.Append(nil))
+	if c.ch != nil {
+		c.ch.SetPhase(privsep.PhaseDrain)
+	}
+	c.state, c.wake = stopping, time.Now().Add(leaveTime)
+}
+
+// authFault ends an auth of which the router says that it breaks the rules or answers
+// nothing.
+func (p *parent) authFault(from *child, m *privsep.Message) error {
+	var f privsep.AuthFault
+	if err := f.Parse(m.Payload); err != nil {
+		return err
+	}
+	for _, c := range p.children {
+		if c.id.Role == privsep.RoleAuth && c.generation == f.Generation && c.alive() {
+			p.accused(c, from, m.Kind, f.Reason)
+		}
+	}
+	return nil
+}
