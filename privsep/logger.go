@@ -50,12 +50,13 @@ const (
 	KeyBytes
 	KeyUser
 	KeySubject
+	KeyTicket
 	numLogKeys
 )
 
 var logKeyNames = [numLogKeys]string{
 	"none", "role", "pid", "peer", "kind", "cid", "state", "from", "to", "reason", "err", "n", "addr", "bytes",
-	"user", "subject",
+	"user", "subject", "ticket",
 }
 
 // String gives the key as logs have it.

@@ -34,10 +34,11 @@ const (
 	CredentialPassword
 	CredentialToken
 	CredentialNKey
+	CredentialTransfer
 	numCredentials
 )
 
-var credentialNames = [numCredentials]string{"none", "password", "token", "nkey"}
+var credentialNames = [numCredentials]string{"none", "password", "token", "nkey", "transfer"}
 
 // String gives the name that INFO and logs have.
 func (k Credential) String() string {
@@ -105,8 +106,11 @@ func (p *User) String() string { return "user " + p.Name }
 // GoString hides the hash from %#v.
 func (p *User) GoString() string { return p.String() }
 
-// MaxMarks bounds Standing.Marks.
-const MaxMarks = 4000
+// Bounds of marks: of Standing.Marks, and of all of a set together.
+const (
+	MaxMarks    = 4000
+	MaxStanding = 8 * MaxUsers
+)
 
 // Standing is a part of the marks of all users there are, which the one with Last
 // completes: a session with another mark is of a user who has been removed or
@@ -132,6 +136,7 @@ type Login struct {
 	Try       uint32   // comes back; another one for each that the router makes
 	Addr      [16]byte // IPv4-mapped for IPv4, zero for Unix
 	Unix, TLS bool
+	Again     bool   // it may have been asked before, and the verdict lost
 	Challenge string // that the client was given, at most MaxChallenge
 	JSON      []byte // its CONNECT, at most MaxConnect
 }
@@ -142,6 +147,7 @@ func (p *Login) fields(c *coder) {
 	c.fixed(p.Addr[:])
 	c.flag(&p.Unix)
 	c.flag(&p.TLS)
+	c.flag(&p.Again)
 	c.text(&p.Challenge, MaxChallenge)
 	c.rest(&p.JSON, MaxConnect)
 }
@@ -200,12 +206,27 @@ const (
 	ReasonBackoff      // of the user at the address
 	ReasonCrowded      // more wait than there is room for
 	ReasonLate         // waited for longer than a client may take
+
+	// Of transfer tickets, in the order in which they are looked for.
+	ReasonTicketNonce        // not for this connection's challenge
+	ReasonTicketForm         // no transfer ticket
+	ReasonTicketIssuer       // of an environment that is not approved here
+	ReasonTicketSignature    // not by one of the issuer's keys
+	ReasonTicketAudience     // for another environment
+	ReasonTicketEarly        // of a time to come
+	ReasonTicketExpired      // past
+	ReasonTicketUser         // the client says that it is another one
+	ReasonTicketSender       // the issuer may not send this user
+	ReasonTicketSeen         // shown before
+	ReasonTicketOrganisation // not that of the user here
 	numReasons
 )
 
 var reasonNames = [numReasons]string{
 	"none", "malformed", "no_credential", "not_configured", "unknown_user", "no_password", "wrong_password",
 	"wrong_token", "bad_nkey", "unknown_nkey", "bad_signature", "rate", "backoff", "crowded", "late",
+	"ticket_nonce", "ticket_form", "ticket_issuer", "ticket_signature", "ticket_audience", "ticket_early", "ticket_expired",
+	"ticket_user", "ticket_sender", "ticket_seen", "ticket_organisation",
 }
 
 // String gives the reason as it stands in logs.
@@ -276,7 +297,7 @@ func (s *MarkSet) Take(payload []byte) (all []uint64, whole bool, err error) {
 	if p.Set != s.set {
 		s.set, s.have = p.Set, nil
 	}
-	if len(s.have)+len(p.Marks) > MaxUsers {
+	if len(s.have)+len(p.Marks) > MaxStanding {
 		return nil, false, ErrShape
 	}
 	s.have, s.begun = append(s.have, p.Marks...), !p.Last

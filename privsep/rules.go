@@ -54,6 +54,9 @@ const (
 	KindLogin
 	KindVerdict
 	KindAuthFault
+	KindTicketSign
+	KindTicketSigned
+	KindIssuer
 	numKinds
 )
 
@@ -165,6 +168,9 @@ var rules = [...]rule{
 	{KindLogin, "LOGIN", router, auth, PhaseRun, 0, MaxPayload, false, 0},
 	{KindVerdict, "VERDICT", auth, router, PhaseRun, 0, 512, false, 0},
 	{KindAuthFault, "AUTH_FAULT", router, parent, PhaseRun, 0, 16, false, 100},
+	{KindTicketSign, "TICKET_SIGN", router, parent, PhaseRun | PhaseDrain, 0, 448, false, 2000},
+	{KindTicketSigned, "TICKET_SIGNED", parent, router, PhaseRun | PhaseDrain, 0, MaxTicket + 16, false, 0},
+	{KindIssuer, "ISSUER", parent, auth, PhaseSetup | PhaseRun, 0, MaxIssuer, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

@@ -16,10 +16,12 @@ type Setup struct {
 	Profiles  []Profile // the router's
 	Marks     []uint64  // the router's: of the users there are
 	Users     []User    // auth's
+	Issuers   []Issuer  // auth's
 
-	profiles ProfileSet // being received, as the next two
+	profiles ProfileSet // being received, as the next three
 	marks    MarkSet
 	users    UserSet
+	issuers  IssuerSet
 }
 
 // SegmentFD is a segment with the fd to map it by, the receiver's.
@@ -89,8 +91,14 @@ func (s *Setup) take(m *Message) error {
 			s.Users = all
 		}
 		return err
+	case KindIssuer:
+		all, whole, err := s.issuers.Take(m.Payload)
+		if whole {
+			s.Issuers = all
+		}
+		return err
 	case KindSetupEnd:
-		if !s.profiles.Begun() && !s.marks.Begun() && !s.users.Begun() {
+		if !s.profiles.Begun() && !s.marks.Begun() && !s.users.Begun() && !s.issuers.Begun() {
 			return nil
 		}
 	}

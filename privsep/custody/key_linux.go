@@ -189,6 +189,11 @@ func (k *Key) Sign(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 	if !may(k.schemes, scheme) {
 		return nil, ErrScheme
 	}
+	return k.signed(scheme, message)
+}
+
+// signed is Sign for a message that has been found to be of the key's purpose.
+func (k *Key) signed(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
 	der := k.mem.Bytes()
@@ -197,6 +202,7 @@ func (k *Key) Sign(scheme tls.SignatureScheme, message []byte) ([]byte, error) {
 	}
 	signature := make([]byte, k.signatureRoom()) // outside Do, or it would be erased
 	var n int
+	var err error
 	erase.Do(func() {
 		var s []byte
 		if s, err = k.sign(der[:k.size], scheme, message); err == nil {

@@ -20,7 +20,10 @@ type auth struct {
 	congested bool             // it has no room for verdicts
 	unsaid    []*privsep.Verdict
 	users     *users
+	issuers   []privsep.Issuer // that come with the next users
 	coming    privsep.UserSet
+	comingBy  privsep.IssuerSet
+	seen      seen
 	queue     *queue
 	running   [numClasses]int
 	done      finished
@@ -172,6 +175,8 @@ func (a *auth) handle(m *privsep.Message) error {
 		return a.newRouter(m)
 	case privsep.KindUser:
 		return a.newUser(m)
+	case privsep.KindIssuer:
+		return a.newIssuer(m)
 	case privsep.KindSettings:
 		if err := a.cfg.Live.Parse(m.Payload); err != nil {
 			return err
@@ -211,10 +216,20 @@ func (a *auth) newUser(m *privsep.Message) error {
 	if err != nil || !whole {
 		return err
 	}
-	if a.users, err = newUsers(all); err != nil {
+	if a.users, err = newUsers(all, a.issuers); err != nil {
 		return err
 	}
 	return nil
+}
+
+// newIssuer takes one of a new set of issuers, which holds when the users do that come
+// after it.
+func (a *auth) newIssuer(m *privsep.Message) error {
+	all, whole, err := a.comingBy.Take(m.Payload)
+	if whole {
+		a.issuers = all
+	}
+	return err
 }
 
 const (

@@ -37,6 +37,9 @@ type checker struct {
 // checkers are all kinds. The first one that a CONNECT offers is what counts: a
 // client that has one wrong credential is not helped by a right one.
 var checkers = [...]checker{
+	{privsep.CredentialTransfer, quick,
+		func(c *wire.Connect) bool { return c.JWT == transferJWT },
+		func(c *wire.Connect) string { return c.User }, checkTransfer},
 	{privsep.CredentialNKey, quick,
 		func(c *wire.Connect) bool { return c.NKey != "" },
 		func(c *wire.Connect) string { return c.NKey }, checkNKey},

@@ -4,8 +4,8 @@
 //	router --LOGIN------------> | auth | --a goroutine for each check-->
 //	       <--VERDICT---------- +------+
 //
-// It has the password hashes and public keys of the users and nothing else: no
-// shared memory, no file, no network. What it says of a client is a user or a reason;
+// It has the password hashes and public keys of the users, the public keys of other
+// environments, and nothing else: no shared memory, no file, no network. What it says of a client is a user or a reason;
 // what a user may do is the router's affair, and the client hears no reason at all.
 // The router waits for no verdict in its loop, and asks the next auth again when one
 // has ended.
@@ -37,14 +37,20 @@
 // which tidy sees.
 //
 // A kind of credential is a row of the table in check.go: how a client shows it, whose
-// it claims to be, what a check costs, and who does it. Certificates, tickets and
-// whatever comes later are further rows.
+// it claims to be, what a check costs, and who does it.
+//
+// A transfer ticket is the word of another environment (transfer.go). What is asked of
+// it, in this order, each no with its reason: is it for this connection's challenge,
+// has it the form, is the issuer approved and the signature his, is it for this
+// environment and of now, may the issuer send this user, is it the first time, and
+// does the user exist here, in that organisation. Who came by one is that user for as
+// long as both he and the issuer stay what they are.
 //
 // Without a parent it goes on for orphan_grace (orphan.go). One that is started while
 // another is there stands by until the parent's first word of the router, and ends
 // with a parent that has not said it.
 //
-// Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds),
+// Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds), transfer.go (tickets),
 // users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
 // at), orphan.go, setup.go (the role's start).
 package auth

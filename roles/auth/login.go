@@ -8,20 +8,23 @@ import (
 
 	"gatehouse/privsep"
 	"gatehouse/privsep/erase"
+	"gatehouse/tickets"
 	"gatehouse/wire"
 )
 
 // attempt is one login on its way from LOGIN to VERDICT.
 type attempt struct {
-	id        uint64
-	try       uint32
-	router    uint64 // which of the routers there were asked
-	addr      [16]byte
-	unix, tls bool
-	challenge string
-	connect   wire.Connect // has secrets; nobody has it when the attempt is over
-	size      int          // that it counts for in the queue
-	came      time.Time
+	id          uint64
+	try         uint32
+	router      uint64 // which of the routers there were asked
+	addr        [16]byte
+	unix, tls   bool
+	again       bool // it may have been answered before
+	challenge   string
+	environment string       // that this is
+	connect     wire.Connect // has secrets; nobody has it when the attempt is over
+	size        int          // that it counts for in the queue
+	came        time.Time
 
 	checker *checker
 	origin  origin
@@ -29,6 +32,8 @@ type attempt struct {
 	source  *source
 	lane    *lane
 	users   *users // that there were when its check began
+	seen    *seen
+	ticket  *tickets.Transfer // that its issuer has signed, nil: none
 
 	user   *user // what the check found
 	reason privsep.Reason
@@ -45,7 +50,7 @@ func (a *auth) login(m *privsep.Message) error {
 		return err
 	}
 	t := &attempt{id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS,
-		challenge: l.Challenge, size: attemptSize + len(l.JSON), came: time.Now(), origin: originOf(l.Addr, l.Unix)}
+		again: l.Again, challenge: l.Challenge, environment: a.cfg.Environment, seen: &a.seen, size: attemptSize + len(l.JSON), came: time.Now(), origin: originOf(l.Addr, l.Unix)}
 	var err error
 	erase.Do(func() { t.connect, err = wire.ParseConnect(l.JSON) })
 	if err != nil {
@@ -150,7 +155,7 @@ func (a *auth) finish() {
 
 func (a *auth) accept(t *attempt, now time.Time) {
 	a.accepted++
-	if a.tellOK.Take(okPace, now) {
+	if t.ticket != nil || a.tellOK.Take(okPace, now) {
 		a.log.Info("login", append(t.fields(), untold(&a.untoldOK)...)...)
 	} else {
 		a.untoldOK++
@@ -194,11 +199,17 @@ func (t *attempt) fields() []privsep.Field {
 	}
 	f = append(f, privsep.Str(privsep.KeyKind, t.checker.kind.String()))
 	name := t.checker.claim(&t.connect)
+	if t.ticket != nil {
+		name = t.ticket.User
+	}
 	if t.user != nil {
 		name = t.user.name
 	}
 	if name != "" {
 		f = append(f, privsep.Str(privsep.KeyUser, name))
+	}
+	if c := t.ticket; c != nil {
+		f = append(f, privsep.Str(privsep.KeyTicket, tickets.TransferName(c.ID)), privsep.Str(privsep.KeyFrom, c.Issuer))
 	}
 	return f
 }

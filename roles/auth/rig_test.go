@@ -66,12 +66,12 @@ func people(t testing.TB) []privsep.User {
 	}
 }
 
-func newRig(t *testing.T, users []privsep.User, change func(*privsep.Settings)) *rig {
+func newRig(t *testing.T, users []privsep.User, change func(*privsep.Setup)) *rig {
 	t.Helper()
 	set := &privsep.Setup{Settings: standin.Settings(1), Users: users}
 	set.Settings.Login.FailureRate, set.Settings.Login.FailureBurst = 1000, 1000
 	if change != nil {
-		change(&set.Settings)
+		change(set)
 	}
 	mine, theirs, err := privsep.Socketpair()
 	must(t, err)

@@ -71,9 +71,9 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 func newAuth(set *privsep.Setup, parent *privsep.Channel) (*auth, error) {
 	a := &auth{cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent), seed: maphash.MakeSeed()}
 	a.log.SetLevel(a.cfg.LogLevel)
-	a.queue = newQueue(&a.cfg.Login)
+	a.queue, a.issuers = newQueue(&a.cfg.Login), set.Issuers
 	var err error
-	if a.users, err = newUsers(set.Users); err != nil {
+	if a.users, err = newUsers(set.Users, set.Issuers); err != nil {
 		return nil, err
 	}
 	if a.poll, err = privsep.NewPoller(); err != nil {

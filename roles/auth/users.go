@@ -21,23 +21,27 @@ type user struct {
 // users are all there are. They never change: a reload makes others, and a check goes
 // on with those that there were when it began.
 type users struct {
-	byName map[string]*user
-	byNKey map[string]*user // by public key
-	token  *user            // whoever knows the token, nil: there is none
-	hashes []*passhash.Hash // all of users with a name
-	secret [sha256.Size]byte
-	memory int // of the hash that takes most
+	byName  map[string]*user
+	byNKey  map[string]*user   // by public key
+	issuers map[string]*issuer // by environment
+	token   *user              // whoever knows the token, nil: there is none
+	hashes  []*passhash.Hash   // all of users with a name
+	secret  [sha256.Size]byte
+	memory  int // of the hash that takes most
 }
 
 // newUsers makes the set of what the parent has said, which has checked it.
-func newUsers(all []privsep.User) (*users, error) {
-	s := &users{byName: make(map[string]*user, len(all)), byNKey: map[string]*user{}}
+func newUsers(all []privsep.User, issuers []privsep.Issuer) (*users, error) {
+	by, err := newIssuers(issuers)
+	if err != nil {
+		return nil, err
+	}
+	s := &users{issuers: by, byName: make(map[string]*user, len(all)), byNKey: map[string]*user{}}
 	sum := sha256.New()
 	for i := range all {
 		p := &all[i]
 		u := &user{mark: p.Mark, name: p.Name, organisation: p.Organisation, profile: p.Profile}
 		if p.Password != "" {
-			var err error
 			if u.hash, err = passhash.Parse(p.Password); err != nil {
 				return nil, fmt.Errorf("%v: password %w", p, err)
 			}

@@ -160,6 +160,9 @@ func statusText(st *parent.Status, now time.Time) string {
 		fmt.Fprintf(&b, "key %s, use %s, in %s, certificate %d of %q until %s, %d signatures\n",
 			k.Algorithm, k.Use, k.Memory, k.Number, k.Subject, k.NotAfter.Format(time.DateOnly), k.Signatures)
 	}
+	if k := st.Transfer; k != nil {
+		fmt.Fprintf(&b, "transfer key %s, in %s, %d tickets signed, %d refused\n", k.Algorithm, k.Memory, k.Signed, k.Refused)
+	}
 	for _, w := range st.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}

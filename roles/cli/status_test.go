@@ -43,6 +43,7 @@ func sampleStatus(now time.Time) *parent.Status {
 	return &parent.Status{
 		Version: "1.0", Environment: "orga", Broker: "one", Started: now.Add(-3 * time.Hour), PID: 10, Root: true,
 		Warnings: []string{"no authentication on loopback"}, Listeners: []string{"tcp 127.0.0.1:4222"},
+		Transfer:  &parent.Transfer{Algorithm: "EdDSA", Memory: "memfd_secret", Erased: true, Signed: 12, Refused: 3},
 		NextStart: []parent.Held{{Key: "cm.count", Running: "1", File: "4"}},
 		Processes: []parent.Process{
 			{Role: "parent", PID: 10, State: "running", Started: now.Add(-3 * time.Hour), Memory: 3 << 20, Threads: 7, NoNewPrivs: true, Capabilities: []string{"kill", "setuid"}},
@@ -59,6 +60,7 @@ func TestStatusText(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	want := `broker one in environment orga, version 1.0, up 3h0m, pid 10, as root
 listen tcp 127.0.0.1:4222
+transfer key EdDSA, in memfd_secret, 12 tickets signed, 3 refused
 warning: no authentication on loopback
 next start: cm.count = 4, 1 until then
 

@@ -33,9 +33,11 @@ type Config struct {
 	Limits      LimitsConfig      `toml:"limits"`
 	Modes       ModesConfig       `toml:"modes"`
 	Auth        AuthConfig        `toml:"auth"`
+	Transfer    TransferConfig    `toml:"transfer"`
 	Log         LogConfig         `toml:"log"`
 	Profiles    []ProfileConfig   `toml:"profile,omitempty"`
 	Users       []UserConfig      `toml:"user,omitempty"`
+	Issuers     []IssuerConfig    `toml:"transfer_issuer,omitempty"`
 }
 
 // EnvironmentConfig names this broker and the organisation's set that it is in.
@@ -157,9 +159,10 @@ func Defaults() *Config {
 			DrainTimeout:   30 * time.Second,
 			OrphanGrace:    time.Minute,
 		},
-		Modes: ModesConfig{RequestTimeout: 30 * time.Second, SessionIdle: 5 * time.Minute, DuplicateInstance: DuplicateRefuse},
-		Auth:  AuthConfig{Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
-		Log:   LogConfig{Level: "info", Format: "auto"},
+		Modes:    ModesConfig{RequestTimeout: 30 * time.Second, SessionIdle: 5 * time.Minute, DuplicateInstance: DuplicateRefuse},
+		Auth:     AuthConfig{Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
+		Transfer: TransferConfig{Rate: 100},
+		Log:      LogConfig{Level: "info", Format: "auto"},
 	}
 }
 
@@ -208,7 +211,7 @@ func (c *Config) Effective() *Config {
 	if e.Auth.Hashes == 0 {
 		e.Auth.Hashes = max(1, runtime.NumCPU()/2)
 	}
-	e.Users = slices.Clone(c.Users)
+	e.Users, e.Issuers = slices.Clone(c.Users), slices.Clone(c.Issuers)
 	e.Profiles = slices.Clone(c.Profiles)
 	for i, p := range e.Profiles {
 		e.Profiles[i] = p.effective()

@@ -37,7 +37,7 @@ func (e *ConfigError) Error() string {
 		b.WriteString(": ")
 	}
 	if e.Key != "" {
-		b.WriteString(e.Key + ": ")
+		b.WriteString(shown(e.Key) + ": ")
 	}
 	b.WriteString(e.Text)
 	return strings.Map(printable, b.String())
@@ -87,7 +87,8 @@ func parseLines(file, text string) (*Config, *written, error) {
 		return nil, nil, err
 	}
 	dir := filepath.Dir(file)
-	for _, path := range []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA} {
+	paths := []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA, &cfg.Transfer.Key, &cfg.Transfer.UnlockFile}
+	for _, path := range append(paths, cfg.keyPaths()...) {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = absolute(filepath.Join(dir, *path))
 		}

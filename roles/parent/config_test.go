@@ -123,6 +123,17 @@ func profiles(n int) string {
 	return b.String()
 }
 
+// issuer gives one for a user, with a key of its own and more.
+func issuer(environment, more string) string {
+	text := "[[user]]\nname = \"alice\"\npassword = \"" + argonHash + "\"\n[[transfer_issuer]]\n" + environment + "\n"
+	for _, line := range []string{"keys = [\"k\"]", "organisations = [\"B\"]"} {
+		if key, _, _ := strings.Cut(line, " "); !strings.HasPrefix(more, key) {
+			text += line + "\n"
+		}
+	}
+	return text + more
+}
+
 func TestConfigMistakes(t *testing.T) {
 	long := strings.Repeat("x", 129)
 	for _, tt := range []struct{ text, want string }{
@@ -228,6 +239,21 @@ func TestConfigMistakes(t *testing.T) {
 		{"[[profile]]\nname = \"a\"\npublish = [" + many(257, 1) + "]", `f:3: profile.publish: has 257 entries, more than 256`},
 		{"[[profile]]\nname = \"a\"\npublish = [" + many(200, 200) + "]", `f:1: profile: the lists of "a" take 40466 bytes together, more than 32768`},
 		{profiles(1025), `f:2049: profile: there are more than 1024`},
+		{"[transfer]\nkey = \"k\"", `f:2: transfer.key: needs transfer.unlock_file`},
+		{"[transfer]\nrate = 0", `f:2: transfer.rate: 0 is not between 1 and 1000`},
+		{issuer("", ""), `f:4: transfer_issuer: is empty`},
+		{issuer("environment = \"a b\"", ""), `f:5: transfer_issuer.environment: "a b" has a space`},
+		{issuer("environment = \"local\"", ""), `f:5: transfer_issuer.environment: "local" is this environment itself`},
+		{issuer("environment = \"b\"", "[[transfer_issuer]]\nenvironment = \"b\"\nkeys = [\"k\"]\norganisations = [\"B\"]"), `f:9: transfer_issuer.environment: "b" is there twice`},
+		{issuer("environment = \"b\"", "keys = []"), `f:7: transfer_issuer.keys: are 0: there is one, and`},
+		{issuer("environment = \"b\"", "keys = [\"a\", \"b\", \"c\"]"), `f:7: transfer_issuer.keys: are 3: there is one, and`},
+		{issuer("environment = \"b\"", "keys = [\"\"]"), `f:7: transfer_issuer.keys: one of them is empty`},
+		{issuer("environment = \"b\"", "organisations = []"), `f:7: transfer_issuer.organisations: names no organisation`},
+		{issuer("environment = \"b\"", "organisations = [\"a b\"]"), `f:7: transfer_issuer.organisations: "a b" has a space`},
+		{issuer("environment = \"b\"", "users = [\"a\", \"a\"]"), `f:8: transfer_issuer.users: "a" is there twice`},
+		{issuer("environment = \"b\"", "profile = \"c\""), `f:8: transfer_issuer.profile: "c" is not the name of a [[profile]]`},
+		{"[[transfer_issuer]]\nenvironment = \"b\"\nkeys = [\"k\"]\norganisations = [\"B\"]", `f:2: transfer_issuer.environment: nobody can come from there`},
+		{issuer("environment = \"b\"", "users = ["+many(256, 128)+"]"), `f:7: transfer_issuer.organisations: and users take 33`},
 		{"[cm]\ncount = 99\n[log]\nlevel = \"loud\"", `f:2: cm.count`},
 	} {
 		_, err := parseConfig("f", tt.text)

@@ -64,6 +64,9 @@ func (c *Config) credentials() (kinds privsep.CredentialSet) {
 			kinds = kinds.With(privsep.CredentialNKey)
 		}
 	}
+	if len(c.Issuers) > 0 {
+		kinds = kinds.With(privsep.CredentialTransfer)
+	}
 	return kinds
 }
 
@@ -97,7 +100,7 @@ func (c *Config) checkUsers() (faults []fault) {
 				add("nkey", "is another user's, too")
 			}
 		}
-		if u.Password == "" && u.NKey == "" {
+		if u.Password == "" && u.NKey == "" && !c.mayCome(u) {
 			add("name", show(u.Name)+" has neither a password nor an nkey to log in by")
 		}
 		if !profiles[u.Profile] {
@@ -164,17 +167,21 @@ func (c *Config) users(set uint32) []privsep.User {
 		all = append(all, privsep.User{Password: string(c.Auth.Token), Profile: c.Auth.TokenProfile})
 	}
 	for i := range all {
-		all[i].Mark = markOf(&all[i])
+		all[i].Mark = userMark(&all[i])
 		all[i].Set, all[i].Last = set, i == len(all)-1
 	}
 	return all
 }
 
-// markOf is the same as long as nothing about a user changes. It says nothing of what
-// it is of, since a hash has a salt.
-func markOf(u *privsep.User) uint64 {
+func userMark(u *privsep.User) uint64 {
+	return markOf(u.Name, u.Password, u.NKey, u.Organisation, u.Profile)
+}
+
+// markOf is the same as long as nothing of what it is of changes. It says nothing of
+// that, since a hash has a salt.
+func markOf(what ...string) uint64 {
 	h := sha256.New()
-	for _, s := range []string{u.Name, u.Password, u.NKey, u.Organisation, u.Profile} {
+	for _, s := range what {
 		var n [8]byte
 		binary.LittleEndian.PutUint64(n[:], uint64(len(s)))
 		h.Write(n[:])

@@ -18,6 +18,10 @@
 // very process, over what a TLS 1.3 server signs; sign.go is the whole of it. A
 // child that breaks a rule is ended and replaced, the broker goes on.
 //
+// A second key, of its own, signs tickets by which clients log in to other
+// environments (transfer.go). The router asks for one with a few fields; the ticket is
+// made here, so that nothing else can be signed. Each has a line in the log.
+//
 // One goroutine does everything: children's channels, their pidfds, signals and
 // the control socket are events of one poller. A child is started by it alone,
 // since a child started from a thread that ends could be killed with it.
@@ -49,8 +53,9 @@
 // (runtime directory, lock, registry), adopt.go (what an earlier parent left),
 // upgrade.go and handover.go (another binary), listen.go (listeners and their
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
-// users.go (what auth gets), notify.go (the service manager), tls.go (certificate and key), sign.go (who gets a signature), offence.go (what is held against
+// users.go (what auth gets), notify.go (the service manager), tls.go (certificate and key), sign.go (who gets a signature),
+// transfer.go (who gets a ticket), offence.go (what is held against
 // a child), sandbox.go (the walls around parent and children), control.go and
 // status.go (the operator's view), config.go (the configuration), config_tables.go
-// (its lists of tables), config_profile.go and config_user.go (two of them).
+// (its lists of tables), config_profile.go, config_user.go and config_transfer.go (three of them).
 package parent

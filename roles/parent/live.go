@@ -72,10 +72,15 @@ var liveness = []struct {
 	{"auth", "failure_rate", atOnce},
 	{"auth", "failure_burst", atOnce},
 	{"auth", "backoff", atOnce},
+	{"transfer", "key", atOnce},
+	{"transfer", "unlock_file", atOnce},
+	{"transfer", "unlock_user", atOnce},
+	{"transfer", "rate", atOnce},
 	{"log", "level", atOnce},
 	{"log", "format", atOnce},
 	{"profile", "", atOnce}, // a list of tables has no key
 	{"user", "", atOnce},
+	{"transfer_issuer", "", atOnce},
 }
 
 // difference is an option whose value in the file is not the one that runs.

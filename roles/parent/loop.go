@@ -163,6 +163,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.statsFrom(c, m)
 	case privsep.KindSign:
 		return p.sign(c, m)
+	case privsep.KindTicketSign:
+		return p.signTransfer(c, m)
 	case privsep.KindCMFault:
 		return p.fault(c, m)
 	case privsep.KindAuthFault:

@@ -37,6 +37,8 @@ type revision struct {
 	held      []difference
 	listeners []bound
 	cred      *credential // nil without TLS
+	transfer  *custody.TicketKey
+	issuers   []privsep.Issuer
 }
 
 // reload takes over what the configuration says now. What is wrong with it is
@@ -91,16 +93,33 @@ func (p *parent) revise() (r *revision, err error) {
 	if r.listeners, key, err = p.listenersOf(r.cfg); err != nil {
 		return nil, bad(&ConfigError{Key: key, Text: err.Error() + p.inTheWay(r.cfg, err)})
 	}
-	if len(r.cfg.Listen.TLS) > 0 {
-		if r.cred, err = loadCredential(r.cfg); err != nil {
-			p.closeFresh(r.listeners)
-			if errors.As(err, &broken) {
-				return nil, bad(broken)
-			}
-			return nil, err
+	if err := r.load(); err != nil {
+		p.closeFresh(r.listeners)
+		if errors.As(err, &broken) {
+			return nil, bad(broken)
 		}
+		return nil, err
 	}
 	return r, nil
+}
+
+// load reads the files that the configuration names. After an error nothing is open.
+func (r *revision) load() (err error) {
+	if len(r.cfg.Listen.TLS) > 0 {
+		if r.cred, err = loadCredential(r.cfg); err != nil {
+			return err
+		}
+	}
+	r.transfer, err = loadTransferKey(r.cfg, r.cred)
+	if err == nil {
+		if r.issuers, err = loadIssuers(r.cfg); err != nil && r.transfer != nil {
+			r.transfer.Close()
+		}
+	}
+	if err != nil && r.cred != nil {
+		r.cred.key.Close()
+	}
+	return err
 }
 
 // readAgain reads the configuration from where it came from.
@@ -141,8 +160,9 @@ func (p *parent) apply(r *revision) {
 	p.setListeners(r.listeners)
 	p.settings.Live = p.liveSettings(r.cfg)
 	p.setProfiles(r.cfg.Profiles)
-	p.setUsers(r.cfg)
+	p.setUsers(r.cfg, r.issuers)
 	p.setCredential(r.cred)
+	p.setTransferKey(r.transfer)
 	p.reloads++
 	p.writeRegistry() // before anybody acts by it
 	for _, first := range []bool{true, false} {

@@ -69,6 +69,7 @@ type parent struct {
 	used           usedTickets
 	signatures     uint64
 	unsigned       uint64
+	transfers      transfers
 	untidy, tidied time.Time // last use of a key, last sweep of the memory
 	buf            []byte
 
@@ -182,6 +183,13 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err := p.openCredential(); err != nil {
 		return err
 	}
+	if p.transfers.key, err = loadTransferKey(p.cfg, p.credential()); err != nil {
+		return err
+	}
+	issuers, err := loadIssuers(p.cfg)
+	if err != nil {
+		return err
+	}
 	if err := p.listen(); err != nil {
 		return err
 	}
@@ -190,7 +198,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	}
 	p.settings = p.makeSettings(version)
 	p.setProfiles(p.cfg.Profiles)
-	p.setUsers(p.cfg)
+	p.setUsers(p.cfg, issuers)
 	p.settings.ServerID = newServerID()
 	if p.past != nil {
 		p.settings.ServerID = p.past.registry.ServerID

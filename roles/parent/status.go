@@ -18,6 +18,7 @@ type Status struct {
 	Arenas      []Arena   `json:"arenas"`
 	Offences    []Offence `json:"offences"`
 	Key         *Key      `json:"key"`        // of the TLS listeners; null without one
+	Transfer    *Transfer `json:"transfer"`   // the key for tickets to other environments; null without one
 	NextStart   []Held    `json:"next_start"` // options that the file had otherwise at the last reload
 }
 
@@ -40,6 +41,15 @@ type Key struct {
 	NotAfter   time.Time `json:"not_after"`
 	Signatures uint64    `json:"signatures"`
 	Refused    uint64    `json:"refused"` // asked for too late, or of a key that was replaced
+}
+
+// Transfer is the private key that signs transfer tickets, and what was done with it.
+type Transfer struct {
+	Algorithm string `json:"algorithm"` // "EdDSA" or "ES256"
+	Memory    string `json:"memory"`    // as a Key's
+	Erased    bool   `json:"erased"`
+	Signed    uint64 `json:"signed"`
+	Refused   uint64 `json:"refused"` // too many, or where no profile may transfer to
 }
 
 // Offence counts one way in which a component broke the role protocol, and was

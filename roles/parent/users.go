@@ -7,29 +7,32 @@ import (
 	"gatehouse/privsep"
 )
 
-// users.go is who can log in: auth gets all that there is to know of them, the router
-// only marks, by which it knows whose session is of somebody who has been removed or
-// changed.
+// users.go is who can log in: auth gets all that there is to know of them and of those
+// whose tickets they may come by, the router only marks, by which it knows whose session
+// is of somebody who has been removed or changed.
 
 // userSet is what auth and the router have, or get.
 type userSet struct {
-	number uint32   // rises with each change; 0: none has been made
-	users  [][]byte // payload of each USER
-	marks  [][]byte // payload of each STANDING
+	number  uint32   // rises with each change; 0: none has been made
+	users   [][]byte // payload of each USER
+	issuers [][]byte // payload of each ISSUER
+	marks   [][]byte // payload of each STANDING
 }
 
 // setUsers makes a set of what the configuration has, unless it is the one that there
 // is. Its numbers are as those of profiles.
-func (p *parent) setUsers(c *Config) {
+func (p *parent) setUsers(c *Config, issuers []privsep.Issuer) {
 	s := &p.userSet
-	if s.number != 0 && slices.EqualFunc(s.users, userFrames(c, s.number), slices.Equal) {
+	if s.number != 0 && slices.EqualFunc(s.users, userFrames(c, s.number), slices.Equal) &&
+		slices.EqualFunc(s.issuers, issuerFrames(issuers, s.number), slices.Equal) {
 		return
 	}
 	if s.number == 0 {
 		s.number = uint32(p.began)
 	}
 	s.number = max(s.number+1, 1)
-	s.users, s.marks = userFrames(c, s.number), markFrames(c, s.number)
+	s.users, s.issuers = userFrames(c, s.number), issuerFrames(issuers, s.number)
+	s.marks = markFrames(c, issuers, s.number)
 }
 
 func userFrames(c *Config, set uint32) (frames [][]byte) {
@@ -39,10 +42,29 @@ func userFrames(c *Config, set uint32) (frames [][]byte) {
 	return frames
 }
 
-func markFrames(c *Config, set uint32) (frames [][]byte) {
+// issuerFrames gives the frames of a set, which for no issuer at all is one.
+func issuerFrames(issuers []privsep.Issuer, set uint32) (frames [][]byte) {
+	for i, is := range issuers {
+		is.Set, is.Last = set, i == len(issuers)-1
+		frames = append(frames, is.Append(nil))
+	}
+	if len(issuers) == 0 {
+		none := privsep.Issuer{Set: set, Last: true}
+		frames = append(frames, none.Append(nil))
+	}
+	return frames
+}
+
+// markFrames gives the marks of all users, and of each as who he is by a ticket.
+func markFrames(c *Config, issuers []privsep.Issuer, set uint32) (frames [][]byte) {
 	var marks []uint64
-	for _, u := range c.users(set) {
+	for i, u := range c.users(set) {
 		marks = append(marks, u.Mark)
+		for k := range issuers {
+			if i < len(c.Users) && c.Issuers[k].maySend(&c.Users[i]) {
+				marks = append(marks, privsep.MarkThrough(u.Mark, issuers[k].Mark))
+			}
+		}
 	}
 	for last := false; !last; {
 		n := min(len(marks), privsep.MaxMarks)
@@ -53,23 +75,30 @@ func markFrames(c *Config, set uint32) (frames [][]byte) {
 	return frames
 }
 
+// frames is what a role is told of one kind.
+type frames struct {
+	kind privsep.Kind
+	all  [][]byte
+}
+
 // framesFor gives what a role is told of users.
-func (s *userSet) framesFor(r privsep.Role) (privsep.Kind, [][]byte) {
+func (s *userSet) framesFor(r privsep.Role) []frames {
 	switch r {
 	case privsep.RoleAuth:
-		return privsep.KindUser, s.users
+		return []frames{{privsep.KindIssuer, s.issuers}, {privsep.KindUser, s.users}}
 	case privsep.RoleRouter:
-		return privsep.KindStanding, s.marks
+		return []frames{{privsep.KindStanding, s.marks}}
 	}
-	return privsep.KindNone, nil
+	return nil
 }
 
 // handOutUsers gives a new auth or router all of them.
 func (p *parent) handOutUsers(c *child) error {
-	kind, frames := p.userSet.framesFor(c.id.Role)
-	for _, f := range frames {
-		if err := c.ch.SendWait(handOutTime, kind, f); err != nil {
-			return err
+	for _, fs := range p.userSet.framesFor(c.id.Role) {
+		for _, f := range fs.all {
+			if err := c.ch.SendWait(handOutTime, fs.kind, f); err != nil {
+				return err
+			}
 		}
 	}
 	c.users = p.userSet.number
@@ -82,8 +111,9 @@ func (p *parent) giveUsers(c *child) {
 		return
 	}
 	c.users = p.userSet.number
-	kind, frames := p.userSet.framesFor(c.id.Role)
-	p.giveSet(c, kind, frames)
+	for _, fs := range p.userSet.framesFor(c.id.Role) {
+		p.giveSet(c, fs.kind, fs.all)
+	}
 }
 
 // tendAuth gives auth a process when there are credentials, and ends it when there are

@@ -94,10 +94,10 @@ func TestCredentials(t *testing.T) {
 // does.
 func TestMarks(t *testing.T) {
 	u := privsep.User{Name: "a", Password: "b", NKey: "c", Organisation: "d", Profile: "e"}
-	seen := map[uint64]bool{markOf(&u): true}
+	seen := map[uint64]bool{userMark(&u): true}
 	same := u
 	same.Set, same.Last = 7, true
-	if !seen[markOf(&same)] {
+	if !seen[userMark(&same)] {
 		t.Error("another mark for the same user")
 	}
 	for _, o := range []privsep.User{
@@ -109,7 +109,7 @@ func TestMarks(t *testing.T) {
 		{Name: "ab", NKey: "c", Organisation: "d", Profile: "e"},
 		{Name: "", Password: "ab", NKey: "c", Organisation: "d", Profile: "e"},
 	} {
-		if m := markOf(&o); seen[m] || m == 0 {
+		if m := userMark(&o); seen[m] || m == 0 {
 			t.Errorf("%#v has another's mark", o)
 		} else {
 			seen[m] = true
@@ -152,7 +152,7 @@ func TestUsersInSetup(t *testing.T) {
 		for _, role := range []privsep.Role{privsep.RoleAuth, privsep.RoleRouter, privsep.RoleDispatcher} {
 			p, c, far := end(t, role, privsep.PhaseSetup)
 			p.setProfiles(nil)
-			p.setUsers(people(n))
+			p.setUsers(people(n), nil)
 			handed := make(chan error, 1)
 			go func() { handed <- p.handOut(c) }()
 			s, err := privsep.ReadSetup(far)
@@ -186,12 +186,13 @@ func TestUsersToRoles(t *testing.T) {
 		p, c, far := end(t, role, privsep.PhaseRun)
 		c.profile = 1
 		p.profiles.number = 1
-		kind, _ := p.userSet.framesFor(role)
+		told := p.userSet.framesFor(role)
+		kind := told[len(told)-1].kind
 		for i, step := range []struct {
 			cfg  *Config
 			sets int
 		}{{people(3), 1}, {people(3), 0}, {people(2), 1}} {
-			p.setUsers(step.cfg)
+			p.setUsers(step.cfg, nil)
 			p.reloads++
 			p.resettle(c)
 			sets := 0

@@ -24,6 +24,7 @@ import (
 type login struct {
 	s    *session // nil: it has ended, or asked again
 	json []byte   // has secrets
+	sent bool     // to an auth, which may have decided
 	try  uint32
 }
 
@@ -61,8 +62,8 @@ const tokenAuth = 1 << 32
 const mostLong = 32 << 20
 
 // login has auth check what a client said in its CONNECT. A second one replaces the
-// first.
-func (r *router) login(s *session, json []byte) {
+// first. again: an earlier router was told, too.
+func (r *router) login(s *session, json []byte, again bool) {
 	w := &r.logins
 	r.giveUp(s)
 	if n := r.longOf(json); n > 0 {
@@ -76,7 +77,7 @@ func (r *router) login(s *session, json []byte) {
 		w.waiting = make(map[uint32]*login)
 	}
 	w.tries++
-	s.waits = &login{s: s, json: bytes.Clone(json), try: w.tries}
+	s.waits = &login{s: s, json: bytes.Clone(json), sent: again, try: w.tries}
 	w.waiting[w.tries] = s.waits
 	w.unsent = append(w.unsent, s.waits)
 	w.due = true
@@ -169,13 +170,14 @@ func (r *router) submit() {
 	for w.auth != nil && len(w.unsent) > 0 {
 		l := w.unsent[0]
 		if s := l.s; s != nil {
-			m := privsep.Login{ID: s.uid, Try: l.try, Addr: s.client.As16(), Unix: !s.client.IsValid(), TLS: s.tls, Challenge: s.challenge, JSON: l.json}
+			m := privsep.Login{ID: s.uid, Try: l.try, Addr: s.client.As16(), Unix: !s.client.IsValid(), TLS: s.tls, Again: l.sent, Challenge: s.challenge, JSON: l.json}
 			w.buf = m.Append(w.buf[:0])
 			err := w.auth.Send(privsep.KindLogin, w.buf)
 			clear(w.buf)
 			if err != nil {
 				return // full, or its end is read soon
 			}
+			l.sent = true
 			if w.owed++; w.owed == 1 {
 				w.silent = time.Now()
 			}

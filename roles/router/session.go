@@ -120,7 +120,7 @@ func (r *router) connect(l *link, rec []byte) error {
 	if !r.cfg.Auth {
 		r.admit(s, o, identity{}, opts.Name)
 	} else if r.begins(s, o) {
-		r.login(s, c.JSON)
+		r.login(s, c.JSON, c.Again)
 	}
 	return nil
 }
