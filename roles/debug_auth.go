@@ -65,7 +65,7 @@ func (p *authPeers) lines() map[string]func(*coder) error {
 func (p *authPeers) user(c *coder) error {
 	u := privsep.User{Set: p.set, Mark: 1}
 	for key, s := range map[string]*string{"name": &u.Name, "password": &u.Password, "nkey": &u.NKey,
-		"organisation": &u.Organisation, "profile": &u.Profile} {
+		"organisation": &u.Organisation, "profile": &u.Profile, "subject": &u.Subject, "san": &u.SAN, "key": &u.Key} {
 		shortText(c, key, s)
 	}
 	c.flag("last", &u.Last)
@@ -86,6 +86,7 @@ func (p *authPeers) login(c *coder) error {
 	c.flag("unix", &l.Unix)
 	c.flag("tls", &l.TLS)
 	shortText(c, "challenge", &l.Challenge)
+	c.text("chain", &l.Chain)
 	c.text("json", &l.JSON)
 	if err := c.end(); err != nil {
 		return err

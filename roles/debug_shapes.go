@@ -22,6 +22,7 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 	store.KindConnect: shape(func(c *coder, r *store.RecConnect) {
 		conn(c, &r.Conn)
 		c.flag("again", &r.Again)
+		c.text("chain", &r.Chain)
 		c.text("json", &r.JSON)
 	}),
 	store.KindSub: shape(func(c *coder, r *store.RecSub) {

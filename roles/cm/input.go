@@ -307,7 +307,7 @@ func (m *cm) connect(c *conn, arg []byte) {
 			c.flags |= flagHeaders
 		}
 	}
-	m.must(&store.RecConnect{Conn: c.ref(), JSON: arg})
+	m.must(&store.RecConnect{Conn: c.ref(), Chain: m.chain(c), JSON: arg})
 	if m.cfg.Auth && !c.has(flagAdmitted) {
 		m.awaitLogin(c, arg)
 	}
