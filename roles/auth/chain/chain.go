@@ -167,14 +167,13 @@ func (a *Approved) approves(leaf *x509.Certificate) bool {
 
 // checkPath looks at what crypto/x509 does not, from the leaf up to the approved key.
 func (a *Approved) checkPath(path []*x509.Certificate, now time.Time) error {
-	for i, c := range path {
+	for _, c := range path {
 		if cms.CheckKey(c.PublicKey) != nil {
 			return Weak
 		}
-		if i+1 == len(path) {
-			break
-		}
-		if err := a.lists.check(c, path[i+1], now); err != nil {
+	}
+	for i, issuer := range path[1:] {
+		if err := a.lists.check(path[i], issuer, now); err != nil {
 			return err
 		}
 	}
