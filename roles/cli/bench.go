@@ -30,7 +30,7 @@ func (p *program) benchCommand() *cli.Command {
 			"   gatehouse bench --msgs 1000000 --size 16 --subs 4\n" +
 			"   gatehouse bench --requests 50000 --concurrency 32 --json",
 		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
 			&cli.IntFlag{Name: "msgs", Value: 100000, Usage: "publish `N` messages, divided among the publishers"},
 			&cli.IntFlag{Name: "size", Value: 16, Usage: "`BYTES` of a body; below 16 nothing checks order and latency"},
 			&cli.IntFlag{Name: "pubs", Value: 1, Usage: "`N` publishers"},

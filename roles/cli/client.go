@@ -94,6 +94,11 @@ func (p *program) connect(c *cli.Context, more ...nats.Option) (*link, error) {
 	if c.Bool("tls-first") {
 		opts = append(opts, nats.TLSHandshakeFirst())
 	}
+	login, err := certificate(c)
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, login...)
 	conn, err := nats.Connect(server, append(opts, more...)...)
 	if err != nil {
 		if errors.Is(err, nats.ErrNoServers) && d.err != nil {

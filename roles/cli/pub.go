@@ -19,7 +19,7 @@ func (p *program) pubCommand() *cli.Command {
 			"   gatehouse pub px.eur.usd 1.0832\n" +
 			"   gatehouse pub -H 'Unit: bp' --count 3 px.eur.usd < quote.json",
 		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
 			headerFlag(),
 			&cli.StringFlag{Name: "reply", Usage: "ask receivers to answer to `SUBJECT`"},
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "publish it `N` times"},

@@ -38,7 +38,7 @@ func (p *program) replyCommand() *cli.Command {
 			"   gatehouse reply --command 'tr a-z A-Z' upper\n" +
 			"   gatehouse reply --name pricer/1 --direct --echo",
 		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
 			queueFlag(),
 			headerFlag(),
 			&cli.BoolFlag{Name: "direct", Usage: "answer what is sent to this very client; it needs --name, and no SUBJECT"},

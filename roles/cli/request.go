@@ -35,7 +35,7 @@ func (p *program) requestCommand() *cli.Command {
 			"   gatehouse request --session 7 --count 3 --session-end cart 'one more'\n" +
 			"   gatehouse request --direct pricer/1 reload",
 		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
 			headerFlag(),
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "send `N` requests, one after the other"},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "wait `TIME` for each reply, or for all of a fanout"},

@@ -27,7 +27,7 @@ func (p *program) subCommand() *cli.Command {
 			"   gatehouse sub 'px.>'\n" +
 			"   gatehouse sub --queue workers --count 10 --raw jobs",
 		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(),
+			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
 			queueFlag(),
 			&cli.IntFlag{Name: "count", Usage: "stop after `N` messages", DefaultText: "never"},
 			&cli.DurationFlag{Name: "timeout", Usage: "fail when --count messages have not come in `TIME`", DefaultText: "never"},
