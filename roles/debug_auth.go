@@ -67,7 +67,7 @@ func (p *authPeers) lines() map[string]func(*coder) error {
 func (p *authPeers) user(c *coder) error {
 	u := privsep.User{Set: p.set, Mark: 1}
 	for key, s := range map[string]*string{"name": &u.Name, "password": &u.Password, "nkey": &u.NKey,
-		"organisation": &u.Organisation, "profile": &u.Profile} {
+		"organisation": &u.Organisation, "profile": &u.Profile, "subject": &u.Subject, "san": &u.SAN, "key": &u.Key} {
 		shortText(c, key, s)
 	}
 	c.flag("last", &u.Last)

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
 
+	"gatehouse/roles/parent"
 	"gatehouse/tickets/client"
 )
 
@@ -27,7 +28,7 @@ const (
 
 // connectFlags are those of all commands that connect to a broker.
 func connectFlags() []cli.Flag {
-	return []cli.Flag{serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(), transferFlag(), environmentFlag()}
+	return []cli.Flag{serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(), certFlag(), keyFlag(), transferFlag(), environmentFlag()}
 }
 
 func serverFlag() cli.Flag {
@@ -54,7 +55,10 @@ func transferFlag() cli.Flag {
 }
 
 func environmentFlag() cli.Flag {
-	return &cli.StringFlag{Name: "environment", Usage: "`NAME` of the environment that --server leads to"}
+	return &cli.StringFlag{
+		Name: "environment", EnvVars: []string{"GATEHOUSE_ENVIRONMENT"},
+		Usage: "`NAME` of the environment that --server leads to: what --cert signs and a ticket says is of no use to any other; with --cert it is \"" + parent.Defaults().Environment.Name + "\" unless set",
+	}
 }
 
 func headerFlag() cli.Flag {
@@ -106,6 +110,9 @@ func (p *program) connect(c *cli.Context, more ...nats.Option) (*link, error) {
 		if environment == "" {
 			return nil, misuse(c, "--transfer-from needs --environment, which the ticket is for")
 		}
+		if c.String("cert") != "" {
+			return nil, misuse(c, "--cert and --transfer-from are two ways to log in to --server")
+		}
 		if nc.home, err = dial(c, from, nats.MaxReconnects(-1)); err != nil {
 			return nil, err
 		}
@@ -136,7 +143,11 @@ func dial(c *cli.Context, server string, opts ...nats.Option) (*nats.Conn, error
 	if c.Bool("tls-first") {
 		opts = append(opts, nats.TLSHandshakeFirst())
 	}
-	conn, err := nats.Connect(server, opts...)
+	login, err := certificate(c)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := nats.Connect(server, append(opts, login...)...)
 	if err != nil {
 		if errors.Is(err, nats.ErrNoServers) && d.err != nil {
 			err = d.err
