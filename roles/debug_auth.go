@@ -16,10 +16,11 @@ type authPeers struct {
 	tries   uint32
 	owed    int    // verdicts
 	set     uint32 // of the users that are being given
+	issuers uint32 // the same of issuers
 	msg     privsep.Message
 }
 
-func newAuthPeers(d *driver) (peers, error) { return &authPeers{d: d, set: 1}, nil }
+func newAuthPeers(d *driver) (peers, error) { return &authPeers{d: d, set: 1, issuers: 1}, nil }
 
 func (p *authPeers) listeners() []privsep.ListenerFD { return nil }
 
@@ -55,9 +56,10 @@ func (p *authPeers) disconnect() {
 
 func (p *authPeers) lines() map[string]func(*coder) error {
 	return map[string]func(*coder) error{
-		privsep.KindUser.String():  p.user,
-		privsep.KindLogin.String(): p.login,
-		privsep.KindPeer.String():  p.peer,
+		privsep.KindUser.String():   p.user,
+		privsep.KindIssuer.String(): p.issuer,
+		privsep.KindLogin.String():  p.login,
+		privsep.KindPeer.String():   p.peer,
 	}
 }
 
@@ -81,20 +83,14 @@ func (p *authPeers) user(c *coder) error {
 // login asks auth about a client.
 func (p *authPeers) login(c *coder) error {
 	l := privsep.Login{Try: p.tries + 1}
-	ident(c, "id", &l.ID)
-	c.addr("addr", &l.Addr)
-	c.flag("unix", &l.Unix)
-	c.flag("tls", &l.TLS)
-	shortText(c, "challenge", &l.Challenge)
-	c.text("chain", &l.Chain)
-	c.text("json", &l.JSON)
+	login(c, &l)
 	if err := c.end(); err != nil {
 		return err
 	}
 	if p.ch == nil {
 		return fmt.Errorf("auth has hung up")
 	}
-	p.tries++
+	p.tries = l.Try
 	p.owed++
 	return p.ch.SendWait(patience, privsep.KindLogin, l.Append(nil))
 }

@@ -15,12 +15,13 @@ type routerPeers struct {
 	seqs  []uint64 // by cm: of the last body
 	said  [][]byte // by cm: lines to be printed
 
+	auth loginPeer
 	set  uint32       // number of the next profiles
 	live privsep.Live // the router's
 }
 
 func newRouterPeers(d *driver) (peers, error) {
-	p := &routerPeers{d: d, seqs: make([]uint64, d.cms), said: make([][]byte, d.cms), set: 1, live: debugSettings(d.cms).Live}
+	p := &routerPeers{d: d, auth: loginPeer{d: d}, seqs: make([]uint64, d.cms), said: make([][]byte, d.cms), set: 1, live: debugSettings(d.cms).Live}
 	for i := range d.cms {
 		ends, err := d.mem.CMEnds(i)
 		if err != nil {
@@ -41,7 +42,7 @@ func (p *routerPeers) start(*privsep.Boot) error {
 			return err
 		}
 	}
-	return nil
+	return p.auth.connect(tokenPeers + uint64(len(p.rings)))
 }
 
 func (p *routerPeers) lines() map[string]func(*coder) error {
@@ -49,8 +50,11 @@ func (p *routerPeers) lines() map[string]func(*coder) error {
 		privsep.KindCMGone.String():   p.gone,
 		privsep.KindProfile.String():  p.lineProfile,
 		privsep.KindSettings.String(): p.lineSettings,
+		privsep.KindVerdict.String():  p.auth.lineVerdict,
+
+		privsep.KindTicketSigned.String(): p.lineTicket,
 	}
-	for kind := store.KindOpen; kind <= store.KindMove; kind++ {
+	for kind := store.KindOpen; kind <= store.KindAsk; kind++ {
 		lines[kind.String()] = func(c *coder) error { return p.record(c, kind) }
 	}
 	return lines
@@ -78,8 +82,11 @@ func (p *routerPeers) record(c *coder, kind store.RecKind) error {
 }
 
 func (p *routerPeers) event(token uint64) error {
-	privsep.DrainBell(p.rings[token-tokenPeers].bell)
-	return nil
+	if i := int(token - tokenPeers); i < len(p.rings) {
+		privsep.DrainBell(p.rings[i].bell)
+		return nil
+	}
+	return p.auth.read()
 }
 
 func (p *routerPeers) read() (worked bool, err error) {
@@ -139,6 +146,13 @@ func (p *routerPeers) settle() error {
 			if err := p.d.ask(); err != nil {
 				return err
 			}
+		}
+	}
+	// Logins are dealt with between two batches: after the second answer what came
+	// before the first one is.
+	for range 2 {
+		if err := p.d.ask(); err != nil {
+			return err
 		}
 	}
 	if _, err := p.read(); err != nil {

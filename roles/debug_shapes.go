@@ -57,6 +57,13 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 	store.KindRelieved:  shape(func(c *coder, r *store.RecRelieved) { conn(c, &r.Conn) }),
 	store.KindReset:     shape(func(c *coder, r *store.RecReset) { ident(c, "generation", &r.Generation) }),
 	store.KindStuck:     shape(func(c *coder, r *store.RecStuck) { seq(c, &r.Seq) }),
+	store.KindAsk: shape(func(c *coder, r *store.RecAsk) {
+		conn(c, &r.Conn)
+		c.flag("long", &r.Long)
+		c.text("subject", &r.Subject)
+		c.text("reply", &r.Reply)
+		c.text("body", &r.Body)
+	}),
 	store.KindMove: shape(func(c *coder, r *store.RecMove) {
 		conn(c, &r.Conn)
 		number(c, "to", &r.To)
@@ -203,6 +210,19 @@ func handoff(c *coder, cm uint16, h *privsep.ConnHandoff, ticket string) {
 	c.flag("unix", &h.Unix)
 	c.flag("tls", &h.TLS)
 	c.put("ticket", quote(ticket))
+}
+
+// login is the shape of a LOGIN.
+func login(c *coder, l *privsep.Login) {
+	ident(c, "id", &l.ID)
+	ident(c, "try", &l.Try)
+	c.addr("addr", &l.Addr)
+	c.flag("unix", &l.Unix)
+	c.flag("tls", &l.TLS)
+	c.flag("again", &l.Again)
+	shortText(c, "challenge", &l.Challenge)
+	c.text("chain", &l.Chain)
+	c.text("json", &l.JSON)
 }
 
 // verdict is the shape of a VERDICT.

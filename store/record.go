@@ -36,6 +36,7 @@ const (
 	KindReset
 	KindStuck
 	KindMove
+	KindAsk
 )
 
 // Instructions of the router.
@@ -68,6 +69,7 @@ var kinds = map[RecKind]struct {
 	KindReset:     {"RESET", func() Record { return new(RecReset) }},
 	KindStuck:     {"STUCK", func() Record { return new(RecStuck) }},
 	KindMove:      {"MOVE", func() Record { return new(RecMove) }},
+	KindAsk:       {"ASK", func() Record { return new(RecAsk) }},
 	KindDeliver:   {"DELIVER", func() Record { return new(InsDeliver) }},
 	KindSend:      {"SEND", func() Record { return new(InsSend) }},
 	KindSession:   {"SESSION", func() Record { return new(InsSession) }},

@@ -58,7 +58,7 @@ func (c *claims) number(n *uint64) {
 // backslash, and what cannot be printed is nobody's name.
 func (c *claims) text(s *string) {
 	if c.encoding {
-		c.check(isName(*s))
+		c.check(ValidName(*s))
 		for i := range len(*s) {
 			if b := (*s)[i]; b == '"' || b == '\\' {
 				c.out = append(c.out, '\\', b)
@@ -79,9 +79,10 @@ func (c *claims) text(s *string) {
 		name, c.in = append(name, c.in[0]), c.in[1:]
 	}
 	*s = string(name)
-	c.check(isName(*s))
+	c.check(ValidName(*s))
 }
 
-func isName(s string) bool {
+// ValidName tells whether a ticket can have s as a name; "" is none.
+func ValidName(s string) bool {
 	return len(s) <= MaxTransferText && utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
 }

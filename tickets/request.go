@@ -33,7 +33,7 @@ func ParseTransferRequest(b []byte) (nonce [challengeBytes]byte, environment str
 		return nonce, "", false
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(q.Nonce)
-	if err != nil || len(q.Nonce) != ChallengeLen || len(raw) != challengeBytes || q.Environment == "" || !isName(q.Environment) {
+	if err != nil || len(q.Nonce) != ChallengeLen || len(raw) != challengeBytes || q.Environment == "" || !ValidName(q.Environment) {
 		return nonce, "", false
 	}
 	return [challengeBytes]byte(raw), q.Environment, true

@@ -116,6 +116,13 @@ func ReservedReply(reply []byte) bool {
 	return begins(reply, "_R_.") || within(reply, "_GR_.") || within(reply, "$GR.") || within(reply, "$JS.ACK.")
 }
 
+// broker begins the subjects of what clients ask the broker itself.
+const broker = "$GATE."
+
+// Broker reports whether a message on subject is for the broker itself and nobody
+// else.
+func Broker(subject []byte) bool { return begins(subject, broker) }
+
 // direct is the first token of the subjects that belong to one application instance.
 const direct = "_APP."
 

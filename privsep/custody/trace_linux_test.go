@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha512"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"gatehouse/tickets"
 )
 
 // A child of the tests opens a key, signs, tidies up and waits; its memory is
@@ -56,6 +59,9 @@ func traceChild(arg string) error {
 			}
 		}
 	}
+	if err := signTickets(Options{KeyFile: key, UnlockFile: secret}); err != nil {
+		return err
+	}
 	Tidy()
 	if plant := os.Getenv(plantEnv); plant != "" {
 		if _, err := fmt.Sscanf(plant, "%x", &planted); err != nil {
@@ -65,6 +71,23 @@ func traceChild(arg string) error {
 	fmt.Println("ready " + k.Memory())
 	io.Copy(io.Discard, os.Stdin)
 	fmt.Print(string(planted[:0]))
+	return k.Close()
+}
+
+// signTickets does what is done with a key for tickets, if it can be one.
+func signTickets(o Options) error {
+	k, err := OpenTicketKey(o)
+	if errors.Is(err, tickets.ErrTransferKey) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for range signs {
+		if _, err := k.Sign(&tickets.Transfer{Issuer: "orga", User: "alice", Audience: "orgb", Expires: 60}); err != nil {
+			return err
+		}
+	}
 	return k.Close()
 }
 

@@ -29,8 +29,7 @@ func (p *program) benchCommand() *cli.Command {
 			"waiting in line.\n\n" +
 			"   gatehouse bench --msgs 1000000 --size 16 --subs 4\n" +
 			"   gatehouse bench --requests 50000 --concurrency 32 --json",
-		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
+		Flags: append(connectFlags(),
 			&cli.IntFlag{Name: "msgs", Value: 100000, Usage: "publish `N` messages, divided among the publishers"},
 			&cli.IntFlag{Name: "size", Value: 16, Usage: "`BYTES` of a body; below 16 nothing checks order and latency"},
 			&cli.IntFlag{Name: "pubs", Value: 1, Usage: "`N` publishers"},
@@ -39,7 +38,7 @@ func (p *program) benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "concurrency", Value: 1, Usage: "`N` requesters"},
 			&cli.DurationFlag{Name: "timeout", Value: 10 * time.Second, Usage: "give up when nothing moves for `TIME`"},
 			&cli.BoolFlag{Name: "json", Usage: "print the result as JSON, durations in nanoseconds"},
-		},
+		),
 		Action: p.bench,
 	}
 }

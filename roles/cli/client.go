@@ -25,6 +25,11 @@ const (
 	flushTimeout   = 10 * time.Second
 )
 
+// connectFlags are those of all commands that connect to a broker.
+func connectFlags() []cli.Flag {
+	return []cli.Flag{serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(), certFlag(), keyFlag(), transferFlag(), environmentFlag()}
+}
+
 func serverFlag() cli.Flag {
 	return &cli.StringFlag{
 		Name: "server", Aliases: []string{"s"}, Value: defaultServer, EnvVars: []string{"GATEHOUSE_URL"},
@@ -44,6 +49,14 @@ func nameFlag() cli.Flag {
 	return &cli.StringFlag{Name: "name", Usage: "connect as `TYPE/INSTANCE`, an instance of an application"}
 }
 
+func transferFlag() cli.Flag {
+	return &cli.StringFlag{Name: "transfer-from", Usage: "log in by a ticket of another environment, whose broker is at `URL`; needs --environment"}
+}
+
+func environmentFlag() cli.Flag {
+	return &cli.StringFlag{Name: "environment", Usage: "`NAME` of the environment that --server leads to"}
+}
+
 func headerFlag() cli.Flag {
 	return &cli.StringSliceFlag{Name: "header", Aliases: []string{"H"}, Usage: "add a header, `NAME:VALUE`; may be repeated"}
 }
@@ -61,6 +74,15 @@ type link struct {
 	*nats.Conn
 	server string      // without a password
 	loud   atomic.Bool // errors that belong to no call are printed
+	home   *nats.Conn  // whose tickets are shown, nil: none
+}
+
+// Close closes both connections.
+func (l *link) Close() {
+	l.Conn.Close()
+	if l.home != nil {
+		l.home.Close()
+	}
 }
 
 // connect reaches the broker that --server names. An error is about one
@@ -70,18 +92,43 @@ func (p *program) connect(c *cli.Context, more ...nats.Option) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := c.String("server")
-	d, nc := &dialer{}, &link{server: redacted(server)}
+	nc := &link{server: redacted(c.String("server"))}
 	opts := []nats.Option{
 		name,
-		nats.Timeout(connectTimeout),
-		nats.SetCustomDialer(d),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if nc.loud.Load() {
 				p.complain(plain(err))
 			}
 		}),
 	}
+	login, err := certificate(c)
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, login...)
+	if from := c.String("transfer-from"); from != "" {
+		environment := c.String("environment")
+		if environment == "" {
+			return nil, misuse(c, "--transfer-from needs --environment, which the ticket is for")
+		}
+		if nc.home, err = dial(c, from, nats.MaxReconnects(-1)); err != nil {
+			return nil, err
+		}
+		opts = append(opts, client.Transfer(nc.home, environment))
+	}
+	if nc.Conn, err = dial(c, c.String("server"), append(opts, more...)...); err != nil {
+		if nc.home != nil {
+			nc.home.Close()
+		}
+		return nil, err
+	}
+	return nc, nil
+}
+
+// dial connects to one broker, by TLS as the flags say.
+func dial(c *cli.Context, server string, opts ...nats.Option) (*nats.Conn, error) {
+	d, shown := &dialer{}, redacted(server)
+	opts = append(opts, nats.Timeout(connectTimeout), nats.SetCustomDialer(d))
 	if path, ok := strings.CutPrefix(server, unixScheme); ok {
 		d.path, server = path, defaultServer
 	}
@@ -94,20 +141,14 @@ func (p *program) connect(c *cli.Context, more ...nats.Option) (*link, error) {
 	if c.Bool("tls-first") {
 		opts = append(opts, nats.TLSHandshakeFirst())
 	}
-	login, err := certificate(c)
-	if err != nil {
-		return nil, err
-	}
-	opts = append(opts, login...)
-	conn, err := nats.Connect(server, append(opts, more...)...)
+	conn, err := nats.Connect(server, opts...)
 	if err != nil {
 		if errors.Is(err, nats.ErrNoServers) && d.err != nil {
 			err = d.err
 		}
-		return nil, fmt.Errorf("connect to %s: %w", nc.server, plain(err))
+		return nil, fmt.Errorf("connect to %s: %w", shown, plain(err))
 	}
-	nc.Conn = conn
-	return nc, nil
+	return conn, nil
 }
 
 // clientName is what the client calls itself.

@@ -7,35 +7,31 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
 
-	"gatehouse/roles/parent"
 	"gatehouse/tickets/client"
 )
 
 func certFlag() cli.Flag {
-	return &cli.StringFlag{Name: "cert", EnvVars: []string{"GATEHOUSE_CERT"}, Usage: "log in by the certificate in PEM `FILE`, with those that vouch for it behind it; by TLS it is shown there, too"}
+	return &cli.StringFlag{Name: "cert", EnvVars: []string{"GATEHOUSE_CERT"}, Usage: "log in by the certificate in PEM `FILE`, behind which are those that vouch for it; by TLS it is shown there, too; needs --key and --environment"}
 }
 
 func keyFlag() cli.Flag {
 	return &cli.StringFlag{Name: "key", EnvVars: []string{"GATEHOUSE_KEY"}, Usage: "its private key, PEM `FILE`"}
 }
 
-func environmentFlag() cli.Flag {
-	return &cli.StringFlag{
-		Name: "environment", EnvVars: []string{"GATEHOUSE_ENVIRONMENT"}, Value: parent.Defaults().Environment.Name,
-		Usage: "`NAME` of the environment to log in to, which is signed: another one has no use for that",
-	}
-}
-
 // certificate are the options of a client that logs in by certificate.
 func certificate(c *cli.Context) ([]nats.Option, error) {
-	cert, key := c.String("cert"), c.String("key")
+	cert, key, environment := c.String("cert"), c.String("key"), c.String("environment")
 	switch {
 	case cert == "" && key == "":
 		return nil, nil
 	case cert == "" || key == "":
 		return nil, misuse(c, "--cert and --key go together")
+	case environment == "":
+		return nil, misuse(c, "--cert needs --environment, which the signature is for")
+	case c.String("transfer-from") != "":
+		return nil, misuse(c, "--cert and --transfer-from are two ways to log in to --server")
 	}
-	login, err := client.X509(c.String("environment"), cert, key)
+	login, err := client.X509(environment, cert, key)
 	if err != nil {
 		return nil, fmt.Errorf("--cert: %w", err)
 	}

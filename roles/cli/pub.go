@@ -18,12 +18,11 @@ func (p *program) pubCommand() *cli.Command {
 			"taken the message.\n\n" +
 			"   gatehouse pub px.eur.usd 1.0832\n" +
 			"   gatehouse pub -H 'Unit: bp' --count 3 px.eur.usd < quote.json",
-		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
+		Flags: append(connectFlags(),
 			headerFlag(),
 			&cli.StringFlag{Name: "reply", Usage: "ask receivers to answer to `SUBJECT`"},
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "publish it `N` times"},
-		},
+		),
 		Action: p.pub,
 	}
 }

@@ -37,8 +37,7 @@ func (p *program) replyCommand() *cli.Command {
 			"   gatehouse reply --queue clocks time 'five past three'\n" +
 			"   gatehouse reply --command 'tr a-z A-Z' upper\n" +
 			"   gatehouse reply --name pricer/1 --direct --echo",
-		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
+		Flags: append(connectFlags(),
 			queueFlag(),
 			headerFlag(),
 			&cli.BoolFlag{Name: "direct", Usage: "answer what is sent to this very client; it needs --name, and no SUBJECT"},
@@ -48,7 +47,7 @@ func (p *program) replyCommand() *cli.Command {
 			&cli.IntFlag{Name: "count", Usage: "stop after `N` requests", DefaultText: "never"},
 			&cli.DurationFlag{Name: "timeout", Usage: "fail when --count requests have not come in `TIME`", DefaultText: "never"},
 			&cli.BoolFlag{Name: "print", Usage: "print each request as gatehouse sub does"},
-		},
+		),
 		Action: p.reply,
 	}
 }

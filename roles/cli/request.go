@@ -34,8 +34,7 @@ func (p *program) requestCommand() *cli.Command {
 			"   gatehouse request --fanout --to-type pricer version ''\n" +
 			"   gatehouse request --session 7 --count 3 --session-end cart 'one more'\n" +
 			"   gatehouse request --direct pricer/1 reload",
-		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
+		Flags: append(connectFlags(),
 			headerFlag(),
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "send `N` requests, one after the other"},
 			&cli.DurationFlag{Name: "timeout", Value: 5 * time.Second, Usage: "wait `TIME` for each reply, or for all of a fanout"},
@@ -46,7 +45,7 @@ func (p *program) requestCommand() *cli.Command {
 			&cli.StringFlag{Name: "to-type", Usage: "ask only clients connected as `TYPE`/..."},
 			&cli.StringFlag{Name: "to-organisation", Usage: "ask only clients of organisation `NAME`"},
 			rawFlag(),
-		},
+		),
 		Action: p.request,
 	}
 }

@@ -26,13 +26,12 @@ func (p *program) subCommand() *cli.Command {
 			"that many messages came.\n\n" +
 			"   gatehouse sub 'px.>'\n" +
 			"   gatehouse sub --queue workers --count 10 --raw jobs",
-		Flags: []cli.Flag{
-			serverFlag(), caFlag(), tlsFirstFlag(), certFlag(), keyFlag(), environmentFlag(), nameFlag(),
+		Flags: append(connectFlags(),
 			queueFlag(),
 			&cli.IntFlag{Name: "count", Usage: "stop after `N` messages", DefaultText: "never"},
 			&cli.DurationFlag{Name: "timeout", Usage: "fail when --count messages have not come in `TIME`", DefaultText: "never"},
 			rawFlag(),
-		},
+		),
 		Action: p.sub,
 	}
 }

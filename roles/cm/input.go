@@ -181,6 +181,10 @@ func (m *cm) event(c *conn, ev wire.Event, f *wire.Frame) {
 
 // message is the fast path: line and payload came in one read.
 func (m *cm) message(c *conn, f *wire.Frame) {
+	if wire.Broker(f.Subject) {
+		m.ask(c, f.Subject, f.Reply, f.Body[max(f.HeaderLen, 0):])
+		return
+	}
 	var facts []byte
 	if f.HeaderLen > 0 {
 		f.Body, f.HeaderLen, facts = m.readHeaders(f.Body, f.HeaderLen)
@@ -213,6 +217,21 @@ func (m *cm) emitPub(c *conn, h store.Handle, headerLen int32, subject, reply, f
 	m.keep(p)
 }
 
+// ask passes on a message to the broker itself.
+func (m *cm) ask(c *conn, subject, reply, body []byte) {
+	m.inMsgs++
+	c.in.msgs++
+	c.flags |= flagConnected
+	if c.own != nil {
+		m.pay(c)
+	}
+	r := &store.RecAsk{Conn: c.ref(), Subject: subject, Reply: reply, Body: body}
+	if r.Long = len(body) > store.MaxAsk; r.Long {
+		r.Body = nil
+	}
+	m.must(r)
+}
+
 // messageStart begins a payload that is not complete. It is collected in
 // private memory, which grows with what arrives: in the arena, whose bodies are
 // freed in order, a client that stops in the middle would hold everybody's.
@@ -229,6 +248,11 @@ func (m *cm) messageStart(c *conn, f *wire.Frame) {
 // has no room stops all reading until it has.
 func (m *cm) messageEnd(c *conn) {
 	b := c.body
+	if wire.Broker(b.subject) {
+		m.ask(c, b.subject, b.reply, b.buf[max(b.headerLen, 0):])
+		m.dropBody(c)
+		return
+	}
 	var facts []byte
 	if b.headerLen > 0 {
 		var n int
@@ -308,7 +332,7 @@ func (m *cm) connect(c *conn, arg []byte) {
 		}
 	}
 	m.must(&store.RecConnect{Conn: c.ref(), Chain: m.chain(c), JSON: arg})
-	if m.cfg.Auth && !c.has(flagAdmitted) {
+	if m.cfg.Auth {
 		m.awaitLogin(c, arg)
 	}
 }

@@ -2,7 +2,7 @@ package cm
 
 import "gatehouse/store"
 
-// This file is for brokers whose clients must log in. From a CONNECT on nothing
+// This file is for brokers whose clients must log in. From each CONNECT on nothing
 // more of a connection is parsed until the router has accepted it (SESSION), so
 // that what a client sends at once with its credentials is not refused. Its CONNECT
 // is kept that long, to be said again to a router that follows the one which has
@@ -10,7 +10,7 @@ import "gatehouse/store"
 
 // awaitLogin has a connection wait for the router's word on its CONNECT.
 func (m *cm) awaitLogin(c *conn, connect []byte) {
-	c.flags |= flagLogin
+	c.flags = c.flags&^flagAdmitted | flagLogin
 	c.login = append([]byte(nil), connect...)
 	if c.deadline == 0 {
 		m.await(c, m.cfg.AuthTimeout)

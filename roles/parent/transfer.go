@@ -123,7 +123,7 @@ func (p *parent) tellTransfer(c *child, t *tickets.Transfer, reason string, now 
 		e, event = p.log.Warn().Str("reason", reason).Int("n", w.untold), "transfer ticket refused"
 		w.untold = 0
 	}
-	e.Bool("security", true).Str("role", c.id.String()).Uint64("cid", t.Connection).
+	e.Str("role", c.id.String()).Uint64("cid", t.Connection).
 		Str("user", t.User).Str("organisation", t.Organisation).Str("to", t.Audience).Msg(event)
 }
 

@@ -136,7 +136,7 @@ func TestSignTransfer(t *testing.T) {
 		t.Errorf("%+v, want %+v", c, want)
 	}
 	line := s.lastLine()
-	for key, v := range map[string]any{"level": "info", "security": true, "role": "router", "ticket": tickets.TransferName(c.ID), "cid": 77.0,
+	for key, v := range map[string]any{"level": "info", "role": "router", "ticket": tickets.TransferName(c.ID), "cid": 77.0,
 		"user": "alice", "organisation": "ORGA", "to": "orgb", "message": "transfer ticket signed"} {
 		if line[key] != v {
 			t.Errorf("the log has %s %v, want %v", key, line[key], v)
@@ -197,7 +197,7 @@ func TestSignTransferRefused(t *testing.T) {
 		change(s, &r)
 		ticket, reason := s.ask(r)
 		line := s.lastLine()
-		if ticket != "" || reason != "" || line["reason"] != want || line["security"] != true || s.transfers.denied != 1 {
+		if ticket != "" || reason != "" || line["reason"] != want || line["level"] != "warn" || s.transfers.denied != 1 {
 			t.Errorf("%s: %q, %q, %v", want, ticket, reason, line)
 		}
 	}

@@ -44,9 +44,10 @@ func (r *router) affords(p *store.RecPub, m *match) bool {
 	return len(p.Reply) == 0 || r.hasRoomFor(requestFootprint(n, len(p.Reply)))
 }
 
-// hasRoomFor tells whether the state has room for a request or an affinity more.
+// hasRoomFor tells whether the state has room for a request or an affinity more, and an
+// entry of the journal for all of it.
 func (r *router) hasRoomFor(footprint int) bool {
-	if r.requests.bytes+r.affinities.bytes+footprint <= r.size.request {
+	if footprint <= store.MaxEntry && r.requests.bytes+r.affinities.bytes+footprint <= r.size.request {
 		return true
 	}
 	r.complain("requests not followed: store.journal is too small", r.requests.count)

@@ -54,6 +54,10 @@
 // on under the same reply subject, with the end of either session, or by time. What its
 // sender is to hear then follows from no record, see informAll.
 //
+// What is published below $GATE. is for the router itself: the cm puts it into a record
+// of its own (ASK), body and all. The one thing to be asked is a ticket for another
+// environment, which the parent signs (ticket.go).
+//
 // A profile (profile.go) says what its sessions may do. Sessions are held against new
 // profiles at once, and by each new router.
 //
@@ -114,7 +118,7 @@
 // journal.go (its entries), recover.go (the next router), index.go and match.go (who
 // wants a subject), publish.go (the message path), plan.go (messages to very many),
 // hold.go (senders that wait), login.go (who a client is: auth is asked), choose.go (modes), profile.go, request.go and ask.go (who
-// owes answers), affinity.go, expiry.go (what ends by time), stuck.go (who holds up whose bodies), settings.go
+// owes answers), affinity.go, ticket.go (ways to other environments), expiry.go (what ends by time), stuck.go (who holds up whose bodies), settings.go
 // (what changes while it runs), orphan.go (without a parent), setup.go (the role's
 // start).
 package router

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What ends by time: requests and sessions that go on (affinity). Most requests end
+// What ends by time: requests, sessions that go on (affinity), and the wait for tickets. Most requests end
 // after the same while, so they stand in a list in their order; only those with a time
 // of their own are kept in order.
 
@@ -119,6 +119,11 @@ func (r *router) expiry() time.Duration {
 			at = idle
 		}
 	}
+	if q := r.desk.queue; len(q) > 0 {
+		if by := q[0].at + ticketPatience; at < 0 || by < at {
+			at = by
+		}
+	}
 	if at < 0 {
 		return -1
 	}
@@ -127,9 +132,10 @@ func (r *router) expiry() time.Duration {
 
 // expire ends what is due, between records.
 func (r *router) expire() {
-	if r.requests.first == nil && len(r.requests.timed) == 0 && r.affinities.first == nil {
+	if r.requests.first == nil && len(r.requests.timed) == 0 && r.affinities.first == nil && len(r.desk.queue) == 0 {
 		return
 	}
+	r.expireTickets()
 	now := r.clock()
 	for q := r.requests.next(); q != nil && q.until <= now; q = r.requests.next() {
 		r.timeOut(q)

@@ -13,20 +13,41 @@ import (
 // clients since 2.12 read it from the second INFO.
 const globalAccount = "$G"
 
-// greetings are one for plaintext and one for TLS.
-type greetings struct{ plain, tls *greeting }
+// greetings are one for each way to connect and largest message, made when first
+// wanted.
+type greetings struct {
+	plain, secure wire.Info
+	made          map[greeted]*greeting
+}
+
+type greeted struct {
+	tls     bool
+	payload int
+}
 
 func (g *greetings) of(s *session) *greeting {
+	i := &g.plain
 	if s.tls {
-		return g.tls
+		i = &g.secure
 	}
-	return g.plain
+	key := greeted{s.tls, i.MaxPayload}
+	if most := int(s.prof.limits.payload); most > 0 {
+		key.payload = min(key.payload, most)
+	}
+	made := g.made[key]
+	if made == nil {
+		info := *i
+		info.MaxPayload = key.payload
+		made = newGreeting(info)
+		g.made[key] = made
+	}
+	return made
 }
 
 func newGreetings(cfg *privsep.Settings) greetings {
 	plain, secure := infoOf(cfg), infoOf(cfg)
 	secure.TLSRequired, secure.TLSVerify = true, cfg.TLS.Client == privsep.ClientAuthRequire
-	return greetings{newGreeting(plain), newGreeting(secure)}
+	return greetings{plain, secure, make(map[greeted]*greeting)}
 }
 
 // greeting is the three INFO lines that a client may get. What differs from

@@ -13,7 +13,7 @@ func TestGreeting(t *testing.T) {
 	cfg := &privsep.Settings{ServerID: "NID", Broker: "b \"quoted\"", Environment: "e<&>", Version: "v",
 		Live: privsep.Live{Host: "127.0.0.1", Port: 4222, MaxPayload: 1 << 20}}
 	for i, addr := range []string{"", "127.0.0.1", "2001:db8::1"} {
-		s := &session{uid: 1<<53 - 1, challenge: "abcdefghijklmnopqrstuvwxyz-_0123", tls: i > 0}
+		s := &session{options: options{prof: unrestricted}, uid: 1<<53 - 1, challenge: "abcdefghijklmnopqrstuvwxyz-_0123", tls: i > 0}
 		cfg.TLS.Client = privsep.ClientAuth(i)
 		all := newGreetings(cfg)
 		g := all.of(s)

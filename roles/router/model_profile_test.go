@@ -36,12 +36,15 @@ func limitsOf(f *privsep.Profile) limits {
 	return limits{payload: uint32(f.MaxPayload), pending: uint32(f.MaxPending), rate: uint32(f.Rate)}
 }
 
-func (m *model) wantLimits(s *modelSession) {
+// wantLimits checks what the cms have been told last of the limits of all sessions.
+func (m *model) wantLimits() {
 	m.g.t.Helper()
-	l := limitsOf(s.prof)
-	want := store.InsSession{Conn: s.conn, Flags: store.SessionOpen, MaxPayload: l.payload, MaxPending: l.pending, Rate: l.rate}
-	if got, ok := m.next(s.cm).(*store.InsSession); !ok || *got != want {
-		m.g.t.Fatalf("cm/%d: %+v, want %+v", s.cm, got, want)
+	for cm := range m.sessions {
+		for _, s := range m.bySlot(cm) {
+			if got, want := m.limits[to{cm: cm, conn: s.conn}], limitsOf(s.prof); s.limited && got != want {
+				m.g.t.Fatalf("cm/%d knows limits %+v of %v, want %+v", cm, got, s.conn, want)
+			}
+		}
 	}
 }
 
@@ -170,20 +173,20 @@ func isWithin(pattern, of string) bool {
 	return true
 }
 
-// reprofile accounts for profiles that have changed: limits that are told, subscriptions
-// that are taken away, and sessions whose profile is no more.
+// reprofile accounts for profiles that have changed: subscriptions that are taken away, and
+// sessions whose profile is no more.
 func (m *model) reprofile() {
 	m.g.t.Helper()
 	for cm := range m.sessions {
 		for _, s := range m.bySlot(cm) {
-			old := limitsOf(s.prof)
+			most := s.prof.MaxPayload
 			if s.prof = m.profile(s.id); s.prof == nil {
 				s.prof = &nothingAllowed
 				m.fail(s, wire.CodeAuthViolation)
 				continue
 			}
-			if limitsOf(s.prof) != old {
-				m.wantLimits(s)
+			if s.prof.MaxPayload != most && s.opts.Protocol == 1 && s.told {
+				m.wantSend(s, "INFO ", false)
 			}
 			m.wantTaken(s)
 		}

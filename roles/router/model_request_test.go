@@ -332,10 +332,10 @@ func (m *model) endSession(x *modelMessage) {
 	m.affinities = slices.DeleteFunc(m.affinities, func(a *modelAffinity) bool { return m.held(x, a.queue) == a })
 }
 
-// pass lets time pass: what is due ends, one after the other in the order of its time.
-func (m *model) pass(ms int64) {
+// passTo lets time pass: what is due ends, one after the other in the order of its time.
+func (m *model) passTo(now int64) {
 	m.g.t.Helper()
-	m.now += ms
+	m.now = now
 	for {
 		var q *modelRequest
 		for _, o := range m.requests {

@@ -28,6 +28,7 @@ type model struct {
 	relieved []*modelSession // by the record at hand, to be told after it
 
 	profiles   []privsep.Profile
+	limits     map[to]limits   // that a cm knows of a connection
 	requests   []*modelRequest // that are not over, in their order
 	over       []*modelRequest // by the record at hand, to be told after it
 	affinities []*modelAffinity
@@ -44,6 +45,7 @@ type modelSession struct {
 	id      identity
 	prof    *privsep.Profile
 	told    bool // has had the second INFO
+	limited bool // its cm knows its limits
 	slow    bool
 	holds   []*modelSession
 	heldBy  int
@@ -59,11 +61,32 @@ type modelSub struct {
 
 func newModel(g *rig) *model {
 	m := &model{g: g, got: make([][]store.Record, len(g.cms)), process: make([]uint64, len(g.cms)), lost: -1,
-		now: g.r.clock(), inTurn: true}
+		limits: map[to]limits{}, now: g.r.clock(), inTurn: true}
 	for range g.cms {
 		m.sessions = append(m.sessions, map[uint32]*modelSession{})
 	}
 	return m
+}
+
+// hear takes what the router has told the cms. What it says of limits may be said again
+// at any time.
+func (m *model) hear() {
+	m.g.t.Helper()
+	for cm := range m.got {
+		for _, r := range m.g.take(cm) {
+			switch r := r.(type) {
+			case *store.InsSession:
+				if r.Flags != store.SessionOpen {
+					m.g.t.Fatalf("cm/%d: %+v", cm, r)
+				}
+				m.limits[to{cm: cm, conn: r.Conn}] = limits{r.MaxPayload, r.MaxPending, r.Rate}
+				continue
+			case *store.InsArriving:
+				delete(m.limits, to{cm: cm, conn: r.Conn})
+			}
+			m.got[cm] = append(m.got[cm], r)
+		}
+	}
 }
 
 // apply accounts for one record.
@@ -194,9 +217,7 @@ func (m *model) admit(s *modelSession, id identity) {
 	}
 	m.shed(s)
 	s.id, s.prof = id, f
-	if limitsOf(f) != (limits{}) {
-		m.wantLimits(s)
-	}
+	s.limited = true
 	m.ok(s)
 }
 
@@ -346,9 +367,6 @@ func (m *model) move(s *modelSession, to int) {
 	delete(m.sessions[s.cm], s.conn.Slot)
 	s.cm, s.process = to, m.g.r.links[to].process
 	m.sessions[to][s.conn.Slot] = s
-	if limitsOf(s.prof) != (limits{}) {
-		m.wantLimits(s)
-	}
 }
 
 // succeed accounts for a new router, which does not know what the cms say once more, whose
@@ -397,6 +415,7 @@ func (m *model) settled() {
 		m.g.t.Fatalf("%d subscriptions, %d behind, %d delivered; want %d, %d, %d",
 			m.g.r.index.count, m.g.r.congested, m.g.r.delivered, len(m.live), slow, m.routed)
 	}
+	m.wantLimits()
 	if n, a := m.g.r.requests.count, m.g.affinities(); n != len(m.requests) || a != len(m.affinities) {
 		m.g.t.Fatalf("%d requests, %d affinities; want %d, %d", n, a, len(m.requests), len(m.affinities))
 	}

@@ -168,6 +168,7 @@ type play struct {
 	g       *rig
 	m       *model
 	pending [2][]store.Record
+	stops   func(do func()) // has routers end while they do something; nil: they live
 }
 
 func newPlay(g *rig) *play {
@@ -182,21 +183,36 @@ func (p *play) put(cm int, r store.Record) {
 // route has all that was said routed, cm/0's first.
 func (p *play) route() {
 	p.g.t.Helper()
-	p.g.route()
-	p.hear()
+	p.g.say()
+	p.live(p.g.routing)
 	for cm := range p.pending {
 		for _, r := range p.pending[cm] {
 			p.m.apply(cm, r)
 		}
 		p.pending[cm] = nil
 	}
-	p.m.settled()
+	p.settled()
 }
 
-func (p *play) hear() {
-	for cm := range p.pending {
-		p.m.got[cm] = append(p.m.got[cm], p.g.take(cm)...)
+// live has the router do something, of which only the effect of the last time counts if
+// routers end while they do it.
+func (p *play) live(do func()) {
+	p.g.t.Helper()
+	if p.stops != nil {
+		p.stops(do)
+	} else {
+		do()
 	}
+	p.m.hear()
+}
+
+func (p *play) settled() {
+	p.g.t.Helper()
+	if p.g.ended {
+		p.g.ended = false
+		p.m.succeed()
+	}
+	p.m.settled()
 }
 
 // someone picks one of the connections that were there when the last record was routed.
@@ -213,7 +229,7 @@ func (p *play) do(s step) {
 	if s.event > eventAnswer {
 		p.route()
 		p.happen(s)
-		p.m.settled()
+		p.settled()
 		return
 	}
 	if who := p.someone(s.pick); who != nil && s.kind != store.KindOpen && s.kind != store.KindReset {
@@ -255,11 +271,12 @@ func (p *play) owed(pick int) *modelDuty {
 // happen is for what no record says.
 func (p *play) happen(s step) {
 	p.g.t.Helper()
+	who := p.someone(s.pick)
 	switch s.event {
 	case eventTime:
-		p.g.pass(s.ms)
-		p.hear()
-		p.m.pass(s.ms)
+		at := p.m.now + s.ms
+		p.live(func() { p.g.passTo(at) })
+		p.m.passTo(at)
 	case eventProfiles:
 		p.change(s.set, s.live)
 	case eventGone:
@@ -267,31 +284,36 @@ func (p *play) happen(s step) {
 	case eventRouter:
 		p.succeed(s.slot < 2)
 	}
-	who := p.someone(s.pick)
-	if who == nil {
+	if who == nil || who.ended {
 		return
 	}
 	switch s.event {
 	case eventLogin:
 		p.g.login(p.g.r.links[who.cm].session(who.conn), s.name, s.id)
-		p.hear()
+		p.m.hear()
 		who.opts.Name = s.name
 		p.m.admit(who, s.id)
 		p.m.wantLater()
 	case eventMove:
-		p.g.retire(who.cm, 1-who.cm)
 		p.put(who.cm, &store.RecMove{Conn: who.conn, To: uint16(1 - who.cm)})
+		from := who.cm
+		p.g.say()
+		p.live(func() { p.g.retire(from, 1-from); p.g.routing() })
 		p.route()
 	}
 }
 
 func (p *play) change(set []privsep.Profile, live privsep.Live) {
 	p.g.t.Helper()
-	p.g.profiles(set, func(l *privsep.Live) {
-		l.AnonymousProfile, l.ReplaceInstance = live.AnonymousProfile, live.ReplaceInstance
-		l.RequestTimeout, l.SessionIdle = live.RequestTimeout, live.SessionIdle
+	if p.stops != nil {
+		live.SessionIdle = time.Hour // which begins anew with each router
+	}
+	p.live(func() {
+		p.g.profiles(set, func(l *privsep.Live) {
+			l.AnonymousProfile, l.ReplaceInstance = live.AnonymousProfile, live.ReplaceInstance
+			l.RequestTimeout, l.SessionIdle = live.RequestTimeout, live.SessionIdle
+		})
 	})
-	p.hear()
 	p.m.profiles = set
 	p.m.reprofile()
 }
@@ -300,10 +322,11 @@ func (p *play) change(set []privsep.Profile, live privsep.Live) {
 func (p *play) lose(cm int) {
 	p.g.t.Helper()
 	n := p.g.r.links[cm].process
-	p.g.r.ended = append(p.g.r.ended, privsep.CMGone{CM: cm, Generation: n})
-	p.g.check(p.g.r.between())
-	p.g.r.commit()
-	p.hear()
+	p.live(func() {
+		p.g.r.ended = append(p.g.r.ended, privsep.CMGone{CM: cm, Generation: n})
+		p.g.check(p.g.r.between())
+		p.g.r.commit()
+	})
 	p.m.got[cm], p.m.lost = nil, cm
 	p.m.endAll(cm, 1<<63)
 	p.m.wantLater()
@@ -315,19 +338,39 @@ func (p *play) lose(cm int) {
 func (p *play) succeed(snapshot bool) {
 	p.g.t.Helper()
 	if snapshot {
-		p.g.r.compact()
+		p.live(func() { p.g.r.compact() })
 	}
-	old, want := p.g.r, p.g.r.describe(snapshot)
-	p.g.r = old.successor()
-	p.g.r.takeOver()
-	for i, l := range old.links {
-		p.g.r.links[i].process = l.process
-	}
-	wantState(p.g.t, p.g.r.describe(snapshot), want)
-	p.g.check(p.g.r.between())
+	want := p.g.r.describe(snapshot)
+	p.g.succeed()
+	p.g.takeOver()
 	p.g.r.commit()
-	p.hear()
-	p.m.succeed()
+	wantState(p.g.t, p.g.r.describe(snapshot), want)
+	p.m.hear()
+	p.m.wantLater()
+}
+
+// begin opens a few connections, with profiles in force.
+func (p *play) begin(t *rapid.T) {
+	set, live := drawProfiles(t)
+	p.change(set, live)
+	for i := range 4 {
+		s := step{op: op{kind: store.KindOpen, cm: i / 2, slot: uint32(i)}}
+		s.connect = `{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"name":"` + names[1:][i] + `"}`
+		p.do(s)
+	}
+	p.route()
+}
+
+// end ends all cms, and with them all that there is.
+func (p *play) end() {
+	p.g.t.Helper()
+	p.route()
+	p.lose(0)
+	p.lose(1)
+	p.settled()
+	if n := p.g.r.stateSize(); !p.g.r.index.root.empty() || len(p.m.live)+n > 0 {
+		p.g.t.Fatalf("%d bytes are left when all connections are lost", n)
+	}
 }
 
 // Whatever clients do in whatever mode, whoever they are, and whatever becomes of them,
@@ -337,24 +380,11 @@ func TestModesAreModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
 		p := newPlay(g)
-		set, live := drawProfiles(t)
-		p.change(set, live)
-		for i := range 4 {
-			s := step{op: op{kind: store.KindOpen, cm: i / 2, slot: uint32(i)}}
-			s.connect = `{"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"name":"` + names[1:][i] + `"}`
-			p.do(s)
-		}
-		p.route()
+		p.begin(t)
 		least := oneOf(t, "least", 1, 200, 30, 100, 200, 200, 200) // else most are short
 		for _, s := range rapid.SliceOfN(rapid.Custom(drawStep), least, 400).Draw(t, "steps") {
 			p.do(s)
 		}
-		p.route()
-		p.lose(0)
-		p.lose(1)
-		p.m.settled()
-		if !g.r.index.root.empty() || len(p.m.live)+g.r.stateSize() > 0 {
-			t.Fatalf("%d bytes are left when all connections are lost", g.r.stateSize())
-		}
+		p.end()
 	})
 }

@@ -36,7 +36,8 @@ type profile struct {
 	requestTypes       []string
 	requestOrgs        []string
 	types              []string
-	responses          int // to each request received, beyond publish; -1: any number
+	transfer           []string // environments that its clients may go to
+	responses          int      // to each request received, beyond publish; -1: any number
 	stamp              bool
 	weight             uint64
 	maxSubs            int
@@ -66,7 +67,7 @@ func newProfile(p *privsep.Profile) *profile {
 		name:    p.Name,
 		publish: rights{p.PublishAll, subjects(p.PublishAllow), subjects(p.PublishDeny)}, modes: p.Modes,
 		subscribe:    rights{p.SubscribeAll, subjects(p.SubscribeAllow), subjects(p.SubscribeDeny)},
-		requestTypes: p.RequestTypes, requestOrgs: p.RequestOrganisations, types: p.Types,
+		requestTypes: p.RequestTypes, requestOrgs: p.RequestOrganisations, types: p.Types, transfer: p.Transfer,
 		responses: p.Responses, stamp: p.Stamp, weight: uint64(max(p.Weight, 1)), maxSubs: p.MaxSubscriptions,
 		limits: limits{uint32(p.MaxPayload), uint32(p.MaxPending), uint32(p.Rate)},
 	}
@@ -114,7 +115,7 @@ func (g *rights) covers(pattern []byte) (ok, partly bool) {
 // profileOf returns the profile of whoever it is, nil if there is none.
 func (r *router) profileOf(id identity) *profile {
 	name := id.profile
-	if id.mark == 0 {
+	if name == "" && id.mark == 0 {
 		name = r.cfg.AnonymousProfile
 	}
 	if name == "" {
@@ -239,6 +240,7 @@ func (r *router) reprofile() {
 			}
 		}
 	}
+	r.untold = false
 }
 
 func (r *router) rejudge(s *session) {
@@ -249,9 +251,13 @@ func (r *router) rejudge(s *session) {
 		r.fail(s, wire.CodeAuthViolation)
 		return
 	}
-	if s.prof.limits != old.limits {
+	if s.prof.limits != old.limits || r.untold {
 		r.makeRoom(s.cm)
 		r.tellLimits(s)
+		if s.protocol1 && s.knowsInfo && s.prof.limits.payload != old.limits.payload {
+			r.buf = r.greeting.of(s).connected.append(r.buf[:0], s)
+			r.send(s, r.buf, 0)
+		}
 	}
 	s.who = s.who.under(s.prof)
 	for _, t := range s.subs {

@@ -140,7 +140,7 @@ func (r *router) accept(s *session, p *store.RecPub, how store.Mode, d *duty) bo
 	switch {
 	case !s.admitted:
 		r.fail(s, wire.CodeAuthViolation)
-	case reserved(p) || !s.prof.free && !r.permits(s, p, how, d):
+	case reserved(p) || wire.Broker(p.Subject) || !s.prof.free && !r.permits(s, p, how, d):
 		r.refusePub(s, p)
 	case r.facts.Bad != 0:
 		r.violation(s, "headers", p.Subject)

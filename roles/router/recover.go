@@ -82,16 +82,15 @@ func (r *router) restore(e *store.Entry) error {
 }
 
 // resume has what goes on by time and by profiles go on: affinities count as used just
-// now, and the profiles may be others than those of the router before.
+// now. The profiles may be others than those of the router before, which may have ended
+// while it told the cms of them: between, before the first record, holds all against them,
+// and tells what that one has not come to tell.
 func (r *router) resume() {
 	now := r.clock()
 	for a := r.affinities.first; a != nil; a = a.next {
 		a.used = now
 	}
-	r.judging = true
-	if len(r.requests.over) > 0 {
-		r.due = true
-	}
+	r.judging, r.untold = true, r.cfg.Auth || len(r.profiles) > 0
 }
 
 // untouched wants the rings as they are before a router's first commit.

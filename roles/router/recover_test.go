@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/privsep"
 	"gatehouse/store"
+	"gatehouse/wire"
 )
 
 // state is all of it that outlives a router, written down; counts are left out of
@@ -174,6 +175,34 @@ func TestRecoverIsExact(t *testing.T) {
 			l.process = 1
 		}
 	})
+}
+
+// The word on which a router takes over is heard, though others are heard while it waits
+// for room to say that it does.
+func TestFirstWord(t *testing.T) {
+	g := newRig(t, func(s *privsep.Settings) { s.Ring = 128 << 10 })
+	g.start(t)
+	c := g.open(0, 1, 1, "")
+	for g.r.links[0].out.Fits(200, 200) {
+		g.r.sendErr(g.r.links[0].session(c), wire.CodeMaxSubs)
+	}
+	word := store.Framed(new(store.InsResume).Size()) // as long as InsNewRouter
+	for g.r.links[0].out.Fits(word, word) {
+		g.r.tell(g.r.links[0].session(c), &store.InsResume{Conn: c})
+	}
+	g.r.commit()
+	g.r = g.r.successor()
+	g.r.turned = false
+	bell, far, err := privsep.Doorbell()
+	g.check(err)
+	defer privsep.CloseFD(bell)
+	g.check(g.parent.Send(privsep.KindDoorbell, (&privsep.DoorbellEnd{CM: 1, Generation: 7}).Append(nil), far))
+	gone := privsep.CMGone{CM: 0, Generation: 1}
+	g.check(g.parent.Send(privsep.KindCMGone, gone.Append(nil)))
+	g.check(g.r.fromParent())
+	if l := g.r.links[1]; l.process != 7 || !slices.Equal(g.r.ended, []privsep.CMGone{gone}) {
+		t.Errorf("process %d, ended %+v", l.process, g.r.ended)
+	}
 }
 
 // The journal stays within twice the state, or within what it takes for it to pay.

@@ -1,8 +1,10 @@
 package router
 
 import (
+	"fmt"
 	"testing"
 
+	"gatehouse/privsep"
 	"gatehouse/store"
 )
 
@@ -29,5 +31,41 @@ func TestTimeOutOnce(t *testing.T) {
 		if n := g.r.requests.count; n != 0 || g.r.requests.bytes != 0 || g.r.links[1].session(member).load() != 0 {
 			t.Fatalf("%d requests of %d bytes are left", n, g.r.requests.bytes)
 		}
+	}
+}
+
+// A fanout to more than an entry of the journal can hold goes to nobody, and one to as
+// many as it can is followed by the next router, too.
+func TestFanoutOfTooMany(t *testing.T) {
+	g := newRig(t, func(s *privsep.Settings) { s.Journal, s.Ring = 64<<20, 4<<20 })
+	g.start(t)
+	asker, member := g.open(0, 1, 1, `,"headers":true`), g.open(1, 2, 2, "")
+	g.sub(0, asker, "r", "", "7")
+	const most = (store.MaxEntry - requestEntry - 16) / dutyEntry
+	for i := range most + 10 {
+		g.put(1, &store.RecSub{Conn: member, Subject: []byte("work"), SID: fmt.Append(nil, i)})
+		if i%1000 == 999 || i >= most-1 {
+			g.route()
+			g.take(1)
+		}
+		if i == most-1 {
+			got := g.says(0, asker, "work", "r", store.Facts{Mode: store.ModeFanout})
+			if n := g.r.requests.count; n != 1 || len(got[1]) == 0 || len(got[0]) != 1 {
+				t.Fatalf("a fanout to %d: %d requests, %d instructions", most, n, len(got[1]))
+			}
+		}
+	}
+	got := g.says(0, asker, "work", "r", store.Facts{Mode: store.ModeFanout})
+	if len(got[0]) != 1 || len(got[1]) != 0 {
+		t.Fatalf("a fanout to more leads to %d and %d instructions", len(got[0]), len(got[1]))
+	}
+	want := "HMSG r 7 34 34\r\nNATS/1.0 503 Too Many Requests\r\n\r\n\r\n"
+	if s, ok := got[0][0].(*store.InsSend); !ok || string(s.Data) != want {
+		t.Errorf("told %+v", got[0][0])
+	}
+	next := g.r.successor()
+	next.takeOver()
+	if n := next.requests.count; n != 1 {
+		t.Errorf("the next router knows of %d requests", n)
 	}
 }

@@ -19,9 +19,11 @@ type rig struct {
 	r      *router
 	parent *privsep.Channel // the parent's end
 
-	routers []store.InsNewRouter // that have announced themselves
-	taken   bool                 // the router has taken over
-	set     uint32               // number of the last set of profiles
+	routers   []store.InsNewRouter // that have announced themselves
+	taken     bool                 // the router has taken over
+	ended     bool                 // one before it has ended
+	processes []uint64             // of the cms, when it ended
+	set       uint32               // number of the last set of profiles
 }
 
 type fataler interface {
@@ -63,6 +65,9 @@ func (g *rig) start(t fataler) {
 	if g.r == nil {
 		g.first()
 	}
+	if !g.taken { // the test before has failed
+		g.takeOver()
+	}
 	old := g.r
 	g.r = &router{
 		cfg: old.cfg, parent: old.parent, log: old.log, poll: old.poll, links: old.links,
@@ -89,10 +94,34 @@ func (g *rig) start(t fataler) {
 const someTime = 1 << 20
 
 // pass lets time pass, in ms.
-func (g *rig) pass(ms int64) {
-	g.r.time += ms
+func (g *rig) pass(ms int64) { g.passTo(g.r.time + ms) }
+
+func (g *rig) passTo(now int64) {
+	g.r.time = now
 	g.r.expire()
 	g.r.commit()
+}
+
+// succeed puts a new router in the place of one that has ended, over its mappings;
+// takeOver lets it begin.
+func (g *rig) succeed() {
+	if g.taken {
+		g.processes = nil
+		for _, l := range g.r.links {
+			g.processes = append(g.processes, l.process)
+		}
+	}
+	g.r = g.r.successor()
+	g.taken, g.ended = false, true
+}
+
+func (g *rig) takeOver() {
+	g.r.takeOver()
+	for i, l := range g.r.links {
+		l.process = g.processes[i]
+	}
+	g.check(g.r.between())
+	g.taken = true
 }
 
 func (g *rig) first() {
@@ -119,9 +148,18 @@ func (g *rig) put(cm int, rec store.Record) {
 
 // route has the router take everything that was put, cm/0's first.
 func (g *rig) route() {
+	g.say()
+	g.routing()
+}
+
+// say publishes what was put.
+func (g *rig) say() {
 	for _, e := range g.cms {
 		e.Out.Publish()
 	}
+}
+
+func (g *rig) routing() {
 	for busy := true; busy; {
 		busy = false
 		for _, l := range g.r.links {

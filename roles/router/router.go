@@ -1,8 +1,10 @@
 package router
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"gatehouse/privsep"
@@ -81,6 +83,7 @@ type router struct {
 	notes int // arenas with a note
 
 	logins logins
+	desk   desk
 
 	// What the parent said, acted on between batches.
 	ended    []privsep.CMGone
@@ -89,13 +92,14 @@ type router struct {
 	told     bool // that the broker stops
 	news     bool // INFO has changed, which some clients are told
 	judging  bool // profiles have changed
+	untold   bool // whatever limits the cms keep may be those of other profiles
 	walls    privsep.Sandbox
 	until    time.Time // when an orphan finishes, zero: there is a parent
 	msg      privsep.Message
 }
 
 // handlers is the router's part of the ring protocol: one function per record.
-var handlers = [store.KindMove + 1]func(*router, *link, []byte) error{
+var handlers = [store.KindAsk + 1]func(*router, *link, []byte) error{
 	store.KindOpen:      (*router).open,
 	store.KindConnect:   (*router).connect,
 	store.KindPub:       (*router).publish,
@@ -109,6 +113,7 @@ var handlers = [store.KindMove + 1]func(*router, *link, []byte) error{
 	store.KindReset:     (*router).reset,
 	store.KindStuck:     (*router).stuck,
 	store.KindMove:      (*router).move,
+	store.KindAsk:       (*router).asked,
 }
 
 const nobody = -1
@@ -121,6 +126,9 @@ const (
 // run is the router's life: batches while there is work, sleep when there is none.
 func (r *router) run() error {
 	if err := r.standBy(); err != nil {
+		return err
+	}
+	if err := r.between(); err != nil {
 		return err
 	}
 	for round := 0; ; round++ {
@@ -288,7 +296,8 @@ func (r *router) fromParent() error {
 func (r *router) handle(m *privsep.Message) error {
 	if !r.turned && m.Kind != privsep.KindStatsGet {
 		r.turned = true
-		r.takeOver()
+		m = &privsep.Message{Kind: m.Kind, Payload: bytes.Clone(m.Payload), FDs: slices.Clone(m.FDs)}
+		r.takeOver() // which may have to wait, and hears the next ones then
 	}
 	switch m.Kind {
 	case privsep.KindCMRetire:
@@ -313,6 +322,8 @@ func (r *router) handle(m *privsep.Message) error {
 		return r.newAuth(m)
 	case privsep.KindStanding:
 		return r.standing(m)
+	case privsep.KindTicketSigned:
+		return r.ticketSigned(m)
 	case privsep.KindShutdown:
 		if r.told {
 			return errDone
@@ -329,11 +340,16 @@ var errDone = errors.New("router: nothing left to do")
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
 func (r *router) noted() bool {
-	return r.stopping || r.news || r.judging || r.logins.due || len(r.ended)+len(r.leaving) > 0
+	return r.stopping || r.news || r.judging || r.logins.due || len(r.ended)+len(r.leaving)+len(r.desk.signed) > 0
 }
 
 // between does what may end sessions, when no batch is under way.
 func (r *router) between() error {
+	if r.judging { // first, since what follows may route records
+		r.judging = false
+		r.reprofile()
+		r.after()
+	}
 	for i := 0; i < len(r.ended); i++ { // more may come meanwhile
 		r.over(r.ended[i])
 	}
@@ -342,11 +358,6 @@ func (r *router) between() error {
 		r.warnStaying(l)
 	}
 	r.leaving = r.leaving[:0]
-	if r.judging {
-		r.judging = false
-		r.reprofile()
-		r.after()
-	}
 	if r.news {
 		r.news = false
 		r.tellNews()
@@ -355,6 +366,9 @@ func (r *router) between() error {
 		r.converse()
 	}
 	r.hurryAuth()
+	if len(r.desk.signed) > 0 {
+		r.handTickets()
+	}
 	if !r.stopping {
 		return nil
 	}

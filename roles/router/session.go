@@ -137,11 +137,12 @@ func (r *router) admit(s *session, o options, id identity, name string) {
 		r.fail(s, wire.CodeAuthViolation)
 		return
 	}
+	old := s.prof.limits
 	o.admitted, o.prof, o.who = true, f, whoIs(id, name, f)
 	if !r.begins(s, o) {
 		return
 	}
-	if r.cfg.Auth || f.limits != (limits{}) {
+	if r.cfg.Auth || f.limits != (limits{}) || f.limits != old {
 		r.tellLimits(s)
 	}
 	r.ok(s)

@@ -40,6 +40,7 @@ type settings struct {
 	program string // instead of this one: no plans then
 	tls     *identity
 	limits  string // lines of [limits]
+	logins  bool   // clients must log in
 	plans   map[string][]plan
 	env     []string
 }
@@ -82,6 +83,9 @@ func newBroker(t testing.TB, s settings) *broker {
 		"[log]\nformat = \"json\"\n[store]\narena = \"8MiB\"\nring = \"512KiB\"\n[limits]\ndrain_timeout = \"3s\"\norphan_grace = \"1s\"\n%s\n",
 		s.tls.listen(), b.run, 71100+100*(brokers.Add(1)%200), max(s.cms, 1), s.limits)
 	text += s.tls.config(t, dir)
+	if s.logins {
+		text += fmt.Sprintf("[auth]\ntoken = %q\n", tokenHash)
+	}
 	must(t, os.WriteFile(filepath.Join(dir, "broker.toml"), []byte(text), 0o600))
 	return b
 }

@@ -21,7 +21,10 @@ type client struct {
 	in   *bufio.Reader
 }
 
-const hello = `CONNECT {"verbose":false,"pedantic":false,"protocol":0}` + "\r\n"
+const hello = `CONNECT {"verbose":false,"pedantic":false,"protocol":0,"auth_token":"battery"}` + "\r\n"
+
+// tokenHash is that of the token, for brokers whose clients must log in.
+const tokenHash = "$2b$04$cWZiR5Mk5O6IP1rTw4AYCeC0IgpHHtSpxxn/BurQtwEptLO8qnjfO"
 
 // client connects and is served when it returns; it ends with the test.
 func (b *broker) client() *client {

@@ -32,16 +32,19 @@ var served = map[string]map[string][]privsep.Kind{
 	stageSetup: {
 		"dispatcher": {privsep.KindSetupDone, privsep.KindLog},
 		"router":     {privsep.KindSetupDone, privsep.KindLog},
+		"auth":       {privsep.KindSetupDone, privsep.KindLog},
 		"cm":         {privsep.KindSetupDone, privsep.KindLog},
 	},
 	stageRun: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
-		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
+		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
+		"auth":       {privsep.KindLog, privsep.KindDrained},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 	stageDrain: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained},
-		"router":     {privsep.KindLog, privsep.KindDrained},
+		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
+		"auth":       {privsep.KindLog, privsep.KindDrained},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 }
@@ -67,6 +70,9 @@ func payload(role string, k privsep.Kind) []byte {
 	case privsep.KindCMFault:
 		m := privsep.CMFault{CM: spare(role), Generation: 1, Reason: privsep.FaultStalled}
 		return m.Append(nil)
+	case privsep.KindAuthFault: // of one that there will never be
+		m := privsep.AuthFault{Generation: 1 << 40, Reason: privsep.FaultStalled}
+		return m.Append(nil)
 	case privsep.KindSetupDone:
 		m := privsep.SetupDone{Version: privsep.Version}
 		return m.Append(nil)
@@ -74,6 +80,9 @@ func payload(role string, k privsep.Kind) []byte {
 		return new(privsep.Retiring).Append(nil)
 	case privsep.KindAdopted:
 		m := privsep.Adopted{Version: privsep.Version, Generation: 1}
+		return m.Append(nil)
+	case privsep.KindTicketSign: // there is no key for tickets here
+		m := privsep.TicketSign{User: "alice", Audience: "orgb"}
 		return m.Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}
@@ -94,7 +103,7 @@ func (v *villain) cell() error {
 func TestCells(t *testing.T) {
 	t.Parallel()
 	var jobs []job
-	for _, role := range []string{"dispatcher", "router", "cm"} {
+	for _, role := range []string{"dispatcher", "router", "auth", "cm"} {
 		for _, stage := range []string{stageBoot, stageSetup, stageRun} {
 			for _, k := range kinds() {
 				if stage == stageBoot && k > privsep.KindConfig {

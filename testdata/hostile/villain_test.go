@@ -127,7 +127,7 @@ func (v *villain) live() error {
 			return err
 		}
 	}
-	if v.plan.Stage == stageDrain && v.id.Role != privsep.RoleDispatcher { // they are told twice
+	if v.plan.Stage == stageDrain && v.id.Role != privsep.RoleDispatcher && v.id.Role != privsep.RoleAuth { // they are told twice
 		v.pen.send(privsep.KindDrained, nil)
 		if err := v.told(); err != nil {
 			return err

@@ -45,6 +45,7 @@ type settings struct {
 	cms        int
 	modes      string       // lines of [modes]
 	profile    string       // lines of the profile that all clients have; "": everything is allowed
+	tables     string       // users, and profiles
 	tls        *tlsSettings // nil: plaintext
 }
 
@@ -84,12 +85,12 @@ func (b *broker) configure(s settings) {
 	if s.tls != nil {
 		listen, natsTLS = b.secure()
 	}
-	profile := ""
 	if s.profile != "" {
-		listen, profile = listen+"profile = \"all\"\n", "[[profile]]\nname = \"all\"\n"+s.profile
+		listen += "profile = \"all\"\n"
+		s.tables += "[[profile]]\nname = \"all\"\n" + s.profile
 	}
 	b.write(config, fmt.Sprintf("%s[privsep]\nruntime_dir = %q\n[cm]\ncount = %d\n[limits]\nmax_payload = %d\nauth_timeout = %q\n[modes]\n%s\n%s",
-		listen, b.runtimeDir(), s.cms, s.maxPayload, b.authTimeout(), s.modes, profile))
+		listen, b.runtimeDir(), s.cms, s.maxPayload, b.authTimeout(), s.modes, s.tables))
 	b.write(natsConf, fmt.Sprintf("host: 127.0.0.1\nport: %s\nmax_payload: %d\n%s", port, s.maxPayload, natsTLS))
 	if standIn() != "" {
 		b.argv = strings.Fields(strings.NewReplacer("{natsconf}", natsConf, "{port}", port, "{dir}", b.dir).Replace(standIn()))

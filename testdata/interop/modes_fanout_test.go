@@ -95,7 +95,7 @@ func TestFanoutIncomplete(t *testing.T) {
 	must(t, errorOf(mute.Subscribe("who", func(m *nats.Msg) { mute.kept <- m })))
 	must(t, mute.Flush())
 
-	got, err := everybody(t, nc, "who", "", client.Within(200*time.Millisecond))
+	got, err := everybody(t, nc, "who", "", client.Within(time.Second))
 	var e *client.FanoutError
 	if !errors.As(err, &e) || *e != (client.FanoutError{Expected: 2, Answered: 1, Err: nats.ErrTimeout}) || !slices.Equal(got, []string{"a"}) {
 		t.Errorf("one is mute: %v, %v", got, err)
@@ -233,6 +233,36 @@ func (b *broker) checkFanouts(nc *nats.Conn, members, n int) {
 	}()
 	b.killRouter()
 	must(b.t, within(b.t, "the fanouts", done))
+}
+
+// A fanout to thousands is complete, whether its router lives to see that or not.
+func TestFanoutOfThousands(t *testing.T) {
+	const subs = 4000
+	b := startModes(t, "")
+	nc := b.connect()
+	for range 2 {
+		m := b.connect()
+		for range subs / 2 {
+			must(t, errorOf(m.Subscribe("who", func(r *nats.Msg) { r.Respond([]byte("x")) })))
+		}
+		must(t, m.Flush())
+	}
+	for _, kills := range []bool{false, true} {
+		got := make(chan int, 1)
+		go func() {
+			names, err := everybody(t, nc, "who", "")
+			if err != nil {
+				t.Error(err)
+			}
+			got <- len(names)
+		}()
+		if kills {
+			b.killRouter()
+		}
+		if n := within(t, "the end", got); n != subs {
+			t.Errorf("%d answers of %d", n, subs)
+		}
+	}
 }
 
 // A member that is lost while there is no router is counted by the next one.

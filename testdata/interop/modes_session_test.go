@@ -196,7 +196,7 @@ func TestSessionMemberLost(t *testing.T) {
 
 // A session that is not used is forgotten, and its member is as free as any other.
 func TestSessionIdle(t *testing.T) {
-	b := startModes(t, `session_idle = "500ms"`)
+	b := startModes(t, `session_idle = "1s"`)
 	nc, all := b.connect(), b.members("ab", "work")
 	s := client.NewSession(nc)
 	home := sticks(t, s, "work", 3)

@@ -24,6 +24,11 @@ type Status struct {
 		Used   uint64 `json:"used"`
 		Bodies uint64 `json:"bodies"`
 	} `json:"arenas"`
+	Transfer *struct {
+		Algorithm string `json:"algorithm"`
+		Signed    uint64 `json:"signed"`
+		Refused   uint64 `json:"refused"`
+	} `json:"transfer"`
 }
 
 // Process is one role of it.

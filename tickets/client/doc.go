@@ -1,6 +1,7 @@
 // Package client has what an application needs of Gatehouse beside nats.go: requests
-// in the messaging modes, and who sent a message. All of it is headers, subjects and
-// statuses that any NATS client can send and read; this package knows their names.
+// in the messaging modes, who sent a message, and logging in to another environment. All
+// of it is headers, subjects and statuses that any NATS client can send and read; this
+// package knows their names.
 //
 //	Request                 to the queue-group member with the fewest requests
 //	                        outstanding, with an error of its own when it is lost
@@ -9,6 +10,7 @@
 //	                        have answered
 //	Name, Direct            one instance of an application, and its subject
 //	Sender                  who sent a message, as the broker has verified it
+//	Transfer                log in to another environment by a ticket of this one
 //
 // Each takes a connection that the application has opened with nats.go, and works on
 // it beside everything else: what is subscribed here has an inbox of its own and ends

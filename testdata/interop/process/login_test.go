@@ -151,6 +151,17 @@ func TestLoginPipelined(t *testing.T) {
 	}
 	c, err := dial(b.addr)
 	must(t, err)
+	must(t, c.send(strings.Repeat(fmt.Sprintf(connect, "horse"), 5))) // each CONNECT is a login
+	for range 5 {
+		c.expect(t, "MSG a 1 2")
+		c.expect(t, "PONG")
+	}
+	must(t, c.send(fmt.Sprintf(connect, "mule")))
+	if got := c.rest(); got != "-ERR 'Authorization Violation'\r\n" {
+		t.Errorf("told %q", got)
+	}
+	c, err = dial(b.addr)
+	must(t, err)
 	must(t, c.send(fmt.Sprintf(connect, "mule")))
 	if got := c.rest(); got != "-ERR 'Authorization Violation'\r\n" {
 		t.Errorf("told %q", got)

@@ -318,10 +318,10 @@ func TestX509Commands(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := run("pub", "-s", "nats://"+b.addr); err != nil {
+	if out, err := run("pub", "-s", "nats://"+b.addr, "--environment", "local"); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out, err := run("pub", "-s", "tls://"+strings.Replace(b.tls, "127.0.0.1", "localhost", 1), "--ca", ca); err != nil {
+	if out, err := run("pub", "-s", "tls://"+strings.Replace(b.tls, "127.0.0.1", "localhost", 1), "--ca", ca, "--environment", "local"); err != nil {
 		t.Errorf("by TLS: %v: %s", err, out)
 	}
 	if out, err := run("pub", "-s", "nats://"+b.addr, "--environment", "elsewhere"); err == nil || !strings.Contains(out, "Authorization Violation") {

@@ -62,12 +62,15 @@ func (k *killer) do(d deed) error {
 
 // victim is one of the processes of a role, now.
 func (k *killer) victim(role string) (pid int, name string, err error) {
-	pids := k.roles(role)
-	if len(pids) == 0 {
-		return 0, "", fmt.Errorf("no %s is there", role)
+	for name == "" { // it may end before it is named
+		pids := k.roles(role)
+		if len(pids) == 0 {
+			return 0, "", fmt.Errorf("no %s is there", role)
+		}
+		pid = pids[k.rand.IntN(len(pids))]
+		name = k.pids()[pid]
 	}
-	pid = pids[k.rand.IntN(len(pids))]
-	return pid, k.pids()[pid], nil
+	return pid, name, nil
 }
 
 func (k *killer) kill(role string) error {
