@@ -15,7 +15,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
 
-	"gatehouse/roles/parent"
 	"gatehouse/tickets/client"
 )
 
@@ -55,10 +54,7 @@ func transferFlag() cli.Flag {
 }
 
 func environmentFlag() cli.Flag {
-	return &cli.StringFlag{
-		Name: "environment", EnvVars: []string{"GATEHOUSE_ENVIRONMENT"},
-		Usage: "`NAME` of the environment that --server leads to: what --cert signs and a ticket says is of no use to any other; with --cert it is \"" + parent.Defaults().Environment.Name + "\" unless set",
-	}
+	return &cli.StringFlag{Name: "environment", Usage: "`NAME` of the environment that --server leads to"}
 }
 
 func headerFlag() cli.Flag {
@@ -105,13 +101,15 @@ func (p *program) connect(c *cli.Context, more ...nats.Option) (*link, error) {
 			}
 		}),
 	}
+	login, err := certificate(c)
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, login...)
 	if from := c.String("transfer-from"); from != "" {
 		environment := c.String("environment")
 		if environment == "" {
 			return nil, misuse(c, "--transfer-from needs --environment, which the ticket is for")
-		}
-		if c.String("cert") != "" {
-			return nil, misuse(c, "--cert and --transfer-from are two ways to log in to --server")
 		}
 		if nc.home, err = dial(c, from, nats.MaxReconnects(-1)); err != nil {
 			return nil, err
@@ -143,11 +141,7 @@ func dial(c *cli.Context, server string, opts ...nats.Option) (*nats.Conn, error
 	if c.Bool("tls-first") {
 		opts = append(opts, nats.TLSHandshakeFirst())
 	}
-	login, err := certificate(c)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := nats.Connect(server, append(opts, login...)...)
+	conn, err := nats.Connect(server, opts...)
 	if err != nil {
 		if errors.Is(err, nats.ErrNoServers) && d.err != nil {
 			err = d.err

@@ -7,12 +7,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/urfave/cli/v2"
 
-	"gatehouse/roles/parent"
 	"gatehouse/tickets/client"
 )
 
 func certFlag() cli.Flag {
-	return &cli.StringFlag{Name: "cert", EnvVars: []string{"GATEHOUSE_CERT"}, Usage: "log in by the certificate in PEM `FILE`, with those that vouch for it behind it; by TLS it is shown there, too"}
+	return &cli.StringFlag{Name: "cert", EnvVars: []string{"GATEHOUSE_CERT"}, Usage: "log in by the certificate in PEM `FILE`, behind which are those that vouch for it; by TLS it is shown there, too; needs --key and --environment"}
 }
 
 func keyFlag() cli.Flag {
@@ -21,16 +20,16 @@ func keyFlag() cli.Flag {
 
 // certificate are the options of a client that logs in by certificate.
 func certificate(c *cli.Context) ([]nats.Option, error) {
-	cert, key := c.String("cert"), c.String("key")
+	cert, key, environment := c.String("cert"), c.String("key"), c.String("environment")
 	switch {
 	case cert == "" && key == "":
 		return nil, nil
 	case cert == "" || key == "":
 		return nil, misuse(c, "--cert and --key go together")
-	}
-	environment := c.String("environment")
-	if environment == "" {
-		environment = parent.Defaults().Environment.Name
+	case environment == "":
+		return nil, misuse(c, "--cert needs --environment, which the signature is for")
+	case c.String("transfer-from") != "":
+		return nil, misuse(c, "--cert and --transfer-from are two ways to log in to --server")
 	}
 	login, err := client.X509(environment, cert, key)
 	if err != nil {
