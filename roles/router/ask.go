@@ -120,10 +120,7 @@ func (q *request) outcome() []byte {
 // handOver: a member that passes a request on, with its reply subject, owes no answer
 // to it any more. It returns for whom the message at hand is asked, and that duty.
 func (r *router) handOver(s *session, p *store.RecPub) (asker *session, handed *duty) {
-	if len(p.Reply) == 0 || s.work == nil || s.work.duties == nil {
-		return s, nil
-	}
-	d := r.requests.dutyOf(s, p.Reply)
+	d := r.owes(s, p.Reply)
 	if d == nil || !d.owed || d.req.mode == store.ModeFanout {
 		return s, nil
 	}

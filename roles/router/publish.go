@@ -26,17 +26,21 @@ func (r *router) publish(l *link, rec []byte) error {
 	if string(s.lastSubject) != string(p.Subject) && !isText(p.Subject) || !isText(p.Reply) {
 		return errText
 	}
-	how, err := r.modeOf(p)
-	if err != nil {
-		return err
+	how, look := store.ModeBroadcast, false
+	if r.faced || len(p.Facts)+len(p.Reply) > 0 || wire.Direct(p.Subject) {
+		var err error
+		if how, err = r.modeOf(p); err != nil {
+			return err
+		}
+		look = r.looks(s, p)
 	}
 	d := r.owes(s, p.Subject)
-	if !r.accept(s, p, how, d) {
+	if (!s.prof.free || r.faced || reserved(p)) && !r.accept(s, p, how, d) { // else it is allowed
 		l.name(p.Seq, 0)
 		return nil
 	}
 	m := r.matchFor(s, p.Subject)
-	n, asker, handed, look := 0, s, (*duty)(nil), r.looks(s, p)
+	n, asker, handed := 0, s, (*duty)(nil)
 	switch {
 	case m.simple && len(m.blocks) == 1 && len(m.groups) == 0 && how <= store.ModeSemaphore && !look:
 		n = r.deliverBlock(l, s, p, m)
@@ -58,7 +62,9 @@ func (r *router) publish(l *link, rec []byte) error {
 		if r.congested > 0 {
 			r.holdFor(s, p, m, look)
 		}
-		asker, handed = r.handOver(s, p)
+		if s.work != nil && len(p.Reply) > 0 {
+			asker, handed = r.handOver(s, p)
+		}
 	}
 	if len(r.limited) > 0 {
 		r.countLimited()
