@@ -172,6 +172,40 @@ func TestX509Challenge(t *testing.T) {
 	refused(third, connect(""), "cms_content")
 }
 
+// What OpenSSL signs is taken, but where it signs in a way that is not accepted.
+func TestX509OpenSSL(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("SKIP needs openssl")
+	}
+	h := newHolders(t)
+	b := startBroker(t, settings{users: approved(h.file("root.pem", h.root.PEM())) + userTable("alice", `certificate = "CN=alice,O=ORGA"`)})
+	way := func(cert, key string, args ...string) nats.Option {
+		return by(func(content []byte) []byte {
+			cmd := exec.Command("openssl", append([]string{"cms", "-sign", "-binary", "-in", h.file("content", content), "-signer", cert, "-inkey", key,
+				"-certfile", h.file("middle.pem", h.middle.PEM()), "-outform", "DER"}, args...)...)
+			out, err := cmd.Output()
+			must(t, err)
+			return out
+		})
+	}
+	for _, kind := range []string{"rsa2048", "p256", "p384", "p521"} {
+		cert, key := h.pair(h.middle.Client("alice", cmstest.Key(kind)))
+		for _, md := range []string{"sha256", "sha384", "sha512"} {
+			must(t, enter("nats://"+b.addr, way(cert, key, "-md", md)))
+		}
+		must(t, enter("nats://"+b.addr, way(cert, key, "-keyid")))
+	}
+	cert, key := h.pair(h.middle.Client("alice", cmstest.Key("rsa2048")))
+	must(t, enter("nats://"+b.addr, way(cert, key, "-keyopt", "rsa_padding_mode:pss", "-keyopt", "rsa_pss_saltlen:-1")))
+	for reason, args := range map[string][]string{
+		"cms_algorithm": {"-md", "sha1"}, "cms_attributes": {"-noattr"}, "cms_form": {"-nodetach"}, "cms_certificates": {"-nocerts"},
+	} {
+		cert, key := h.pair(h.middle.Client("alice", cmstest.Key("rsa2048")))
+		b.refusedAs(reason, way(cert, key, args...))
+	}
+}
+
 // A list that is replaced is read by itself, and by every auth that follows.
 func TestX509Revoked(t *testing.T) {
 	t.Parallel()
