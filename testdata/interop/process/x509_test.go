@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"gatehouse/roles/auth/cms/cmstest"
+	"gatehouse/testdata/tree"
 	"gatehouse/tickets"
 	login "gatehouse/tickets/client"
 )
@@ -253,6 +254,34 @@ func TestX509Revoked(t *testing.T) {
 	}
 	b.refusedAs("certificate_revoked", ways[4])
 	must(t, enter("nats://"+b.addr, good))
+}
+
+// A new parent brings the auth that it adopts what has been revoked meanwhile, and what
+// auth was handed it has not kept open.
+func TestX509Adopt(t *testing.T) {
+	t.Parallel()
+	h := newHolders(t)
+	alice, bob := h.middle.Client("alice", cmstest.Key("p256")), h.middle.Client("bob", cmstest.Key("p256"))
+	crl := h.file("middle.crl", h.middle.List(nil))
+	b := startBroker(t, settings{cms: 2, users: approved(h.file("middle.pem", h.middle.PEM()), crl) +
+		userTable("alice", `certificate = "CN=alice,O=ORGA"`) + userTable("bob", `certificate = "CN=bob,O=ORGA"`)})
+	stays, _ := b.watched(h.way("local", alice))
+	must(t, enter("nats://"+b.addr, h.way("local", bob)))
+	left := b.orphan()
+	must(t, enter("nats://"+b.addr, h.way("local", bob)))
+	h.file("middle.crl", h.middle.List(nil, bob))
+	b.succeed()
+	b.adopted(left)
+	b.refusedAs("certificate_revoked", h.way("local", bob))
+	must(t, enter("nats://"+b.addr, h.way("local", alice)))
+	must(t, useNATS(stays))
+	got, err := tree.Descriptors(left["auth"], tree.Sockets())
+	must(t, err)
+	for what := range got {
+		if strings.Contains(what, "memfd") {
+			t.Errorf("auth has open %v", got)
+		}
+	}
 }
 
 // Sessions by certificate end when somebody else vouches; those by password stay.
