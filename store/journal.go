@@ -24,6 +24,7 @@ type Journal struct {
 	planned uint64
 	dirty   [2]uint64 // up to where a half has pages
 	scratch []byte
+	place   [16]byte // scratch space of sum
 }
 
 // Turn returns how often the journal was begun.
@@ -121,7 +122,7 @@ func (j *Journal) write(half []byte, turn, at uint64, b []byte) (end uint64, ok 
 		return at, false
 	}
 	stored()
-	store(half[at:], uint64(sum(turn, at, b))<<32|uint64(len(b)))
+	store(half[at:], uint64(j.sum(turn, at, b))<<32|uint64(len(b)))
 	copy(half[at+frameSize:], b)
 	return end, true
 }
@@ -136,16 +137,15 @@ func (j *Journal) read(half []byte, turn, at, end uint64) (b []byte, next uint64
 		return nil, at, fmt.Errorf("entry of %d bytes: %w", n, ErrCorrupt)
 	}
 	j.scratch = append(j.scratch[:0], half[at+frameSize:at+frameSize+n]...)
-	if got := sum(turn, at, j.scratch); got != uint32(w>>32) {
+	if got := j.sum(turn, at, j.scratch); got != uint32(w>>32) {
 		return nil, at, fmt.Errorf("checksum %#x, not %#x: %w", w>>32, got, ErrCorrupt)
 	}
 	return j.scratch, next, nil
 }
 
 // sum is the checksum of an entry at its place.
-func sum(turn, at uint64, b []byte) uint32 {
-	var place [16]byte
-	le.PutUint64(place[:], turn)
-	le.PutUint64(place[8:], at)
-	return crc32.Update(crc32.Checksum(place[:], castagnoli), castagnoli, b)
+func (j *Journal) sum(turn, at uint64, b []byte) uint32 {
+	le.PutUint64(j.place[:], turn)
+	le.PutUint64(j.place[8:], at)
+	return crc32.Update(crc32.Checksum(j.place[:], castagnoli), castagnoli, b)
 }

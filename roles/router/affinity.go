@@ -197,6 +197,18 @@ func (r *router) goesOn(s *session, p *store.RecPub, m *match, look bool) bool {
 	return len(gone) == 0
 }
 
+// maxQueues bounds the queue groups of a subject in which a session has a member of its own:
+// they are looked through for each of its messages. In others it has whoever is least busy.
+const maxQueues = 64
+
+// count returns how many there are of one key.
+func (a *affinity) count() (n int) {
+	for ; a != nil; a = a.also {
+		n++
+	}
+	return n
+}
+
 // binding is an affinity that the message at hand begins.
 type binding struct {
 	queue string
@@ -225,7 +237,8 @@ func (r *router) settleDown(s *session, p *store.RecPub) {
 		}
 	case len(r.binds) > 0:
 		key := string(appendKey(r.key[:0], r.facts.Session, p.Subject))
-		for _, b := range r.binds {
+		room := max(maxQueues-r.held(s, p).count(), 0)
+		for _, b := range r.binds[:min(len(r.binds), room)] {
 			a := &affinity{key: key, queue: b.queue, from: s, by: b.by, used: r.clock()}
 			if r.hasRoomFor(a.footprint()) {
 				r.bind(a)

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,28 @@ func TestSessionEndsWithoutMember(t *testing.T) {
 	session := store.Facts{Mode: store.ModeSession, Session: []byte("s")}
 	g.says(0, sender, "work", "", session)
 	g.put(1, &store.RecClosed{Conn: two})
+	session.End = true
+	g.says(0, sender, "work", "", session)
+	if n := g.affinities(); n != 0 {
+		t.Errorf("%d affinities are left", n)
+	}
+}
+
+// A session on a subject of very many queue groups has members of its own in some.
+func TestSessionOfManyQueues(t *testing.T) {
+	g := newRig(t, nil)
+	g.start(t)
+	sender, member := g.open(0, 1, 1, ""), g.open(1, 2, 2, "")
+	for i := range 2 * maxQueues {
+		g.sub(1, member, "work", fmt.Sprint("g", i), fmt.Sprint(i))
+	}
+	session := store.Facts{Mode: store.ModeSession, Session: []byte("s")}
+	for range 3 {
+		got := g.says(0, sender, "work", "", session)[1]
+		if n := len(g.recipients(1, got[0].(*store.InsDeliver))); n != 2*maxQueues || g.affinities() != maxQueues {
+			t.Fatalf("%d recipients, %d affinities", n, g.affinities())
+		}
+	}
 	session.End = true
 	g.says(0, sender, "work", "", session)
 	if n := g.affinities(); n != 0 {

@@ -44,14 +44,19 @@ func (r *router) affords(p *store.RecPub, m *match) bool {
 	return len(p.Reply) == 0 || r.hasRoomFor(requestFootprint(n, len(p.Reply)))
 }
 
-// hasRoomFor tells whether the state has room for a request or an affinity more, and an
-// entry of the journal for all of it.
+// hasRoomFor tells whether the state has room for a request or an affinity more. The log
+// says so at most once a second.
 func (r *router) hasRoomFor(footprint int) bool {
-	if footprint <= store.MaxEntry && r.requests.bytes+r.affinities.bytes+footprint <= r.size.request {
+	if r.fits(footprint) {
 		return true
 	}
 	r.complain("requests not followed: store.journal is too small", r.requests.count)
 	return false
+}
+
+// fits is hasRoomFor without a word. An entry of the journal, too, has to hold all of it.
+func (r *router) fits(footprint int) bool {
+	return footprint <= store.MaxEntry && r.requests.bytes+r.affinities.bytes+footprint <= r.size.request
 }
 
 // complain says what the state has no room for, at most once a second.

@@ -3,6 +3,7 @@ package router
 import (
 	"cmp"
 	"container/heap"
+	"math"
 	"slices"
 	"time"
 )
@@ -127,7 +128,7 @@ func (r *router) expiry() time.Duration {
 	if at < 0 {
 		return -1
 	}
-	return max(time.Duration(at-r.clock())*time.Millisecond, 0)
+	return time.Duration(min(max(at-r.clock(), 0), math.MaxInt32)) * time.Millisecond
 }
 
 // expire ends what is due, between records.

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 
@@ -513,9 +514,6 @@ func (r *router) replayMove(l *link, b []byte) error {
 	return nil
 }
 
-// maxReply bounds what is kept of a reply subject.
-const maxReply = maxTexts
-
 func (r *router) replayRequest(l *link, b []byte) error {
 	if len(b) < requestEntry-2 || b[4] > 1 || b[5] > uint8(store.ModeDirect) {
 		return errEntry
@@ -530,25 +528,37 @@ func (r *router) replayRequest(l *link, b []byte) error {
 		q.from = s
 	}
 	n, rest := uint64(le.Uint32(b[30:])), b[34:]
-	if n*dutyEntry > uint64(len(rest)) || uint64(len(rest))-n*dutyEntry > maxReply || r.requests.known[q.number] != nil {
+	if q.number > maxNumber || r.requests.known[q.number] != nil || n*dutyEntry > uint64(len(rest)) {
+		return errRequest
+	}
+	rest, q.reply = rest[:n*dutyEntry], bytes.Clone(rest[n*dutyEntry:])
+	if !isText(q.reply) || !r.fits(requestFootprint(int(n), len(q.reply))) {
 		return errEntry
 	}
 	q.duties = make([]duty, n)
 	for i := range q.duties {
-		e := rest[i*dutyEntry:]
-		if int(e[0]) >= len(r.links) || e[1] > 1 {
-			return errEntry
+		if err := r.replayDuty(&q.duties[i], rest[i*dutyEntry:]); err != nil {
+			return err
 		}
-		s := r.links[e[0]].session1(le.Uint32(e[2:]))
-		if s == nil {
-			return errSession
-		}
-		q.duties[i] = duty{by: s, owed: e[1] == 1, grant: int(int32(le.Uint32(e[6:])))}
 	}
-	q.reply = append(q.reply, rest[n*dutyEntry:]...)
 	r.requests.enlist(q)
 	r.requests.time(q)
 	r.requests.conclude(q)
+	return nil
+}
+
+// maxNumber bounds the numbers of requests, which no broker comes to the end of.
+const maxNumber = 1 << 62
+
+func (r *router) replayDuty(d *duty, b []byte) error {
+	if int(b[0]) >= len(r.links) || b[1] > 1 {
+		return errEntry
+	}
+	s := r.links[b[0]].session1(le.Uint32(b[2:]))
+	if s == nil {
+		return errSession
+	}
+	*d = duty{by: s, owed: b[1] == 1, grant: int(int32(le.Uint32(b[6:])))}
 	return nil
 }
 
@@ -614,7 +624,7 @@ func (r *router) replayBind(l *link, b []byte) error {
 	if a.key, a.queue, err = r.keyOf(b[6:]); err != nil {
 		return err
 	}
-	if s.affinity(a.key).ofQueue(a.queue) != nil {
+	if s.affinity(a.key).ofQueue(a.queue) != nil || !r.fits(a.footprint()) {
 		return errRequest
 	}
 	r.affinities.bind(a)

@@ -307,6 +307,9 @@ func (p *play) change(set []privsep.Profile, live privsep.Live) {
 	p.g.t.Helper()
 	if p.stops != nil {
 		live.SessionIdle = time.Hour // which begins anew with each router
+		for i := range set {
+			set[i].MaxPayload = 0 // the INFO about it may be said twice or never
+		}
 	}
 	p.live(func() {
 		p.g.profiles(set, func(l *privsep.Live) {
@@ -337,16 +340,28 @@ func (p *play) lose(cm int) {
 // succeed has a router end, and another take its place, from a snapshot or not.
 func (p *play) succeed(snapshot bool) {
 	p.g.t.Helper()
+	size := 0
 	if snapshot {
 		p.live(func() { p.g.r.compact() })
+		if size = p.g.snapshotSize(); size > p.g.r.stateSize() {
+			p.g.t.Fatalf("a snapshot takes %d bytes, not %d", size, p.g.r.stateSize())
+		}
 	}
 	want := p.g.r.describe(snapshot)
 	p.g.succeed()
 	p.g.takeOver()
 	p.g.r.commit()
 	wantState(p.g.t, p.g.r.describe(snapshot), want)
+	if n := p.g.r.stateSize(); snapshot && n != size {
+		p.g.t.Fatalf("what took %d bytes is said to take %d", size, n)
+	}
 	p.m.hear()
 	p.m.wantLater()
+}
+
+// snapshotSize is what a snapshot that was just made takes, but for the processes of cms.
+func (g *rig) snapshotSize() int {
+	return int(g.r.state.Journal.Tail()) - len(g.r.links)*store.Framed(processEntry)
 }
 
 // begin opens a few connections, with profiles in force.

@@ -38,7 +38,7 @@ type duty struct {
 	owed  bool
 	grant int // answers that the profile allows, the first included; -1: any number, 0: it need not
 
-	next, prev     *duty // of the same hash, a ring
+	next, prev     *duty // of the same hash, a ring, the oldest first
 	nextBy, prevBy *duty // of by's
 }
 
@@ -69,7 +69,7 @@ func (s *session) load() int {
 // requests are all that are not over.
 type requests struct {
 	seed    maphash.Seed
-	duties  map[uint64]*duty // the first of each hash
+	duties  map[uint64]chain // by hash
 	first   *request         // of those that end at the usual time, in their order
 	last    *request
 	timed   timed
@@ -82,6 +82,23 @@ type requests struct {
 	members []member // of the message at hand
 }
 
+// chain are the duties of one hash: as good as always those of one session to answer to one
+// subject.
+type chain struct {
+	first *duty
+	owed  *duty // the first one that is owed, nil: none is
+}
+
+// after returns the first duty after d that is owed.
+func (c *chain) after(d *duty) *duty {
+	for e := d.next; e != c.first; e = e.next {
+		if e.owed {
+			return e
+		}
+	}
+	return nil
+}
+
 // member is a recipient of the message at hand that has to answer, or may.
 type member struct {
 	ses   *session
@@ -90,7 +107,7 @@ type member struct {
 }
 
 func newRequests() requests {
-	return requests{seed: maphash.MakeSeed(), duties: make(map[uint64]*duty)}
+	return requests{seed: maphash.MakeSeed(), duties: make(map[uint64]chain)}
 }
 
 // hash is that of what s answers to.
@@ -101,9 +118,16 @@ func (q *requests) hash(s *session, reply []byte) uint64 {
 // dutyOf returns the oldest duty of a session to answer to reply, of those that are
 // owed if there are any; nil: it has none.
 func (q *requests) dutyOf(s *session, reply []byte) (found *duty) {
-	first := q.duties[q.hash(s, reply)]
-	for d := first; d != nil; {
-		if d.by == s && bytes.Equal(d.req.reply, reply) {
+	c, ok := q.duties[q.hash(s, reply)]
+	d := c.first
+	if c.owed != nil {
+		d = c.owed
+	}
+	if !ok || d.isTo(s, reply) {
+		return d
+	}
+	for d = c.first; ; { // others have that hash, too
+		if d.isTo(s, reply) {
 			if d.owed {
 				return d
 			}
@@ -111,11 +135,14 @@ func (q *requests) dutyOf(s *session, reply []byte) (found *duty) {
 				found = d
 			}
 		}
-		if d = d.next; d == first {
-			break
+		if d = d.next; d == c.first {
+			return found
 		}
 	}
-	return found
+}
+
+func (d *duty) isTo(s *session, reply []byte) bool {
+	return d.by == s && bytes.Equal(d.req.reply, reply)
 }
 
 // dutyIn is dutyOf within one request.
@@ -155,12 +182,18 @@ func (q *requests) enlist(r *request) {
 
 func (q *requests) assign(r *request, d *duty) {
 	d.req, d.hash = r, q.hash(d.by, r.reply)
-	if first := q.duties[d.hash]; first == nil {
-		d.next, d.prev = d, d
-		q.duties[d.hash] = d
+	c, ok := q.duties[d.hash]
+	if ok {
+		d.next, d.prev = c.first, c.first.prev
+		d.prev.next, d.next.prev = d, d
 	} else {
-		d.next, d.prev = first, first.prev
-		first.prev.next, first.prev = d, d
+		c.first, d.next, d.prev = d, d, d
+	}
+	if first := d.owed && c.owed == nil; first || !ok {
+		if first {
+			c.owed = d
+		}
+		q.duties[d.hash] = c
 	}
 	b := d.by.busy()
 	if d.nextBy = b.duties; b.duties != nil {
@@ -178,7 +211,6 @@ func (q *requests) assign(r *request, d *duty) {
 func (q *requests) answered(d *duty) {
 	r := d.req
 	if d.owed {
-		q.waive(d)
 		r.answered++
 	}
 	if d.grant > 0 {
@@ -186,12 +218,22 @@ func (q *requests) answered(d *duty) {
 	}
 	if d.grant == 0 {
 		q.release(d)
+	} else if d.owed {
+		q.waive(d)
 	}
 	q.conclude(r)
 }
 
-// waive: a duty is owed no more.
+// waive: a duty is owed no more, but its session may still answer.
 func (q *requests) waive(d *duty) {
+	if c := q.duties[d.hash]; c.owed == d {
+		c.owed = c.after(d)
+		q.duties[d.hash] = c
+	}
+	d.waived()
+}
+
+func (d *duty) waived() {
 	d.owed = false
 	d.by.work.load--
 	d.req.owing--
@@ -251,12 +293,12 @@ func (q *requests) leave(s *session) {
 func (q *requests) orphan(r *request) {
 	q.disown(r)
 	for i := range r.duties {
-		d := &r.duties[i]
-		if d.by != nil && d.owed {
-			q.waive(d)
-		}
-		if d.by != nil && d.grant == 0 {
+		switch d := &r.duties[i]; {
+		case d.by == nil:
+		case d.grant == 0:
 			q.release(d)
+		case d.owed:
+			q.waive(d)
 		}
 	}
 	q.conclude(r)
@@ -267,16 +309,9 @@ func (q *requests) release(d *duty) {
 	if d.by == nil {
 		return
 	}
+	q.unchain(d)
 	if d.owed {
-		q.waive(d)
-	}
-	if d.next == d {
-		delete(q.duties, d.hash)
-	} else {
-		if q.duties[d.hash] == d {
-			q.duties[d.hash] = d.next
-		}
-		d.next.prev, d.prev.next = d.prev, d.next
+		d.waived()
 	}
 	if d.prevBy != nil {
 		d.prevBy.nextBy = d.nextBy
@@ -288,6 +323,23 @@ func (q *requests) release(d *duty) {
 	}
 	d.req.live--
 	*d = duty{}
+}
+
+func (q *requests) unchain(d *duty) {
+	if d.next == d {
+		delete(q.duties, d.hash)
+		return
+	}
+	if c := q.duties[d.hash]; c.first == d || c.owed == d {
+		if c.owed == d {
+			c.owed = c.after(d)
+		}
+		if c.first == d {
+			c.first = d.next
+		}
+		q.duties[d.hash] = c
+	}
+	d.next.prev, d.prev.next = d.prev, d.next
 }
 
 // forget ends a request without a word.
