@@ -48,6 +48,9 @@ func checkTransfer(t *attempt) (*user, privsep.Reason) {
 	if len(t.users.issuers) == 0 {
 		return nil, privsep.ReasonNotConfigured
 	}
+	if t.challenge == "" {
+		return nil, privsep.ReasonChallengeUsed
+	}
 	text := ticketIn(&t.connect)
 	switch is, ok := tickets.ForChallenge(text, t.challenge); {
 	case !ok:

@@ -395,8 +395,8 @@ func TestTransferRefused(t *testing.T) {
 	if got := c.rest(); got != "-ERR 'Authorization Violation'\r\n" {
 		t.Errorf("a ticket for the second time: %q", got)
 	}
-	if b.log.Find(0, "login refused", patience, "reason", "ticket_seen") == nil {
-		t.Error("no line says ticket_seen")
+	if b.log.Find(0, "login refused", patience, "reason", "challenge_used") == nil {
+		t.Error("no line says challenge_used")
 	}
 	c.reset()
 	for _, secret := range []string{once[:40], ticket[60:100]} {
