@@ -57,8 +57,8 @@
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
 // users.go and approval.go (what auth gets), notify.go (the service manager), tls.go
 // (certificate and key), sign.go (who gets a signature), transfer.go (who gets a
-// ticket), offence.go (what is held against a child), sandbox.go (the walls around parent and children), control.go and
-// status.go (the operator's view), config.go (the configuration), config_tables.go
-// (its lists of tables), config_profile.go, config_user.go, config_certificate.go and config_transfer.go (some of
-// them).
+// ticket), offence.go (what is held against a child), sandbox.go (the walls around
+// parent and children), control.go and status.go (the operator's view), config.go
+// (the configuration), config_tables.go (its lists of tables), config_profile.go,
+// config_user.go, config_certificate.go and config_transfer.go (some of them).
 package parent
