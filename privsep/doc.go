@@ -24,7 +24,8 @@
 //	dispatcher  copies of the listeners, a channel to each cm
 //	cm          connections handed to it, its rings, a doorbell to the router
 //	router      its side of every ring, a doorbell to each cm, a channel to auth
-//	auth        password hashes and public keys of the users
+//	auth        password hashes and public keys of the users, public keys of who
+//	            vouches for certificates and of other environments
 //
 // What an operator sees, as root; without it every uid is the same:
 //

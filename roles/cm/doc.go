@@ -38,7 +38,8 @@
 // The router gives a session its limits (SESSION): of a payload, of what may wait for
 // its client, and of messages a second. Beyond the last the cm pauses reading from
 // that client, by the loop's own time; TCP slows it down and nothing is lost. Where
-// clients must log in nothing is parsed between CONNECT and the router's word on it.
+// clients must log in nothing is parsed between CONNECT and the router's word on it, and
+// the certificates that a client has shown in its handshake go with the CONNECT.
 //
 // A new process believes nothing that the one before it left in shared memory. It
 // gets ready when the router has done with that one, and begins where the router

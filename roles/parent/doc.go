@@ -33,7 +33,9 @@
 // do, so that what a cm sends by it is never taken for an offence. Profiles
 // (profiles.go) are the router's alone: all of a set in its setup, all of another one
 // before the settings that go with it. So are users auth's (users.go); the router gets
-// but their marks. Auth has a process as long as somebody can log in.
+// but their marks. Auth has a process as long as somebody can log in. Who may vouch for
+// certificates goes to auth in a parcel (approval.go), and again when a file of
+// revocation lists changes, which is looked for all the time.
 //
 // A parent that is killed leaves its children to the next one, which finds them in
 // the registry and adopts them; what died with it is started. A parent that is
@@ -53,10 +55,10 @@
 // (runtime directory, lock, registry), adopt.go (what an earlier parent left),
 // upgrade.go and handover.go (another binary), listen.go (listeners and their
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
-// users.go and approval.go (what auth gets), notify.go (the service manager), tls.go (certificate and key), sign.go (who gets a signature),
-// transfer.go (who gets a ticket), offence.go (what is held against
-// a child), sandbox.go (the walls around parent and children), control.go and
-// status.go (the operator's view), config.go (the configuration), config_tables.go
-// (its lists of tables), config_profile.go, config_user.go, config_certificate.go and config_transfer.go (some of
-// them).
+// users.go and approval.go (what auth gets), notify.go (the service manager), tls.go
+// (certificate and key), sign.go (who gets a signature), transfer.go (who gets a
+// ticket), offence.go (what is held against a child), sandbox.go (the walls around
+// parent and children), control.go and status.go (the operator's view), config.go
+// (the configuration), config_tables.go (its lists of tables), config_profile.go,
+// config_user.go, config_certificate.go and config_transfer.go (some of them).
 package parent
