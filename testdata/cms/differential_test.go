@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	executions = flag.Int64("tries", 50_000, "messages that are tried")
+	executions = flag.Int64("tries", 20_000, "messages that are tried")
 	seed       = flag.Uint64("seed", 0, "of the changes that are made; 0: another one each time")
 )
 
