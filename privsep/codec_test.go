@@ -64,10 +64,12 @@ func samples() map[Kind]payload {
 		KindAdopted: &Adopted{Version: Version, Layout: 2, Generation: 9, Sandbox: Sandbox{Landlock: 7, Missing: allMissing}, Leaving: true,
 			Handoff: Key{4}, Certificate: 3, Heir: 64, Drain: time.Hour, Peers: values[:MaxStats]},
 		KindUser: &User{Set: 1, Last: true, Mark: 1 << 60, Name: text, Password: strings.Repeat("h", MaxHash), NKey: strings.Repeat("U", MaxNKey),
-			Organisation: text, Profile: text},
+			Organisation: text, Profile: text, Subject: strings.Repeat("s", MaxCertName), SAN: strings.Repeat("a", MaxCertName),
+			Key: strings.Repeat("k", MaxCertName)},
+		KindApproval: &Approval{Number: 7, Mark: 1 << 60, Approved: MaxApproved, Lists: MaxLists, Soon: true},
 		KindStanding: &Standing{Set: 1, Last: true, Marks: make([]uint64, MaxMarks)},
 		KindLogin: &Login{ID: 1 << 60, Try: 2, Addr: [16]byte{4}, Unix: true, TLS: true, Again: true, Challenge: strings.Repeat("c", MaxChallenge),
-			JSON: bytes.Repeat([]byte{'{'}, MaxConnect)},
+			Chain: bytes.Repeat([]byte{'c'}, MaxChain), JSON: bytes.Repeat([]byte{'{'}, MaxConnect)},
 		KindVerdict:      &Verdict{ID: 1 << 60, Try: 2, OK: true, Credential: CredentialNKey, Mark: 1, User: text, Organisation: text, Profile: text},
 		KindTicketSign:   &TicketSign{ID: 1 << 50, Connection: 1 << 60, Nonce: [NonceSize]byte{7}, User: text, Organisation: text, Audience: text},
 		KindTicketSigned: &TicketSigned{ID: 1 << 50, Ticket: bytes.Repeat([]byte{'t'}, MaxTicket)},
@@ -134,7 +136,7 @@ func checkRefused(t *testing.T, k Kind, into payload, b []byte) {
 	if least := len((&Standing{}).Append(nil)); k == KindStanding && len(b) >= least && (len(b)-least)%8 == 0 {
 		return
 	}
-	if least := len((&Login{Challenge: strings.Repeat("c", MaxChallenge)}).Append(nil)); k == KindLogin && len(b) >= least && len(b) < least+MaxConnect {
+	if least := len((&Login{Challenge: strings.Repeat("c", MaxChallenge), Chain: make([]byte, MaxChain)}).Append(nil)); k == KindLogin && len(b) >= least && len(b) < least+MaxConnect {
 		return
 	}
 	if least := len((&Adopted{}).Append(nil)); k == KindAdopted && len(b) >= least && (len(b)-least)%8 == 0 {
@@ -193,6 +195,13 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"unknown kinds":    &Live{Login: LoginSettings{Kinds: 1 << numCredentials}},
 		"long hash":        &User{Password: strings.Repeat("h", MaxHash+1)},
 		"long connect":     &Login{JSON: make([]byte, MaxConnect+1)},
+		"long chain":       &Login{TLS: true, Chain: make([]byte, MaxChain+1)},
+		"chain, no TLS":    &Login{Chain: make([]byte, 1)},
+		"long subject":     &User{Subject: strings.Repeat("s", MaxCertName+1)},
+		"large approval":   &Approval{Mark: 1, Approved: MaxApproved + 1},
+		"large lists":      &Approval{Mark: 1, Approved: 1, Lists: MaxLists + 1},
+		"unmarked":         &Approval{Approved: 1},
+		"lists of nobody":  &Approval{Lists: 1},
 		"unknown reason":   &Verdict{Reason: numReasons},
 		"unknown proof":    &Verdict{Reason: ReasonRate, Credential: numCredentials},
 		"refused and OK":   &Verdict{OK: true, Mark: 1, Reason: ReasonRate},

@@ -13,7 +13,7 @@ import (
 // MaxPayload bounds every message's payload in bytes; bigger things travel as
 // memfds. No row of the rules may exceed it. The biggest is a CONNECT, and whose it
 // is.
-const MaxPayload = MaxConnect + 256
+const MaxPayload = MaxConnect + MaxChain + 256
 
 // A frame is one packet:
 //

@@ -35,10 +35,12 @@ const (
 	CredentialToken
 	CredentialNKey
 	CredentialTransfer
+	CredentialX509 // a signature by the key of a certificate
+	CredentialTLS  // the certificate of the TLS session
 	numCredentials
 )
 
-var credentialNames = [numCredentials]string{"none", "password", "token", "nkey", "transfer"}
+var credentialNames = [numCredentials]string{"none", "password", "token", "nkey", "transfer", "x509", "tls"}
 
 // String gives the name that INFO and logs have.
 func (k Credential) String() string {
@@ -73,6 +75,7 @@ const (
 	MaxUsers     = 16384 // in a set; the rest is in bytes
 	MaxHash      = 256   // of a password, in text
 	MaxNKey      = 64
+	MaxCertName  = 512
 	MaxChallenge = 64
 )
 
@@ -87,7 +90,13 @@ type User struct {
 	NKey         string // public, "": cannot log in by nkey; at most MaxNKey
 	Organisation string
 	Profile      string
+	// What a certificate of his must have, as package certname writes it; all "": cannot
+	// log in by one. Each at most MaxCertName.
+	Subject, SAN, Key string
 }
+
+// Certified tells whether the user can log in by a certificate.
+func (p *User) Certified() bool { return p.Subject+p.SAN+p.Key != "" }
 
 func (p *User) fields(c *coder) {
 	c.u32(&p.Set)
@@ -98,6 +107,9 @@ func (p *User) fields(c *coder) {
 	c.text(&p.NKey, MaxNKey)
 	c.text(&p.Organisation, MaxSettingsText)
 	c.text(&p.Profile, MaxSettingsText)
+	c.text(&p.Subject, MaxCertName)
+	c.text(&p.SAN, MaxCertName)
+	c.text(&p.Key, MaxCertName)
 }
 
 // String names the user and nothing else.
@@ -130,6 +142,9 @@ func (p *Standing) fields(c *coder) {
 // MaxConnect bounds the JSON of a CONNECT, in bytes.
 const MaxConnect = 64 << 10
 
+// MaxChain bounds the certificates of a client, in bytes.
+const MaxChain = 32 << 10
+
 // Login asks who a client is.
 type Login struct {
 	ID        uint64   // connection UID
@@ -137,7 +152,8 @@ type Login struct {
 	Addr      [16]byte // IPv4-mapped for IPv4, zero for Unix
 	Unix, TLS bool
 	Again     bool   // it may have been asked before, and the verdict lost
-	Challenge string // that the client was given, at most MaxChallenge
+	Challenge string // that the client was given, at most MaxChallenge; "": it has been used
+	Chain     []byte // DER of the certificates of its TLS session, its own first, at most MaxChain
 	JSON      []byte // its CONNECT, at most MaxConnect
 }
 
@@ -149,6 +165,8 @@ func (p *Login) fields(c *coder) {
 	c.flag(&p.TLS)
 	c.flag(&p.Again)
 	c.text(&p.Challenge, MaxChallenge)
+	c.blob(&p.Chain, MaxChain)
+	c.check(p.TLS || len(p.Chain) == 0)
 	c.rest(&p.JSON, MaxConnect)
 }
 
@@ -219,6 +237,26 @@ const (
 	ReasonTicketSender       // the issuer may not send this user
 	ReasonTicketSeen         // shown before
 	ReasonTicketOrganisation // not that of the user here
+
+	// Of certificates: of the message that is signed, of what vouches for the
+	// certificate, and of whose it is.
+	ReasonChallengeUsed          // a second try by the same challenge
+	ReasonCMSForm                // not the DER of the form that it must have
+	ReasonCMSAttributes          // without signed attributes, or wrong ones
+	ReasonCMSAlgorithm           // a digest, signature or key that is not accepted
+	ReasonCMSCertificates        // unreadable ones, or the signer's is not there
+	ReasonCMSContent             // another challenge or environment was signed
+	ReasonCMSSignature           // not that of the certificate's key
+	ReasonCertificateUnapproved  // no way to an approved key
+	ReasonCertificateExpired     // it or one above it
+	ReasonCertificateNotYetValid // the same
+	ReasonCertificateUsage       // not for clients, or not for signing
+	ReasonCertificateConstraint  // of one above it, or a critical extension
+	ReasonCertificateKey         // of an algorithm or length that is not accepted
+	ReasonCertificateRevoked     // it or one above it
+	ReasonCertificateNoList      // no revocation list of its issuer that is valid now
+	ReasonCertificateNobody      // of no user here
+	ReasonCertificateAmbiguous   // of several, and the client says not which
 	numReasons
 )
 
@@ -227,6 +265,9 @@ var reasonNames = [numReasons]string{
 	"wrong_token", "bad_nkey", "unknown_nkey", "bad_signature", "rate", "backoff", "crowded", "late",
 	"ticket_nonce", "ticket_form", "ticket_issuer", "ticket_signature", "ticket_audience", "ticket_early", "ticket_expired",
 	"ticket_user", "ticket_sender", "ticket_seen", "ticket_organisation",
+	"challenge_used", "cms_form", "cms_attributes", "cms_algorithm", "cms_certificates", "cms_content", "cms_signature",
+	"certificate_unapproved", "certificate_expired", "certificate_not_yet_valid", "certificate_usage", "certificate_constraint",
+	"certificate_key", "certificate_revoked", "certificate_no_list", "certificate_nobody", "certificate_ambiguous",
 }
 
 // String gives the reason as it stands in logs.

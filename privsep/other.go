@@ -34,6 +34,9 @@ func Inherit() (*Boot, *Channel, error) { return nil, nil, errors.ErrUnsupported
 
 type heir struct{}
 
+// ReadParcel is not supported here.
+func ReadParcel(fd, size int) ([]byte, error) { return nil, errors.ErrUnsupported }
+
 // CloseRange is not supported here.
 func CloseRange() error { return errors.ErrUnsupported }
 

@@ -57,6 +57,7 @@ const (
 	KindTicketSign
 	KindTicketSigned
 	KindIssuer
+	KindApproval
 	numKinds
 )
 
@@ -163,7 +164,7 @@ var rules = [...]rule{
 	// A set, whose last one says so: in the setup whole, later before the SETTINGS
 	// that go with it.
 	{KindProfile, "PROFILE", parent, router, PhaseSetup | PhaseRun, 0, MaxProfile, false, 0},
-	{KindUser, "USER", parent, auth, PhaseSetup | PhaseRun, 0, 1024, false, 0},
+	{KindUser, "USER", parent, auth, PhaseSetup | PhaseRun, 0, 3072, false, 0},
 	{KindStanding, "STANDING", parent, router, PhaseSetup | PhaseRun, 0, 32 << 10, false, 0},
 	{KindLogin, "LOGIN", router, auth, PhaseRun, 0, MaxPayload, false, 0},
 	{KindVerdict, "VERDICT", auth, router, PhaseRun, 0, 512, false, 0},
@@ -171,6 +172,7 @@ var rules = [...]rule{
 	{KindTicketSign, "TICKET_SIGN", router, parent, PhaseRun | PhaseDrain, 0, 448, false, 2000},
 	{KindTicketSigned, "TICKET_SIGNED", parent, router, PhaseRun | PhaseDrain, 0, MaxTicket + 16, false, 0},
 	{KindIssuer, "ISSUER", parent, auth, PhaseSetup | PhaseRun, 0, MaxIssuer, false, 0},
+	{KindApproval, "APPROVAL", parent, auth, PhaseSetup | PhaseRun, 1, 24, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

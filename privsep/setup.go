@@ -13,10 +13,11 @@ type Setup struct {
 	Settings  Settings
 	Segments  []SegmentFD
 	Listeners []ListenerFD
-	Profiles  []Profile // the router's
-	Marks     []uint64  // the router's: of the users there are
-	Users     []User    // auth's
-	Issuers   []Issuer  // auth's
+	Profiles  []Profile     // the router's
+	Marks     []uint64      // the router's: of the users there are
+	Users     []User        // auth's
+	Issuers   []Issuer      // auth's
+	Approval  *ApprovalText // auth's
 
 	profiles ProfileSet // being received, as the next three
 	marks    MarkSet
@@ -96,6 +97,10 @@ func (s *Setup) take(m *Message) error {
 		if whole {
 			s.Issuers = all
 		}
+		return err
+	case KindApproval:
+		var err error
+		s.Approval, err = TakeApproval(m)
 		return err
 	case KindSetupEnd:
 		if !s.profiles.Begun() && !s.marks.Begun() && !s.users.Begun() && !s.issuers.Begun() {

@@ -16,10 +16,11 @@ type authPeers struct {
 	tries   uint32
 	owed    int    // verdicts
 	set     uint32 // of the users that are being given
+	issuers uint32 // the same of issuers
 	msg     privsep.Message
 }
 
-func newAuthPeers(d *driver) (peers, error) { return &authPeers{d: d, set: 1}, nil }
+func newAuthPeers(d *driver) (peers, error) { return &authPeers{d: d, set: 1, issuers: 1}, nil }
 
 func (p *authPeers) listeners() []privsep.ListenerFD { return nil }
 
@@ -55,9 +56,10 @@ func (p *authPeers) disconnect() {
 
 func (p *authPeers) lines() map[string]func(*coder) error {
 	return map[string]func(*coder) error{
-		privsep.KindUser.String():  p.user,
-		privsep.KindLogin.String(): p.login,
-		privsep.KindPeer.String():  p.peer,
+		privsep.KindUser.String():   p.user,
+		privsep.KindIssuer.String(): p.issuer,
+		privsep.KindLogin.String():  p.login,
+		privsep.KindPeer.String():   p.peer,
 	}
 }
 
@@ -65,7 +67,7 @@ func (p *authPeers) lines() map[string]func(*coder) error {
 func (p *authPeers) user(c *coder) error {
 	u := privsep.User{Set: p.set, Mark: 1}
 	for key, s := range map[string]*string{"name": &u.Name, "password": &u.Password, "nkey": &u.NKey,
-		"organisation": &u.Organisation, "profile": &u.Profile} {
+		"organisation": &u.Organisation, "profile": &u.Profile, "subject": &u.Subject, "san": &u.SAN, "key": &u.Key} {
 		shortText(c, key, s)
 	}
 	c.flag("last", &u.Last)

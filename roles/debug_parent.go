@@ -77,6 +77,12 @@ func (d *driver) heard(m *privsep.Message) error {
 		c.put("reason", quote(f.Reason.String()))
 		d.print(c.line())
 		d.refused[f.CM] = f.Reason == privsep.FaultCorrupt
+	case privsep.KindTicketSign:
+		line, err := ticketSign(m)
+		if err != nil {
+			return err
+		}
+		d.print(line)
 	case privsep.KindDrained:
 		d.print(newLine(m.Kind.String()).line())
 	}

@@ -51,6 +51,8 @@ func (p *routerPeers) lines() map[string]func(*coder) error {
 		privsep.KindProfile.String():  p.lineProfile,
 		privsep.KindSettings.String(): p.lineSettings,
 		privsep.KindVerdict.String():  p.auth.lineVerdict,
+
+		privsep.KindTicketSigned.String(): p.lineTicket,
 	}
 	for kind := store.KindOpen; kind <= store.KindAsk; kind++ {
 		lines[kind.String()] = func(c *coder) error { return p.record(c, kind) }

@@ -22,6 +22,7 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 	store.KindConnect: shape(func(c *coder, r *store.RecConnect) {
 		conn(c, &r.Conn)
 		c.flag("again", &r.Again)
+		c.text("chain", &r.Chain)
 		c.text("json", &r.JSON)
 	}),
 	store.KindSub: shape(func(c *coder, r *store.RecSub) {
@@ -218,7 +219,9 @@ func login(c *coder, l *privsep.Login) {
 	c.addr("addr", &l.Addr)
 	c.flag("unix", &l.Unix)
 	c.flag("tls", &l.TLS)
+	c.flag("again", &l.Again)
 	shortText(c, "challenge", &l.Challenge)
+	c.text("chain", &l.Chain)
 	c.text("json", &l.JSON)
 }
 

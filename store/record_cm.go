@@ -47,16 +47,21 @@ func (r *RecOpen) Parse(rec []byte) error {
 	return nil
 }
 
-// RecConnect carries the argument of a CONNECT. Again says that an earlier router was
-// told, too, and may have dealt with it.
+// RecConnect carries the argument of a CONNECT and, where clients must log in, the
+// certificates that the client has shown in its TLS handshake. Again says that an
+// earlier router was told, too, and may have dealt with it.
 type RecConnect struct {
 	Conn
 	Again bool
+	Chain []byte // DER, one certificate after the other, the client's own first
 	JSON  []byte
 }
 
+// MaxChain bounds RecConnect.Chain, in bytes.
+const MaxChain = 32 << 10
+
 // Size returns the encoded size in bytes.
-func (r *RecConnect) Size() int { return headSize + len(r.JSON) }
+func (r *RecConnect) Size() int { return headSize + len(r.Chain) + len(r.JSON) }
 
 // Put encodes r.
 func (r *RecConnect) Put(dst []byte) int {
@@ -64,18 +69,22 @@ func (r *RecConnect) Put(dst []byte) int {
 	if r.Again {
 		small = 1
 	}
-	putHead(dst, KindConnect, small, 0, r.Conn)
-	return headSize + copy(dst[headSize:], r.JSON)
+	putHead(dst, KindConnect, small, uint16(len(r.Chain)), r.Conn)
+	n := headSize + copy(dst[headSize:], r.Chain)
+	return n + copy(dst[n:], r.JSON)
 }
 
 // Parse decodes rec.
 func (r *RecConnect) Parse(rec []byte) error {
 	*r = RecConnect{}
 	small, wide, c, ok := parseHead(rec, KindConnect, headSize)
-	if !ok || small > 1 || wide != 0 {
+	if !ok || small > 1 || wide > MaxChain || len(rec) < headSize+int(wide) {
 		return ErrRecord
 	}
-	r.Conn, r.Again, r.JSON = c, small == 1, rec[headSize:]
+	r.Conn, r.Again, r.JSON = c, small == 1, rec[headSize+int(wide):]
+	if wide > 0 {
+		r.Chain = rec[headSize : headSize+int(wide)]
+	}
 	return nil
 }
 

@@ -18,6 +18,7 @@ func samples() []Record {
 		&RecOpen{Conn: c, UID: 8, TLS: true},
 		&RecConnect{Conn: c, JSON: []byte(`{"verbose":true}`)},
 		&RecConnect{Conn: c, Again: true, JSON: []byte(`{}`)},
+		&RecConnect{Conn: c, Chain: []byte{0x30, 0}, JSON: []byte(`{}`)},
 		&RecSub{Conn: c, Subject: []byte("a.*.>"), Queue: []byte("q"), SID: []byte("9")},
 		&RecSub{Conn: c, Subject: []byte("a"), Queue: []byte{}, SID: []byte("10")},
 		&RecUnsub{Conn: c, Max: 5, SID: []byte("9")},

@@ -17,3 +17,14 @@ func Challenge() string {
 	rand.Read(b[:])
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
+
+// authDomain keeps what a client signs to log in from being anything else that its key
+// may be asked to sign.
+const authDomain = "gatehouse-auth-v1\x00"
+
+// AuthContent is what a client with a certificate signs: the challenge, as it stands in
+// INFO, and the environment that it means to log in to. A broker of another environment
+// that passes on somebody's challenge gets a signature of no use there.
+func AuthContent(environment, challenge string) []byte {
+	return []byte(authDomain + environment + "\x00" + challenge)
+}

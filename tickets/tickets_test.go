@@ -23,6 +23,13 @@ func TestChallenge(t *testing.T) {
 	}
 }
 
+func TestAuthContent(t *testing.T) {
+	const want = "gatehouse-auth-v1\x00orga\x00mO9qYk1z"
+	if got := AuthContent("orga", "mO9qYk1z"); string(got) != want {
+		t.Fatalf("%q, want %q", got, want)
+	}
+}
+
 // The vector was computed with Python's hmac module: key 00..1f, message
 // domain + struct.pack("<QHHQQ", uid, cm, listener, generation, issued).
 func TestHandoffVector(t *testing.T) {

@@ -110,6 +110,7 @@ var profiles = map[privsep.Role][]call{
 	privsep.RoleAuth: {
 		adoption,
 		peerCredentials,
+		always("pread64", unix.SYS_PREAD64), // who vouches for certificates: in memfds of the parent's
 	},
 	privsep.RoleCM: {
 		adoption,

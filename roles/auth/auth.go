@@ -21,6 +21,7 @@ type auth struct {
 	unsaid    []*privsep.Verdict
 	users     *users
 	issuers   []privsep.Issuer // that come with the next users
+	approval  approval         // that comes with them, if it does not hold yet
 	coming    privsep.UserSet
 	comingBy  privsep.IssuerSet
 	seen      seen
@@ -177,6 +178,8 @@ func (a *auth) handle(m *privsep.Message) error {
 		return a.newUser(m)
 	case privsep.KindIssuer:
 		return a.newIssuer(m)
+	case privsep.KindApproval:
+		return a.newApproval(m)
 	case privsep.KindSettings:
 		if err := a.cfg.Live.Parse(m.Payload); err != nil {
 			return err
@@ -216,7 +219,7 @@ func (a *auth) newUser(m *privsep.Message) error {
 	if err != nil || !whole {
 		return err
 	}
-	if a.users, err = newUsers(all, a.issuers); err != nil {
+	if a.users, err = newUsers(all, a.issuers, a.approval); err != nil {
 		return err
 	}
 	return nil

@@ -8,7 +8,7 @@ import (
 
 	"gatehouse/privsep"
 	"gatehouse/privsep/erase"
-	"gatehouse/wire"
+	"gatehouse/roles/auth/cms"
 )
 
 // class says which of two lines an attempt waits in: a hash must not keep a
@@ -25,10 +25,13 @@ const (
 type checker struct {
 	kind  privsep.Credential
 	class class
-	// offered tells whether a CONNECT has such a credential, and claim whose it
+	// offered tells whether a client has such a credential, and claim whose it
 	// says that it is: what failures are counted by.
-	offered func(*wire.Connect) bool
-	claim   func(*wire.Connect) string
+	offered func(*attempt) bool
+	claim   func(*attempt) string
+	// certificates, if there is such a thing, are those by which it proves that. They
+	// are counted by, too, and not looked at.
+	certificates func(*attempt) []byte
 	// check tells whose it is, or why nobody's. It runs in a goroutine of its own
 	// and works on what the attempt has.
 	check func(*attempt) (*user, privsep.Reason)
@@ -38,23 +41,32 @@ type checker struct {
 // client that has one wrong credential is not helped by a right one.
 var checkers = [...]checker{
 	{privsep.CredentialTransfer, quick,
-		func(c *wire.Connect) bool { return c.JWT == transferJWT },
-		func(c *wire.Connect) string { return c.User }, checkTransfer},
+		func(t *attempt) bool { return t.connect.JWT == transferJWT },
+		func(t *attempt) string { return t.connect.User }, nil, checkTransfer},
+	{privsep.CredentialX509, quick,
+		func(t *attempt) bool { return t.connect.JWT == x509JWT },
+		func(t *attempt) string { return t.connect.User },
+		func(t *attempt) []byte { return cms.RawCertificates(messageIn(&t.connect)) }, checkX509},
 	{privsep.CredentialNKey, quick,
-		func(c *wire.Connect) bool { return c.NKey != "" },
-		func(c *wire.Connect) string { return c.NKey }, checkNKey},
+		func(t *attempt) bool { return t.connect.NKey != "" },
+		func(t *attempt) string { return t.connect.NKey }, nil, checkNKey},
 	{privsep.CredentialPassword, slow,
-		func(c *wire.Connect) bool { return c.User != "" },
-		func(c *wire.Connect) string { return c.User }, checkPassword},
+		func(t *attempt) bool { return t.connect.User != "" },
+		func(t *attempt) string { return t.connect.User }, nil, checkPassword},
 	{privsep.CredentialToken, slow,
-		func(c *wire.Connect) bool { return c.AuthToken != "" },
-		func(*wire.Connect) string { return "" }, checkToken},
+		func(t *attempt) bool { return t.connect.AuthToken != "" },
+		func(*attempt) string { return "" }, nil, checkToken},
+	// What a client has said itself comes first.
+	{privsep.CredentialTLS, quick,
+		func(t *attempt) bool { return len(t.chain) > 0 },
+		func(*attempt) string { return "" },
+		func(t *attempt) []byte { return t.chain }, checkTLS},
 }
 
-// checkerOf finds the kind that a CONNECT offers, nil if it offers none.
-func checkerOf(c *wire.Connect) *checker {
+// checkerOf finds the kind that a client offers, nil if it offers none.
+func checkerOf(t *attempt) *checker {
 	for i := range checkers {
-		if checkers[i].offered(c) {
+		if checkers[i].offered(t) {
 			return &checkers[i]
 		}
 	}
@@ -124,9 +136,12 @@ func checkNKey(t *attempt) (*user, privsep.Reason) {
 // maxSignature bounds a signature in base 64: 64 bytes with padding.
 const maxSignature = 88
 
-// decodeSignature reads either alphabet of base 64, as clients differ in it.
-func decodeSignature(text string) ([]byte, bool) {
-	if len(text) > maxSignature {
+func decodeSignature(text string) ([]byte, bool) { return decodeBase64(text, maxSignature) }
+
+// decodeBase64 reads at most so many characters of either alphabet, as clients differ
+// in it.
+func decodeBase64(text string, most int) ([]byte, bool) {
+	if len(text) > most {
 		return nil, false
 	}
 	text = strings.TrimRight(text, "=")

@@ -1,12 +1,14 @@
 package auth
 
 import (
+	"bytes"
 	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
 
 	"gatehouse/privsep"
+	"gatehouse/privsep/certname"
 	"gatehouse/privsep/erase"
 	"gatehouse/tickets"
 	"gatehouse/wire"
@@ -22,6 +24,7 @@ type attempt struct {
 	again       bool // it may have been answered before
 	challenge   string
 	environment string       // that this is
+	chain       []byte       // certificates of its TLS session
 	connect     wire.Connect // has secrets; nobody has it when the attempt is over
 	size        int          // that it counts for in the queue
 	came        time.Time
@@ -37,6 +40,8 @@ type attempt struct {
 
 	user   *user // what the check found
 	reason privsep.Reason
+	names  certname.Names // of the certificate, if that could be read
+	err    error          // more of the reason
 }
 
 // attemptSize is what an attempt takes beside what the client sent.
@@ -50,14 +55,14 @@ func (a *auth) login(m *privsep.Message) error {
 		return err
 	}
 	t := &attempt{id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS,
-		again: l.Again, challenge: l.Challenge, environment: a.cfg.Environment, seen: &a.seen, size: attemptSize + len(l.JSON), came: time.Now(), origin: originOf(l.Addr, l.Unix)}
+		again: l.Again, challenge: l.Challenge, environment: a.cfg.Environment, seen: &a.seen, chain: bytes.Clone(l.Chain), size: attemptSize + len(l.JSON) + len(l.Chain), came: time.Now(), origin: originOf(l.Addr, l.Unix)}
 	var err error
 	erase.Do(func() { t.connect, err = wire.ParseConnect(l.JSON) })
 	if err != nil {
 		a.refuse(t, privsep.ReasonMalformed)
 		return nil
 	}
-	if t.checker = checkerOf(&t.connect); t.checker == nil {
+	if t.checker = checkerOf(t); t.checker == nil {
 		a.refuse(t, privsep.ReasonNoCredential)
 		return nil
 	}
@@ -68,13 +73,18 @@ func (a *auth) login(m *privsep.Message) error {
 	return nil
 }
 
-// whose is what failures are counted by: who is claimed, by which kind. Nobody
+// whose is what failures are counted by: who is claimed, by which kind, and by which
+// certificates, since who has one does not need to claim anything. Nobody
 // outside can find two that are the same.
 func (a *auth) whose(t *attempt) uint64 {
 	var h maphash.Hash
 	h.SetSeed(a.seed)
 	h.WriteByte(byte(t.checker.kind))
-	h.WriteString(t.checker.claim(&t.connect))
+	h.WriteString(t.checker.claim(t))
+	if t.checker.certificates != nil {
+		h.WriteByte(0)
+		h.Write(t.checker.certificates(t))
+	}
 	return h.Sum64()
 }
 
@@ -198,7 +208,7 @@ func (t *attempt) fields() []privsep.Field {
 		return f
 	}
 	f = append(f, privsep.Str(privsep.KeyKind, t.checker.kind.String()))
-	name := t.checker.claim(&t.connect)
+	name := t.checker.claim(t)
 	if t.ticket != nil {
 		name = t.ticket.User
 	}
@@ -207,6 +217,12 @@ func (t *attempt) fields() []privsep.Field {
 	}
 	if name != "" {
 		f = append(f, privsep.Str(privsep.KeyUser, name))
+	}
+	if t.names.Subject != "" {
+		f = append(f, privsep.Str(privsep.KeySubject, t.names.Subject))
+	}
+	if t.err != nil {
+		f = append(f, privsep.Err(t.err))
 	}
 	if c := t.ticket; c != nil {
 		f = append(f, privsep.Str(privsep.KeyTicket, tickets.TransferName(c.ID)), privsep.Str(privsep.KeyFrom, c.Issuer))

@@ -34,7 +34,7 @@ func newLine(t fataler, rate, burst int) *line {
 // try makes an attempt of somebody at an address.
 func (l *line) try(host byte, who uint64) *attempt {
 	l.id++
-	return &attempt{id: l.id, checker: checkerOf(&wire.Connect{User: "u"}), origin: originOf(addr(host), false), who: who, came: l.now, size: 100}
+	return &attempt{id: l.id, checker: checkerOf(&attempt{connect: wire.Connect{User: "u"}}), origin: originOf(addr(host), false), who: who, came: l.now, size: 100}
 }
 
 // add wants an attempt taken in.
@@ -373,9 +373,9 @@ func TestNobodyIsLockedOut(t *testing.T) {
 // and over many names those of all.
 func TestUnknownNamesCostTheSame(t *testing.T) {
 	all := people(t)
-	a, err := newUsers(all, nil)
+	a, err := newUsers(all, nil, approval{})
 	must(t, err)
-	b, err := newUsers(all, nil)
+	b, err := newUsers(all, nil, approval{})
 	must(t, err)
 	count := map[string]int{}
 	for i := range 3000 {

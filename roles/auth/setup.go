@@ -46,6 +46,9 @@ func Main() error {
 		return err
 	}
 	a.walls = walls
+	if err := a.learn(set); err != nil {
+		return err
+	}
 	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
@@ -62,6 +65,9 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 		return err
 	}
 	defer a.poll.Close()
+	if err := a.learn(set); err != nil {
+		return err
+	}
 	if err := privsep.Announce(parent, privsep.Sandbox{}); err != nil {
 		return err
 	}
@@ -71,11 +77,8 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 func newAuth(set *privsep.Setup, parent *privsep.Channel) (*auth, error) {
 	a := &auth{cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent), seed: maphash.MakeSeed()}
 	a.log.SetLevel(a.cfg.LogLevel)
-	a.queue, a.issuers = newQueue(&a.cfg.Login), set.Issuers
+	a.queue = newQueue(&a.cfg.Login)
 	var err error
-	if a.users, err = newUsers(set.Users, set.Issuers); err != nil {
-		return nil, err
-	}
 	if a.poll, err = privsep.NewPoller(); err != nil {
 		return nil, err
 	}
@@ -86,4 +89,13 @@ func newAuth(set *privsep.Setup, parent *privsep.Channel) (*auth, error) {
 		return nil, err
 	}
 	return a, a.poll.Add(a.bell, tokenDone, privsep.In)
+}
+
+// learn takes what the setup says of users and of who vouches for them: revocation
+// lists are files of others, so nobody reads them before the walls are up.
+func (a *auth) learn(set *privsep.Setup) (err error) {
+	a.approve(set.Approval)
+	a.issuers = set.Issuers
+	a.users, err = newUsers(set.Users, set.Issuers, a.approval)
+	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"gatehouse/privsep"
 	"gatehouse/privsep/passhash"
+	"gatehouse/roles/auth/chain"
 )
 
 // user is who a client can turn out to be.
@@ -28,15 +29,20 @@ type users struct {
 	hashes  []*passhash.Hash   // all of users with a name
 	secret  [sha256.Size]byte
 	memory  int // of the hash that takes most
+
+	byCertificate map[string][]certified // by one of the names that it must have
+	approved      *chain.Approved        // nil: nobody may vouch for one
+	approvedMark  uint64
 }
 
 // newUsers makes the set of what the parent has said, which has checked it.
-func newUsers(all []privsep.User, issuers []privsep.Issuer) (*users, error) {
-	by, err := newIssuers(issuers)
+func newUsers(all []privsep.User, issuers []privsep.Issuer, by approval) (*users, error) {
+	byTicket, err := newIssuers(issuers)
 	if err != nil {
 		return nil, err
 	}
-	s := &users{issuers: by, byName: make(map[string]*user, len(all)), byNKey: map[string]*user{}}
+	s := &users{issuers: byTicket, byName: make(map[string]*user, len(all)), byNKey: map[string]*user{},
+		byCertificate: map[string][]certified{}, approved: by.approved, approvedMark: by.mark}
 	sum := sha256.New()
 	for i := range all {
 		p := &all[i]
@@ -56,6 +62,7 @@ func newUsers(all []privsep.User, issuers []privsep.Issuer) (*users, error) {
 			continue
 		}
 		s.byName[p.Name] = u
+		s.certify(u, p)
 		if u.hash != nil {
 			s.hashes = append(s.hashes, u.hash)
 		}

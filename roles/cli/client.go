@@ -27,7 +27,7 @@ const (
 
 // connectFlags are those of all commands that connect to a broker.
 func connectFlags() []cli.Flag {
-	return []cli.Flag{serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(), transferFlag(), environmentFlag()}
+	return []cli.Flag{serverFlag(), caFlag(), tlsFirstFlag(), nameFlag(), certFlag(), keyFlag(), transferFlag(), environmentFlag()}
 }
 
 func serverFlag() cli.Flag {
@@ -101,6 +101,11 @@ func (p *program) connect(c *cli.Context, more ...nats.Option) (*link, error) {
 			}
 		}),
 	}
+	login, err := certificate(c)
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, login...)
 	if from := c.String("transfer-from"); from != "" {
 		environment := c.String("environment")
 		if environment == "" {

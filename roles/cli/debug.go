@@ -24,6 +24,7 @@ number of a body, is then the next of that cm.
   {"kind":"SUB","slot":1,"gen":1,"subject":"px.>","queue":"q","sid":"1"}
   {"kind":"UNSUB","slot":1,"gen":1,"sid":"1","max":5}
   {"kind":"PUB","slot":1,"gen":1,"seq":1,"len":2,"subject":"px.a","reply":"r"}
+  {"kind":"ASK","slot":1,"gen":1,"subject":"$GATE.ticket","reply":"r","body":"{}"}
   PING, CONGESTED, RELIEVED with slot and gen; FAIL with code, too; CLOSED with reason,
   too; RESET with generation; from the parent: CM_GONE with cm and generation
   {"kind":"PROFILE","name":"desk","publish_allow":["px.>"],"subscribe_all":true,
@@ -37,6 +38,8 @@ request_organisations, transfer, rate, max_subscriptions, max_payload and max_pe
 What a SETTINGS does not name stays as it is. Where "auth" is true auth is asked:
   {"kind":"VERDICT","id":1,"try":1,"ok":true,"user":"alice","profile":"desk"}
 answers a LOGIN with the same id and try; it may also have organisation.
+  {"kind":"TICKET_SIGNED","id":1,"ticket":"a.b.c"}
+answers a TICKET_SIGN; without ticket there is none.
 
 A PUB may also have off, header_len, the bytes of its body that are headers, and what
 they say to the broker, "facts":{"mode":"fanout","timeout":500}; there are also session,
@@ -49,6 +52,7 @@ Output: what the router instructs a cm to do.
   SESSION with slot, gen, open, and limits: max_payload, max_pending, rate
   HOLD, RESUME with slot and gen; to the parent: CM_FAULT with reason, DRAINED
   LOGIN with id, try, addr, challenge and json, to auth, where "auth" is true
+  TICKET_SIGN with id, connection, nonce, user, organisation and audience, to the parent
 arena is the cm that has the body. A body that nobody gets leads to no instruction.
 After a CM_FAULT with reason corrupt that cm is heard again after its CM_GONE.`
 
@@ -57,7 +61,7 @@ The first lines say RESET, for a new process, and where clients can connect:
   {"listen":"127.0.0.1:40000"}
 
 Output: what the cm tells the router of its clients, as the router's input has it
-(see gatehouse router --help): OPEN, CONNECT, SUB, UNSUB, PUB, PING, FAIL, CLOSED,
+(see gatehouse router --help): OPEN, CONNECT, SUB, UNSUB, PUB, ASK, PING, FAIL, CLOSED,
 CONGESTED, RELIEVED.
 
 Input: what the router instructs the cm to do.
@@ -77,8 +81,11 @@ asks; and PEER, another router.
   {"kind":"USER","name":"alice","password":"$argon2id$...","profile":"desk","last":true}
   {"kind":"LOGIN","id":1,"addr":"127.0.0.1","challenge":"c","json":"{\"user\":\"alice\"}"}
   {"kind":"PEER"}
+  {"kind":"ISSUER","environment":"orga","keys":["BASE64"],"organisations":["ORGA"],
+   "last":true}
 A USER may also have nkey and organisation; without a name it is whoever knows the
-token. A LOGIN may have unix and tls; its try is the next number.
+token. An ISSUER may have users and profile; a set of them holds with the users that
+come after it. A LOGIN may have unix, tls and again; its try is the next number.
 
 Output: what auth says of the client, and its log.
   {"kind":"VERDICT","id":1,"try":1,"ok":true,"credential":"password","user":"alice",

@@ -7,7 +7,8 @@
 //	                      +------+ --bodies--> arena/i (read by the other cms)
 //
 // It decides nothing about subjects: not who may publish or subscribe, not who
-// gets a message. Whatever the order of a client's operations, the answers to
+// gets a message. It looks at one thing, whether a subject is the broker's own ($GATE.):
+// such a body goes to the router and not into the arena. Whatever the order of a client's operations, the answers to
 // them come back from the router in that order; even the end of a connection
 // over a protocol error is the router's instruction.
 //

@@ -331,7 +331,7 @@ func (m *cm) connect(c *conn, arg []byte) {
 			c.flags |= flagHeaders
 		}
 	}
-	m.must(&store.RecConnect{Conn: c.ref(), JSON: arg})
+	m.must(&store.RecConnect{Conn: c.ref(), Chain: m.chain(c), JSON: arg})
 	if m.cfg.Auth {
 		m.awaitLogin(c, arg)
 	}

@@ -1,5 +1,7 @@
 package cm
 
+import "gatehouse/store"
+
 // This file is for brokers whose clients must log in. From each CONNECT on nothing
 // more of a connection is parsed until the router has accepted it (SESSION), so
 // that what a client sends at once with its credentials is not refused. Its CONNECT
@@ -13,6 +15,21 @@ func (m *cm) awaitLogin(c *conn, connect []byte) {
 	if c.deadline == 0 {
 		m.await(c, m.cfg.AuthTimeout)
 	}
+}
+
+// chain is what a client has shown of its certificates, as far as there is room for
+// them: whoever checks it may do without the last ones.
+func (m *cm) chain(c *conn) (der []byte) {
+	if !m.cfg.Auth || c.tls == nil || c.tls.conn == nil {
+		return nil
+	}
+	for _, cert := range c.tls.conn.ConnectionState().PeerCertificates {
+		if len(der)+len(cert.Raw) > store.MaxChain {
+			break
+		}
+		der = append(der, cert.Raw...)
+	}
+	return der
 }
 
 // endLogin has a connection go on.

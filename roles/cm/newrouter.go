@@ -38,6 +38,6 @@ func (m *cm) introduce(c *conn) {
 		m.must(&store.RecCongested{Conn: c.ref()})
 	}
 	if c.has(flagLogin) {
-		m.must(&store.RecConnect{Conn: c.ref(), Again: true, JSON: c.login})
+		m.must(&store.RecConnect{Conn: c.ref(), Again: true, Chain: m.chain(c), JSON: c.login})
 	}
 }

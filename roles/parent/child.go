@@ -49,10 +49,11 @@ type child struct {
 	started    time.Time
 	walls      privsep.Sandbox
 
-	reloads uint64   // what it was told of: parent.reloads of then
-	listens []uint16 // listeners that it was given, by number
-	profile uint32   // number of the profiles that it was given
-	users   uint32   // the same of users
+	reloads  uint64   // what it was told of: parent.reloads of then
+	listens  []uint16 // listeners that it was given, by number
+	profile  uint32   // number of the profiles that it was given
+	users    uint32   // the same of users
+	approval uint32   // and of who vouches for certificates
 
 	restarts    int
 	quickEnds   int       // deaths in a row that came soon after the start

@@ -160,7 +160,7 @@ func Defaults() *Config {
 			OrphanGrace:    time.Minute,
 		},
 		Modes:    ModesConfig{RequestTimeout: 30 * time.Second, SessionIdle: 5 * time.Minute, DuplicateInstance: DuplicateRefuse},
-		Auth:     AuthConfig{Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
+		Auth:     AuthConfig{X509Approved: []string{}, X509CRL: []string{}, Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
 		Transfer: TransferConfig{Rate: 100},
 		Log:      LogConfig{Level: "info", Format: "auto"},
 	}
@@ -211,6 +211,7 @@ func (c *Config) Effective() *Config {
 	if e.Auth.Hashes == 0 {
 		e.Auth.Hashes = max(1, runtime.NumCPU()/2)
 	}
+	e.Auth.X509Approved, e.Auth.X509CRL = slices.Clone(c.Auth.X509Approved), slices.Clone(c.Auth.X509CRL)
 	e.Users, e.Issuers = slices.Clone(c.Users), slices.Clone(c.Issuers)
 	e.Profiles = slices.Clone(c.Profiles)
 	for i, p := range e.Profiles {

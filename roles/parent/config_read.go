@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -88,7 +89,7 @@ func parseLines(file, text string) (*Config, *written, error) {
 	}
 	dir := filepath.Dir(file)
 	paths := []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA, &cfg.Transfer.Key, &cfg.Transfer.UnlockFile}
-	for _, path := range append(paths, cfg.keyPaths()...) {
+	for _, path := range slices.Concat(paths, cfg.keyPaths(), cfg.approvalPaths()) {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = absolute(filepath.Join(dir, *path))
 		}

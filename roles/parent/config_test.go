@@ -48,7 +48,7 @@ func TestExampleHoldsEveryDefault(t *testing.T) {
 }
 
 // oneLine is how the example shows an option.
-var oneLine = regexp.MustCompile(`^[a-z_]+ = \S.* # \S.*$`)
+var oneLine = regexp.MustCompile(`^[a-z0-9_]+ = \S.* # \S.*$`)
 
 // The example has one table of each list, commented out, with all keys. Each shows
 // its default, or says what happens without it.

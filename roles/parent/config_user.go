@@ -12,10 +12,13 @@ import (
 	"gatehouse/privsep/passhash"
 )
 
-// AuthConfig is the token, and what logins may cost.
+// AuthConfig is the token, who may vouch for certificates, and what logins may cost.
+// Paths are as in TLSConfig.
 type AuthConfig struct {
 	Token        Secret        `toml:"token"`         // hash
 	TokenProfile string        `toml:"token_profile"` // of who knows it, "": everything is allowed
+	X509Approved []string      `toml:"x509_approved"` // PEM: certificates and public keys
+	X509CRL      []string      `toml:"x509_crl"`      // PEM or DER: revocation lists
 	Hashes       int           `toml:"hashes"`        // at a time; 0: one per two processors
 	Memory       Size          `toml:"memory"`        // of all of them
 	FailureRate  int           `toml:"failure_rate"`  // per second and address
@@ -25,9 +28,15 @@ type AuthConfig struct {
 
 // UserConfig is somebody who can log in. An empty profile allows everything.
 type UserConfig struct {
-	Name         string `toml:"name"`
-	Password     Secret `toml:"password"` // hash
-	NKey         string `toml:"nkey"`     // public
+	Name     string `toml:"name"`
+	Password Secret `toml:"password"` // hash
+	NKey     string `toml:"nkey"`     // public
+
+	// What a certificate of his must have, as package certname has it.
+	Certificate    string `toml:"certificate"` // subject
+	CertificateSAN string `toml:"certificate_san"`
+	CertificateKey string `toml:"certificate_key"`
+
 	Organisation string `toml:"organisation"`
 	Profile      string `toml:"profile"`
 }
@@ -62,6 +71,12 @@ func (c *Config) credentials() (kinds privsep.CredentialSet) {
 		}
 		if c.Users[i].NKey != "" {
 			kinds = kinds.With(privsep.CredentialNKey)
+		}
+		if c.Users[i].certified() {
+			kinds = kinds.With(privsep.CredentialX509)
+			if c.TLS.ClientAuth != "none" {
+				kinds = kinds.With(privsep.CredentialTLS)
+			}
 		}
 	}
 	if len(c.Issuers) > 0 {
@@ -100,8 +115,9 @@ func (c *Config) checkUsers() (faults []fault) {
 				add("nkey", "is another user's, too")
 			}
 		}
-		if u.Password == "" && u.NKey == "" && !c.mayCome(u) {
-			add("name", show(u.Name)+" has neither a password nor an nkey to log in by")
+		c.checkCertificate(u, seen, add)
+		if u.Password == "" && u.NKey == "" && !u.certified() && !c.mayCome(u) {
+			add("name", show(u.Name)+" has neither a password nor an nkey nor a certificate to log in by")
 		}
 		if !profiles[u.Profile] {
 			add("profile", show(u.Profile)+" is not the name of a [[profile]]")
@@ -161,7 +177,9 @@ func (c *Config) users(set uint32) []privsep.User {
 	var all []privsep.User
 	for i := range c.Users {
 		u := &c.Users[i]
-		all = append(all, privsep.User{Name: u.Name, Password: string(u.Password), NKey: u.NKey, Organisation: u.Organisation, Profile: u.Profile})
+		n, _ := u.certificateNames()
+		all = append(all, privsep.User{Name: u.Name, Password: string(u.Password), NKey: u.NKey, Organisation: u.Organisation, Profile: u.Profile,
+			Subject: n.subject, SAN: n.san, Key: n.key})
 	}
 	if c.Auth.Token != "" {
 		all = append(all, privsep.User{Password: string(c.Auth.Token), Profile: c.Auth.TokenProfile})
@@ -174,7 +192,7 @@ func (c *Config) users(set uint32) []privsep.User {
 }
 
 func userMark(u *privsep.User) uint64 {
-	return markOf(u.Name, u.Password, u.NKey, u.Organisation, u.Profile)
+	return markOf(u.Name, u.Password, u.NKey, u.Organisation, u.Profile, u.Subject, u.SAN, u.Key)
 }
 
 // markOf is the same as long as nothing of what it is of changes. It says nothing of

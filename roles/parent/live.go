@@ -67,6 +67,8 @@ var liveness = []struct {
 	{"modes", "duplicate_instance", atOnce},
 	{"auth", "token", atOnce},
 	{"auth", "token_profile", atOnce},
+	{"auth", "x509_approved", atOnce},
+	{"auth", "x509_crl", atOnce},
 	{"auth", "hashes", atOnce},
 	{"auth", "memory", atOnce},
 	{"auth", "failure_rate", atOnce},

@@ -73,6 +73,7 @@ func (p *parent) step() error {
 	}
 	p.control.byTime(p, now)
 	p.tendAuth()
+	p.lookAtLists(now)
 	p.retire(now)
 	p.tidy(now)
 	p.reloadByTime(now)
@@ -92,7 +93,7 @@ func (p *parent) timeout() time.Duration {
 			next = by
 		}
 	}
-	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next(), p.upgrade.next()) {
+	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next(), p.upgrade.next(), p.nextLook()) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}

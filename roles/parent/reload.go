@@ -39,6 +39,7 @@ type revision struct {
 	cred      *credential // nil without TLS
 	transfer  *custody.TicketKey
 	issuers   []privsep.Issuer
+	approval  *approval
 }
 
 // reload takes over what the configuration says now. What is wrong with it is
@@ -105,6 +106,9 @@ func (p *parent) revise() (r *revision, err error) {
 
 // load reads the files that the configuration names. After an error nothing is open.
 func (r *revision) load() (err error) {
+	if r.approval, err = loadApproval(r.cfg); err != nil {
+		return err
+	}
 	if len(r.cfg.Listen.TLS) > 0 {
 		if r.cred, err = loadCredential(r.cfg); err != nil {
 			return err
@@ -160,6 +164,7 @@ func (p *parent) apply(r *revision) {
 	p.setListeners(r.listeners)
 	p.settings.Live = p.liveSettings(r.cfg)
 	p.setProfiles(r.cfg.Profiles)
+	p.setApproval(r.approval)
 	p.setUsers(r.cfg, r.issuers)
 	p.setCredential(r.cred)
 	p.setTransferKey(r.transfer)
@@ -192,6 +197,7 @@ func (p *parent) apply(r *revision) {
 // starting gets it when it is ready; one that stands by, for which a first word
 // means that its turn has come, gets it then.
 func (p *parent) resettle(c *child) {
+	p.giveApproval(c)
 	if c.reloads == p.reloads {
 		return
 	}

@@ -70,6 +70,7 @@ type parent struct {
 	signatures     uint64
 	unsigned       uint64
 	transfers      transfers
+	approval       approval
 	untidy, tidied time.Time // last use of a key, last sweep of the memory
 	buf            []byte
 
@@ -190,6 +191,10 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err != nil {
 		return err
 	}
+	a, err := loadApproval(p.cfg)
+	if err != nil {
+		return err
+	}
 	if err := p.listen(); err != nil {
 		return err
 	}
@@ -198,6 +203,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	}
 	p.settings = p.makeSettings(version)
 	p.setProfiles(p.cfg.Profiles)
+	p.setApproval(a)
 	p.setUsers(p.cfg, issuers)
 	p.settings.ServerID = newServerID()
 	if p.past != nil {

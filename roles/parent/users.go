@@ -14,16 +14,18 @@ import (
 // userSet is what auth and the router have, or get.
 type userSet struct {
 	number  uint32   // rises with each change; 0: none has been made
+	by      uint64   // mark of who vouches for certificates
 	users   [][]byte // payload of each USER
 	issuers [][]byte // payload of each ISSUER
 	marks   [][]byte // payload of each STANDING
 }
 
 // setUsers makes a set of what the configuration has, unless it is the one that there
-// is. Its numbers are as those of profiles.
+// is: after setApproval. Its numbers are as those of profiles.
 func (p *parent) setUsers(c *Config, issuers []privsep.Issuer) {
 	s := &p.userSet
-	if s.number != 0 && slices.EqualFunc(s.users, userFrames(c, s.number), slices.Equal) &&
+	by := p.approval.mark()
+	if s.number != 0 && s.by == by && slices.EqualFunc(s.users, userFrames(c, s.number), slices.Equal) &&
 		slices.EqualFunc(s.issuers, issuerFrames(issuers, s.number), slices.Equal) {
 		return
 	}
@@ -31,8 +33,8 @@ func (p *parent) setUsers(c *Config, issuers []privsep.Issuer) {
 		s.number = uint32(p.began)
 	}
 	s.number = max(s.number+1, 1)
-	s.users, s.issuers = userFrames(c, s.number), issuerFrames(issuers, s.number)
-	s.marks = markFrames(c, issuers, s.number)
+	s.by, s.users, s.issuers = by, userFrames(c, s.number), issuerFrames(issuers, s.number)
+	s.marks = markFrames(c, issuers, by, s.number)
 }
 
 func userFrames(c *Config, set uint32) (frames [][]byte) {
@@ -55,11 +57,15 @@ func issuerFrames(issuers []privsep.Issuer, set uint32) (frames [][]byte) {
 	return frames
 }
 
-// markFrames gives the marks of all users, and of each as who he is by a ticket.
-func markFrames(c *Config, issuers []privsep.Issuer, set uint32) (frames [][]byte) {
+// markFrames gives the marks of all users, and of each as who he is by a ticket or by a
+// certificate.
+func markFrames(c *Config, issuers []privsep.Issuer, by uint64, set uint32) (frames [][]byte) {
 	var marks []uint64
 	for i, u := range c.users(set) {
 		marks = append(marks, u.Mark)
+		if u.Certified() {
+			marks = append(marks, privsep.MarkThrough(u.Mark, by))
+		}
 		for k := range issuers {
 			if i < len(c.Users) && c.Issuers[k].maySend(&c.Users[i]) {
 				marks = append(marks, privsep.MarkThrough(u.Mark, issuers[k].Mark))
@@ -94,6 +100,9 @@ func (s *userSet) framesFor(r privsep.Role) []frames {
 
 // handOutUsers gives a new auth or router all of them.
 func (p *parent) handOutUsers(c *child) error {
+	if err := p.handOutApproval(c); err != nil {
+		return err
+	}
 	for _, fs := range p.userSet.framesFor(c.id.Role) {
 		for _, f := range fs.all {
 			if err := c.ch.SendWait(handOutTime, fs.kind, f); err != nil {

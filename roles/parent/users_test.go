@@ -108,6 +108,9 @@ func TestMarks(t *testing.T) {
 		{Name: "a", Password: "b", NKey: "c", Organisation: "d", Profile: "x"},
 		{Name: "ab", NKey: "c", Organisation: "d", Profile: "e"},
 		{Name: "", Password: "ab", NKey: "c", Organisation: "d", Profile: "e"},
+		{Name: "a", Password: "b", NKey: "c", Organisation: "d", Profile: "e", Subject: "f"},
+		{Name: "a", Password: "b", NKey: "c", Organisation: "d", Profile: "e", SAN: "f"},
+		{Name: "a", Password: "b", NKey: "c", Organisation: "d", Profile: "e", Key: "f"},
 	} {
 		if m := userMark(&o); seen[m] || m == 0 {
 			t.Errorf("%#v has another's mark", o)

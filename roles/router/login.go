@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse/privsep"
+	"gatehouse/store"
 	"gatehouse/wire"
 )
 
@@ -22,11 +23,15 @@ import (
 
 // login is a session that waits for a verdict.
 type login struct {
-	s    *session // nil: it has ended, or asked again
-	json []byte   // has secrets
-	sent bool     // to an auth, which may have decided
-	try  uint32
+	s     *session // nil: it has ended, or asked again
+	json  []byte   // has secrets
+	chain []byte   // certificates that it has shown
+	sent  bool     // to an auth, which may have decided
+	try   uint32
 }
+
+// What fits in a record fits in a LOGIN.
+var _ [privsep.MaxChain - store.MaxChain]struct{}
 
 // logins are all of them, and the way to auth.
 type logins struct {
@@ -62,11 +67,11 @@ const tokenAuth = 1 << 32
 const mostLong = 32 << 20
 
 // login has auth check what a client said in its CONNECT. A second one replaces the
-// first. again: an earlier router was told, too.
-func (r *router) login(s *session, json []byte, again bool) {
+// first.
+func (r *router) login(s *session, c *store.RecConnect) {
 	w := &r.logins
 	r.giveUp(s)
-	if n := r.longOf(json); n > 0 {
+	if n := r.longOf(c.JSON, c.Chain); n > 0 {
 		if w.long+n > mostLong {
 			r.fail(s, wire.CodeBareClose) // clients come again
 			return
@@ -77,18 +82,19 @@ func (r *router) login(s *session, json []byte, again bool) {
 		w.waiting = make(map[uint32]*login)
 	}
 	w.tries++
-	s.waits = &login{s: s, json: bytes.Clone(json), sent: again, try: w.tries}
+	s.waits = &login{s: s, json: bytes.Clone(c.JSON), chain: bytes.Clone(c.Chain), sent: c.Again, try: w.tries}
 	w.waiting[w.tries] = s.waits
 	w.unsent = append(w.unsent, s.waits)
 	w.due = true
 }
 
 // longOf is what a CONNECT counts for among the long ones.
-func (r *router) longOf(json []byte) int {
-	if len(json) <= r.cfg.MaxControlLine {
+func (r *router) longOf(json, chain []byte) int {
+	n := len(json) + len(chain)
+	if n <= r.cfg.MaxControlLine {
 		return 0
 	}
-	return len(json)
+	return n
 }
 
 // giveUp forgets that a session waits, if it does.
@@ -98,9 +104,9 @@ func (r *router) giveUp(s *session) {
 		return
 	}
 	delete(r.logins.waiting, l.try)
-	r.logins.long -= r.longOf(l.json)
+	r.logins.long -= r.longOf(l.json, l.chain)
 	clear(l.json)
-	l.s, l.json, s.waits = nil, nil, nil
+	l.s, l.json, l.chain, s.waits = nil, nil, nil, nil
 }
 
 // newAuth takes the channel to an auth, in the place of the one before: it is asked
@@ -170,7 +176,11 @@ func (r *router) submit() {
 	for w.auth != nil && len(w.unsent) > 0 {
 		l := w.unsent[0]
 		if s := l.s; s != nil {
-			m := privsep.Login{ID: s.uid, Try: l.try, Addr: s.client.As16(), Unix: !s.client.IsValid(), TLS: s.tls, Again: l.sent, Challenge: s.challenge, JSON: l.json}
+			m := privsep.Login{ID: s.uid, Try: l.try, Addr: s.client.As16(), Unix: !s.client.IsValid(), TLS: s.tls, Again: l.sent,
+				Challenge: s.challenge, Chain: l.chain, JSON: l.json}
+			if s.answered {
+				m.Challenge = ""
+			}
 			w.buf = m.Append(w.buf[:0])
 			err := w.auth.Send(privsep.KindLogin, w.buf)
 			clear(w.buf)
@@ -235,6 +245,7 @@ func (r *router) verdict(m *privsep.Message) error {
 		return nil
 	}
 	s, name := l.s, nameIn(l.json)
+	s.answered = true
 	r.giveUp(s)
 	r.outOfTurn(s, func() {
 		if v.OK && w.stands(v.Mark) {

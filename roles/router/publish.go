@@ -35,7 +35,7 @@ func (r *router) publish(l *link, rec []byte) error {
 		look = r.looks(s, p)
 	}
 	d := r.owes(s, p.Subject)
-	if (!s.prof.free || r.faced || reserved(p)) && !r.accept(s, p, how, d) { // else it is allowed
+	if (!s.prof.free || r.faced || reserved(p) || wire.Broker(p.Subject)) && !r.accept(s, p, how, d) { // else it is allowed
 		l.name(p.Seq, 0)
 		return nil
 	}

@@ -34,6 +34,7 @@ type session struct {
 
 	options
 	knowsInfo, congested, ended, tls bool
+	answered                         bool // its challenge: for one try to log in it was good
 }
 
 // options are what a CONNECT and its credentials have made of a session.
@@ -106,6 +107,9 @@ func (r *router) connect(l *link, rec []byte) error {
 	if s == nil || c.Again && (s.waits != nil || s.admitted) { // that was heard
 		return nil
 	}
+	if len(c.Chain) > 0 && !s.tls {
+		return store.ErrRecord
+	}
 	opts := s.said()
 	if err := opts.Merge(c.JSON); err != nil {
 		r.fail(s, wire.CodeBareClose)
@@ -120,7 +124,7 @@ func (r *router) connect(l *link, rec []byte) error {
 	if !r.cfg.Auth {
 		r.admit(s, o, identity{}, opts.Name)
 	} else if r.begins(s, o) {
-		r.login(s, c.JSON, c.Again)
+		r.login(s, &c)
 	}
 	return nil
 }

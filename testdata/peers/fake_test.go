@@ -9,25 +9,33 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 )
 
-// fakeBroker delivers what is published to every subscriber of the same
-// subject, its own faults aside: drop and repeat name messages by number.
+// fakeBroker delivers what is published to every subscriber of the subject, and to
+// the members of a queue group in turn, its own faults aside: drop and repeat name
+// messages by number.
 type fakeBroker struct {
 	drop, repeat int
 	id           *identity // TLS after INFO
 
 	mu   sync.Mutex
 	n    int
-	subs map[string][]*bufio.Writer // by subject
+	subs map[string][]fakeSub // by subject; a last token * is one that matches any
+}
+
+// fakeSub is one subscription.
+type fakeSub struct {
+	queue, sid string
+	w          *bufio.Writer
 }
 
 // start listens on a free port; its connections end with the test.
 func (f *fakeBroker) start(t *testing.T) *broker {
 	t.Helper()
-	f.subs = map[string][]*bufio.Writer{}
+	f.subs = map[string][]fakeSub{}
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -79,16 +87,24 @@ func (f *fakeBroker) serve(c net.Conn) {
 			f.write(w, "PONG\r\nINFO {} \r\n")
 		case "SUB":
 			f.mu.Lock()
-			f.subs[string(word[1])] = append(f.subs[string(word[1])], w)
+			s := fakeSub{sid: string(word[len(word)-1]), w: w}
+			if len(word) == 4 {
+				s.queue = string(word[2])
+			}
+			f.subs[string(word[1])] = append(f.subs[string(word[1])], s)
 			f.mu.Unlock()
-		case "PUB":
+		case "PUB", "HPUB":
 			var size int
 			fmt.Sscan(string(word[len(word)-1]), &size)
 			body := make([]byte, size+2)
 			if _, err := io.ReadFull(r, body); err != nil {
 				return
 			}
-			f.deliver(word[1], word[2:], body)
+			verb := "MSG"
+			if word[0][0] == 'H' {
+				verb = "HMSG"
+			}
+			f.deliver(verb, string(word[1]), word[2:], body)
 		}
 	}
 }
@@ -106,13 +122,13 @@ func (f *fakeBroker) flush(w *bufio.Writer) {
 	w.Flush()
 	for _, subs := range f.subs {
 		for _, s := range subs {
-			s.Flush()
+			s.w.Flush()
 		}
 	}
 }
 
-// deliver writes MSG subject 1 [reply] size, and keeps to its faults.
-func (f *fakeBroker) deliver(subject []byte, rest [][]byte, body []byte) {
+// deliver writes MSG subject sid [reply] size, and keeps to its faults.
+func (f *fakeBroker) deliver(verb, subject string, rest [][]byte, body []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.n++
@@ -123,10 +139,17 @@ func (f *fakeBroker) deliver(subject []byte, rest [][]byte, body []byte) {
 	case f.repeat:
 		times = 2
 	}
-	msg := fmt.Appendf(nil, "MSG %s 1 %s\r\n%s", subject, bytes.Join(rest, []byte(" ")), body)
+	subs := f.subs[subject]
+	if i := strings.LastIndexByte(subject, '.'); i >= 0 {
+		subs = append(subs[:len(subs):len(subs)], f.subs[subject[:i]+".*"]...)
+	}
+	if len(subs) > 0 && subs[0].queue != "" {
+		i := f.n % len(subs)
+		subs = subs[i : i+1]
+	}
 	for range times {
-		for _, w := range f.subs[string(subject)] {
-			w.Write(msg)
+		for _, s := range subs {
+			fmt.Fprintf(s.w, "%s %s %s %s\r\n%s", verb, subject, s.sid, bytes.Join(rest, []byte(" ")), body)
 		}
 	}
 }

@@ -59,12 +59,13 @@ func errorsOf(errs ...error) error {
 
 // settings is the configuration that a test asks for; zero is the default.
 type settings struct {
-	cms    int    // default 1
-	limits string // lines of [limits]
-	store  string // lines of [store]
-	uid    uint32 // who runs the broker
-	tls    string // key_use of a listener with TLS; "": there is none
-	users  string // lines of [auth], and [[user]]
+	cms     int    // default 1
+	limits  string // lines of [limits]
+	store   string // lines of [store]
+	uid     uint32 // who runs the broker
+	tls     string // key_use of a listener with TLS; "": there is none
+	clients string // lines of [tls], about the certificates of clients
+	users   string // lines of [auth], and [[user]]
 
 	binary string // default: gatehouse
 
@@ -116,7 +117,7 @@ func newBroker(t testing.TB, s settings) *broker {
 		config: filepath.Join(dir, "broker.toml"), binary: cmp.Or(s.binary, gatehouse), seen: map[int]bool{}}
 	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\nseccomp = %q\n"+
 		"[cm]\ncount = %d\n[log]\nformat = \"json\"\n[limits]\n%s\n[store]\n%s\n[auth]\n%s\n",
-		b.unix, b.secure(s.tls), b.run, 61100+100*(brokers.Add(1)%40), cmp.Or(s.seccomp, os.Getenv("GATEHOUSE_SECCOMP"), "kill"), max(s.cms, 1), s.limits, s.store, s.users))
+		b.unix, b.secure(s.tls)+s.clients, b.run, 61100+100*(brokers.Add(1)%40), cmp.Or(s.seccomp, os.Getenv("GATEHOUSE_SECCOMP"), "kill"), max(s.cms, 1), s.limits, s.store, s.users))
 	return b
 }
 

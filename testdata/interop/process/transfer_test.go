@@ -405,3 +405,27 @@ func TestTransferRefused(t *testing.T) {
 		}
 	}
 }
+
+// Without a parent there are no tickets, which a client hears at once; those who are
+// there stay, at both ends, and the next parent has the key again.
+func TestTransferWithoutParent(t *testing.T) {
+	t.Parallel()
+	a, b, _ := environments(t)
+	home := a.home("alice")
+	there, gone := b.watched(clients.Transfer(home, "orgb"))
+	a.orphan()
+	b.orphan()
+	var s *clients.StatusError
+	if err := enter("nats://"+b.addr, clients.Transfer(home, "orgb")); !errors.As(err, &s) || s.Code != 504 {
+		t.Errorf("without a parent: %v", err)
+	}
+	b.succeed()
+	a.succeed()
+	must(t, enter("nats://"+b.addr, clients.Transfer(home, "orgb")))
+	must(t, useNATS(there))
+	select {
+	case <-gone:
+		t.Error("a session has ended")
+	default:
+	}
+}
