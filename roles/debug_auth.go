@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 
 	"gatehouse/privsep"
 )
@@ -56,10 +57,11 @@ func (p *authPeers) disconnect() {
 
 func (p *authPeers) lines() map[string]func(*coder) error {
 	return map[string]func(*coder) error{
-		privsep.KindUser.String():   p.user,
-		privsep.KindIssuer.String(): p.issuer,
-		privsep.KindLogin.String():  p.login,
-		privsep.KindPeer.String():   p.peer,
+		privsep.KindUser.String():     p.user,
+		privsep.KindApproval.String(): p.approval,
+		privsep.KindIssuer.String():   p.issuer,
+		privsep.KindLogin.String():    p.login,
+		privsep.KindPeer.String():     p.peer,
 	}
 }
 
@@ -78,6 +80,27 @@ func (p *authPeers) user(c *coder) error {
 		p.set++
 	}
 	return p.d.send(privsep.KindUser, u.Append(nil))
+}
+
+// approval gives auth who vouches for certificates, from now on or with the next users.
+func (p *authPeers) approval(c *coder) error {
+	m := privsep.Approval{Number: p.set}
+	var approved, lists []byte
+	c.text("approved", &approved)
+	c.text("lists", &lists)
+	c.flag("soon", &m.Soon)
+	if err := c.end(); err != nil {
+		return err
+	}
+	if m.Approved, m.Lists = uint32(len(approved)), uint32(len(lists)); m.Approved > 0 {
+		m.Mark = 1
+	}
+	fd, err := privsep.Parcel("approval", slices.Concat(approved, lists))
+	if err != nil {
+		return err
+	}
+	defer privsep.CloseFD(fd)
+	return p.d.send(privsep.KindApproval, m.Append(nil), fd)
 }
 
 // login asks auth about a client.

@@ -1,6 +1,7 @@
 // Package tickets makes and checks what one party shows another as proof.
 //
-//	challenge        router -> client, in INFO: "sign this"; 24 random bytes
+//	challenge        router -> client, in INFO: "sign this"; 24 random bytes. With
+//	                 the environment it is what a client with a certificate signs
 //	handoff ticket   dispatcher -> cm -> parent: "this connection was handed
 //	                 to this cm"; good for one use of the private key
 //	transfer ticket  environment -> client -> another environment: "this user may

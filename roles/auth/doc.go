@@ -5,8 +5,8 @@
 //	       <--VERDICT---------- +------+
 //
 // It has the password hashes and public keys of the users, the public keys of other
-// environments, and nothing else: no shared memory, no file, no network. What it says of a client is a user or a reason;
-// what a user may do is the router's affair, and the client hears no reason at all.
+// environments and of who vouches for certificates, and nothing else: no shared memory,
+// no file, no network. What it says of a client is a user or a reason; what a user may do is the router's affair, and the client hears no reason at all.
 // The router waits for no verdict in its loop, and asks the next auth again when one
 // has ended.
 //
@@ -46,11 +46,18 @@
 // does the user exist here, in that organisation. Who came by one is that user for as
 // long as both he and the issuer stay what they are.
 //
+// A certificate (certificate.go) proves who a client is by a signature over this
+// connection's challenge, which package cms reads, or as that of its TLS session, which
+// is the word of the cm. Package chain finds out whether somebody vouches for it, by
+// keys and revocation lists that the parent sends in a parcel (APPROVAL). Whose it is
+// say its names. What it claims is not known before it is read, so failures are counted
+// by the certificates as they came.
+//
 // Without a parent it goes on for orphan_grace (orphan.go). One that is started while
 // another is there stands by until the parent's first word of the router, and ends
 // with a parent that has not said it.
 //
-// Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds), transfer.go (tickets),
-// users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
+// Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds),
+// transfer.go (tickets), certificate.go (certificates), users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
 // at), orphan.go, setup.go (the role's start).
 package auth

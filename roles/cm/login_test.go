@@ -2,6 +2,9 @@ package cm
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"io"
 	"net"
 	"slices"
@@ -279,6 +282,50 @@ func TestLoginTLS(t *testing.T) {
 			}
 		})
 		ping(t, c)
+	}
+}
+
+// The certificates that a client has shown go with its CONNECT, as many as there is room
+// for, and again to a new router; where nobody logs in none do.
+func TestLoginCertificates(t *testing.T) {
+	ours := newAuthority(t)
+	key := newKey(t, "p256")
+	leaf := certify(t, ours, key, nil)
+	large := certify(t, ours, key, func(c *x509.Certificate) {
+		c.ExtraExtensions = []pkix.Extension{{Id: []int{1, 2, 3, 4}, Value: make([]byte, store.MaxChain)}}
+	})
+	pair := &tls.Certificate{Certificate: [][]byte{leaf.Raw, ours.cert.Raw, large.Raw}, PrivateKey: key}
+	for _, auth := range []bool{true, false} {
+		g := newRig(t, func(s *privsep.Settings) {
+			s.Auth, s.AuthTimeout, s.TLS.Client = auth, time.Minute, privsep.ClientAuthRequest
+		})
+		cfg := trusting(g.certificate(1, newKey(t, "p256"), ours.cert))
+		var want []byte
+		for _, shown := range []*tls.Certificate{nil, pair} {
+			cfg := cfg.Clone()
+			if shown != nil {
+				cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown, nil }
+				if auth {
+					want = slices.Concat(leaf.Raw, ours.cert.Raw)
+				}
+			}
+			g.do(func() { g.connects, g.chains = nil, nil })
+			g.logsIn(g.client(cfg), "")
+			g.do(func() {
+				if len(g.chains) != 1 || !bytes.Equal(g.chains[0], want) {
+					t.Errorf("auth %v: %x, want %x", auth, g.chains, want)
+				}
+			})
+		}
+		if auth {
+			g.do(func() { g.connects, g.chains = nil, nil; g.tell(&store.InsNewRouter{}) })
+			g.until("both again", func() bool { return len(g.connects) == 2 })
+			g.do(func() {
+				if len(g.chains[0]) != 0 || !bytes.Equal(g.chains[1], want) {
+					t.Errorf("again: %x", g.chains)
+				}
+			})
+		}
 	}
 }
 

@@ -65,6 +65,7 @@ type rig struct {
 	closed   []store.RecClosed
 	pubs     []store.RecPub
 	connects []string
+	chains   [][]byte // with them
 	pings    int
 	fails    []store.RecFail
 	from     []byte // who messages are said to be from
@@ -393,6 +394,7 @@ func (g *rig) record(b []byte) {
 		g.tell(&store.InsSend{Conn: r.Conn, Data: []byte(rigInfo)})
 	case *store.RecConnect:
 		g.connects = append(g.connects, string(r.JSON))
+		g.chains = append(g.chains, bytes.Clone(r.Chain))
 	case *store.RecPing:
 		g.pings++
 		g.tell(&store.InsSend{Conn: r.Conn, Data: []byte("PONG\r\n")})

@@ -53,9 +53,10 @@
 // (runtime directory, lock, registry), adopt.go (what an earlier parent left),
 // upgrade.go and handover.go (another binary), listen.go (listeners and their
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
-// users.go (what auth gets), notify.go (the service manager), tls.go (certificate and key), sign.go (who gets a signature),
+// users.go and approval.go (what auth gets), notify.go (the service manager), tls.go (certificate and key), sign.go (who gets a signature),
 // transfer.go (who gets a ticket), offence.go (what is held against
 // a child), sandbox.go (the walls around parent and children), control.go and
 // status.go (the operator's view), config.go (the configuration), config_tables.go
-// (its lists of tables), config_profile.go, config_user.go and config_transfer.go (three of them).
+// (its lists of tables), config_profile.go, config_user.go, config_certificate.go and config_transfer.go (some of
+// them).
 package parent

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -92,7 +93,7 @@ func (g *loginRig) asked() (all []privsep.Login) {
 		g.check(err)
 		var l privsep.Login
 		g.check(l.Parse(m.Payload))
-		l.JSON = append([]byte(nil), l.JSON...)
+		l.JSON, l.Chain = bytes.Clone(l.JSON), bytes.Clone(l.Chain)
 		all = append(all, l)
 	}
 }
@@ -278,6 +279,49 @@ func TestConnectAgain(t *testing.T) {
 	if len(g.r.logins.waiting) != 1 {
 		t.Error("one of whom nobody has heard does not wait")
 	}
+}
+
+// Auth gets the certificates that a cm has seen, of connections by TLS; and the challenge
+// once.
+func TestLoginChain(t *testing.T) {
+	g := newLoginRig(t, nil)
+	g.join()
+	c := store.Conn{Slot: 1, Gen: 2}
+	chain := bytes.Repeat([]byte{0x30}, store.MaxChain)
+	g.put(0, &store.RecOpen{Conn: c, UID: 1, TLS: true})
+	g.put(0, &store.RecConnect{Conn: c, Chain: chain, JSON: []byte("{}")})
+	g.route()
+	g.settle()
+	all := g.asked()
+	if len(all) != 1 || !bytes.Equal(all[0].Chain, chain) || all[0].Challenge != g.r.links[0].session(c).challenge || !all[0].TLS {
+		t.Fatalf("asked %d", len(all))
+	}
+	g.join() // another auth, which is asked the same
+	if again := g.asked(); len(again) != 1 || !bytes.Equal(again[0].Chain, chain) || again[0].Challenge != all[0].Challenge || !again[0].Again {
+		t.Errorf("asked again: %+v", again)
+	}
+	all[0].Chain = nil
+	g.say(yes(all[0]))
+	if n := g.r.logins.long; n != 0 {
+		t.Errorf("%d bytes are still counted", n)
+	}
+	g.again(c, "{}")
+	g.route()
+	g.settle()
+	if all = g.asked(); len(all) != 1 || all[0].Challenge != "" || len(all[0].Chain) > 0 {
+		t.Errorf("asked %+v", all)
+	}
+	plain := store.Conn{Slot: 2, Gen: 3}
+	g.put(0, &store.RecOpen{Conn: plain, UID: 2})
+	g.route()
+	if err := g.r.connect(g.r.links[0], record(&store.RecConnect{Conn: plain, Chain: chain[:1], JSON: []byte("{}")})); err != store.ErrRecord {
+		t.Errorf("a certificate without TLS: %v", err)
+	}
+}
+
+func record(r store.Record) []byte {
+	b := make([]byte, r.Size())
+	return b[:r.Put(b)]
 }
 
 // A channel without room holds up nothing, and nobody is left out.

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gatehouse/roles/auth/cms/cmstest"
 )
 
 // TestNATSJS runs each script of js under node against a broker of its own.
@@ -44,6 +46,31 @@ func TestNATSJSModes(t *testing.T) {
 			startOwn(t, s).runScript("js/modes/" + name + ".mjs")
 		})
 	}
+}
+
+// TestNATSJSX509 logs in by certificates of every kind of key.
+func TestNATSJSX509(t *testing.T) {
+	installNATSJS(t)
+	dir := t.TempDir()
+	write := func(name string, parts ...[]byte) string {
+		path := filepath.Join(dir, name)
+		must(t, os.WriteFile(path, bytes.Join(parts, nil), 0o600))
+		return path
+	}
+	root := cmstest.Root("root", cmstest.NewKey("p256"))
+	middle := root.Authority("middle", cmstest.NewKey("p384"))
+	var names []string
+	for _, kind := range []string{"rsa2048", "p256", "p384", "p521", "ed25519"} {
+		for _, who := range []string{"alice", "mallory"} {
+			c := middle.Client(who, cmstest.NewKey(kind))
+			write(who+kind+".pem", c.PEM(), middle.PEM())
+			write(who+kind+".key", c.KeyPEM())
+			names = append(names, filepath.Join(dir, who+kind))
+		}
+	}
+	b := startOwn(t, settings{tables: fmt.Sprintf("[auth]\nx509_approved = [%q]\nfailure_burst = 100\n[[user]]\nname = \"alice\"\ncertificate = \"CN=alice,O=ORGA\"\n",
+		write("root.pem", root.PEM()))})
+	b.runScript("js/x509/login.mjs", "X509="+strings.Join(names, ","))
 }
 
 // TestNATSJSInTLS runs some of them in TLS: what there is about a connection,

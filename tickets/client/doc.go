@@ -1,7 +1,7 @@
 // Package client has what an application needs of Gatehouse beside nats.go: requests
-// in the messaging modes, who sent a message, and logging in to another environment. All
-// of it is headers, subjects and statuses that any NATS client can send and read; this
-// package knows their names.
+// in the messaging modes, who sent a message, and logging in by certificate or to
+// another environment. All of it is headers, subjects, statuses and credentials that any
+// NATS client can send and read; this package knows how.
 //
 //	Request                 to the queue-group member with the fewest requests
 //	                        outstanding, with an error of its own when it is lost
@@ -10,6 +10,7 @@
 //	                        have answered
 //	Name, Direct            one instance of an application, and its subject
 //	Sender                  who sent a message, as the broker has verified it
+//	X509                    log in by a certificate and its key
 //	Transfer                log in to another environment by a ticket of this one
 //
 // Each takes a connection that the application has opened with nats.go, and works on

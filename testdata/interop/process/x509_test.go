@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"gatehouse/roles/auth/cms/cmstest"
+	"gatehouse/testdata/tree"
 	"gatehouse/tickets"
 	login "gatehouse/tickets/client"
 )
@@ -172,6 +173,40 @@ func TestX509Challenge(t *testing.T) {
 	refused(third, connect(""), "cms_content")
 }
 
+// What OpenSSL signs is taken, but where it signs in a way that is not accepted.
+func TestX509OpenSSL(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("SKIP needs openssl")
+	}
+	h := newHolders(t)
+	b := startBroker(t, settings{users: approved(h.file("root.pem", h.root.PEM())) + userTable("alice", `certificate = "CN=alice,O=ORGA"`)})
+	way := func(cert, key string, args ...string) nats.Option {
+		return by(func(content []byte) []byte {
+			cmd := exec.Command("openssl", append([]string{"cms", "-sign", "-binary", "-in", h.file("content", content), "-signer", cert, "-inkey", key,
+				"-certfile", h.file("middle.pem", h.middle.PEM()), "-outform", "DER"}, args...)...)
+			out, err := cmd.Output()
+			must(t, err)
+			return out
+		})
+	}
+	for _, kind := range []string{"rsa2048", "p256", "p384", "p521"} {
+		cert, key := h.pair(h.middle.Client("alice", cmstest.Key(kind)))
+		for _, md := range []string{"sha256", "sha384", "sha512"} {
+			must(t, enter("nats://"+b.addr, way(cert, key, "-md", md)))
+		}
+		must(t, enter("nats://"+b.addr, way(cert, key, "-keyid")))
+	}
+	cert, key := h.pair(h.middle.Client("alice", cmstest.Key("rsa2048")))
+	must(t, enter("nats://"+b.addr, way(cert, key, "-keyopt", "rsa_padding_mode:pss", "-keyopt", "rsa_pss_saltlen:-1")))
+	for reason, args := range map[string][]string{
+		"cms_algorithm": {"-md", "sha1"}, "cms_attributes": {"-noattr"}, "cms_form": {"-nodetach"}, "cms_certificates": {"-nocerts"},
+	} {
+		cert, key := h.pair(h.middle.Client("alice", cmstest.Key("rsa2048")))
+		b.refusedAs(reason, way(cert, key, args...))
+	}
+}
+
 // A list that is replaced is read by itself, and by every auth that follows.
 func TestX509Revoked(t *testing.T) {
 	t.Parallel()
@@ -219,6 +254,34 @@ func TestX509Revoked(t *testing.T) {
 	}
 	b.refusedAs("certificate_revoked", ways[4])
 	must(t, enter("nats://"+b.addr, good))
+}
+
+// A new parent brings the auth that it adopts what has been revoked meanwhile, and what
+// auth was handed it has not kept open.
+func TestX509Adopt(t *testing.T) {
+	t.Parallel()
+	h := newHolders(t)
+	alice, bob := h.middle.Client("alice", cmstest.Key("p256")), h.middle.Client("bob", cmstest.Key("p256"))
+	crl := h.file("middle.crl", h.middle.List(nil))
+	b := startBroker(t, settings{cms: 2, users: approved(h.file("middle.pem", h.middle.PEM()), crl) +
+		userTable("alice", `certificate = "CN=alice,O=ORGA"`) + userTable("bob", `certificate = "CN=bob,O=ORGA"`)})
+	stays, _ := b.watched(h.way("local", alice))
+	must(t, enter("nats://"+b.addr, h.way("local", bob)))
+	left := b.orphan()
+	must(t, enter("nats://"+b.addr, h.way("local", bob)))
+	h.file("middle.crl", h.middle.List(nil, bob))
+	b.succeed()
+	b.adopted(left)
+	b.refusedAs("certificate_revoked", h.way("local", bob))
+	must(t, enter("nats://"+b.addr, h.way("local", alice)))
+	must(t, useNATS(stays))
+	got, err := tree.Descriptors(left["auth"], tree.Sockets())
+	must(t, err)
+	for what := range got {
+		if strings.Contains(what, "memfd") {
+			t.Errorf("auth has open %v", got)
+		}
+	}
 }
 
 // Sessions by certificate end when somebody else vouches; those by password stay.

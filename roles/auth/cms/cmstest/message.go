@@ -141,9 +141,16 @@ func Time(t time.Time) []byte {
 	return b.BytesOrPanic()
 }
 
-// New makes a message that is right, by the first of certs. What a test changes of it
-// counts after Sign.
+// New makes a message that is right. What a test changes of what is signed counts after
+// Sign.
 func New(content []byte, by *Holder, others ...*Holder) *Message {
+	m := Unsigned(content, by, others...)
+	m.Signers[0].Sign()
+	return m
+}
+
+// Unsigned makes one that is to be signed.
+func Unsigned(content []byte, by *Holder, others ...*Holder) *Message {
 	hash, digest, scheme := schemeOf(by.Key)
 	certs := [][]byte{by.Raw}
 	for _, o := range others {
@@ -157,9 +164,7 @@ func New(content []byte, by *Holder, others ...*Holder) *Message {
 	if _, ok := by.Key.(ed25519.PrivateKey); ok {
 		s.Options = crypto.Hash(0)
 	}
-	m := &Message{Type: SignedData, Version: 1, Digests: Set(s.Digest), Content: Sequence(Data), Certs: Field(0, certs...), Signers: []*Signer{s}}
-	s.Sign()
-	return m
+	return &Message{Type: SignedData, Version: 1, Digests: Set(s.Digest), Content: Sequence(Data), Certs: Field(0, certs...), Signers: []*Signer{s}}
 }
 
 // ByIssuer names a signer by issuer and serial number.
