@@ -31,6 +31,7 @@ const (
 	entryLapse
 	entryBind
 	entryUnbind
+	entryLimited
 	numEntries
 )
 
@@ -53,6 +54,7 @@ const (
 //	LAPSE    number u64                         a request ends by time
 //	BIND     slot u32, flags u8, cm u8 and slot u32 of the member, length of key u32, key, queue
 //	UNBIND   slot u32, length of key u32, key, queue
+//	LIMITED                                     cms keep limits of profiles
 //
 // Who is mark u64 and five texts, each after its length u16; nothing at all if nothing is known.
 const (
@@ -270,6 +272,8 @@ func (e *entry) bind(a *affinity) []byte {
 
 func (e *entry) unbind(a *affinity) []byte { return e.done(a.appendKey(e.about(entryUnbind, a.from))) }
 
+func (e *entry) limited() []byte { return e.done(append(e.b[:0], byte(entryLimited), 0)) }
+
 func (a *affinity) appendKey(b []byte) []byte {
 	return append(append(le.AppendUint32(b, uint32(len(a.key))), a.key...), a.queue...)
 }
@@ -309,6 +313,9 @@ func (r *router) snapshot() {
 	for a := r.affinities.first; a != nil; a = a.next {
 		r.journal(r.entry.bind(a))
 	}
+	if r.limitsKept {
+		r.journal(r.entry.limited())
+	}
 }
 
 // replayers are one for each kind of entry. What they are given was written by a
@@ -330,6 +337,7 @@ var replayers = [numEntries]func(*router, *link, []byte) error{
 	entryLapse:    (*router).replayLapse,
 	entryBind:     (*router).replayBind,
 	entryUnbind:   (*router).replayUnbind,
+	entryLimited:  (*router).replayLimited,
 }
 
 var (
@@ -645,6 +653,14 @@ func (r *router) replayUnbind(l *link, b []byte) error {
 		return errRequest
 	}
 	r.affinities.unbind(a)
+	return nil
+}
+
+func (r *router) replayLimited(_ *link, b []byte) error {
+	if len(b) > 0 {
+		return errEntry
+	}
+	r.limitsKept = true
 	return nil
 }
 

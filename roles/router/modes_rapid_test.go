@@ -359,9 +359,13 @@ func (p *play) succeed(snapshot bool) {
 	p.m.wantLater()
 }
 
-// snapshotSize is what a snapshot that was just made takes, but for the processes of cms.
+// snapshotSize is what a snapshot that was just made takes, but for what is always there.
 func (g *rig) snapshotSize() int {
-	return int(g.r.state.Journal.Tail()) - len(g.r.links)*store.Framed(processEntry)
+	n := int(g.r.state.Journal.Tail()) - len(g.r.links)*store.Framed(processEntry)
+	if g.r.limitsKept {
+		n -= store.Framed(len(g.r.entry.limited()))
+	}
+	return n
 }
 
 // begin opens a few connections, with profiles in force.

@@ -124,6 +124,16 @@ func (r *router) profileOf(id identity) *profile {
 	return r.profiles[name]
 }
 
+// limits tells whether there is a profile with any.
+func (r *router) limits() bool {
+	for _, f := range r.profiles {
+		if f.limits != (limits{}) {
+			return true
+		}
+	}
+	return false
+}
+
 // newSet takes the profiles of a set that is complete.
 func newSet(list []privsep.Profile) map[string]*profile {
 	set := make(map[string]*profile, len(list))
@@ -298,5 +308,8 @@ func (r *router) mayHave(s *session, pattern []byte) (ok, partly bool) {
 // tellLimits tells the cm what it is to keep a session to, and that it is open.
 func (r *router) tellLimits(s *session) {
 	l := s.prof.limits
+	if l != (limits{}) {
+		r.bounds()
+	}
 	r.tell(s, &store.InsSession{Conn: s.conn(), Flags: store.SessionOpen, MaxPayload: l.payload, MaxPending: l.pending, Rate: l.rate})
 }

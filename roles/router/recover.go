@@ -90,7 +90,7 @@ func (r *router) resume() {
 	for a := r.affinities.first; a != nil; a = a.next {
 		a.used = now
 	}
-	r.judging, r.untold = true, r.cfg.Auth || len(r.profiles) > 0
+	r.judging, r.untold = true, r.limitsKept || r.limits()
 }
 
 // untouched wants the rings as they are before a router's first commit.
@@ -117,7 +117,7 @@ func (r *router) forget() {
 		l.seq, l.lost = l.final, true
 	}
 	r.later = r.later[:0]
-	r.requests, r.affinities = newRequests(), affinities{}
+	r.requests, r.affinities, r.limitsKept = newRequests(), affinities{}, false
 	r.done, r.messages, r.delivered = 0, 0, 0
 	_ = r.state.Journal.Recover(0, 0, 0)
 	r.state.Journal.Begin()

@@ -254,6 +254,7 @@ func (g *rig) entriesOfModes() (all []byte) {
 	p.Name, p.Responses = "any", 2
 	g.profiles([]privsep.Profile{p}, func(l *privsep.Live) { l.AnonymousProfile = "any" })
 	g.r.compact()
+	g.r.bounds()
 	asker, one, two := g.open(0, 1, 1, `,"headers":true,"name":"p/1"`), g.open(1, 2, 2, ""), g.open(1, 3, 3, "")
 	g.sub(0, asker, "r", "", "1")
 	g.sub(1, one, "work", "g", "1")

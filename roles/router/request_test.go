@@ -165,7 +165,7 @@ func manyOfOneReply(t *testing.T, n int, f store.Facts) time.Duration {
 			t.Fatalf("%d requests are left", g.r.requests.count)
 		}
 		best = min(best, time.Since(began)/time.Duration(n))
-		g.mem.Close()
+		g.close()
 	}
 	return best
 }

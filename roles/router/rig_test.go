@@ -1,6 +1,7 @@
 package router
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -41,13 +42,24 @@ func newRig(t testing.TB, change func(*privsep.Settings)) *rig {
 	var err error
 	g.mem, err = standin.New(cfg)
 	g.check(err)
-	t.Cleanup(g.mem.Close)
+	t.Cleanup(g.close)
 	for i := range cfg.CMs {
 		e, err := g.mem.CMEnds(i)
 		g.check(err)
 		g.cms = append(g.cms, e)
 	}
 	return g
+}
+
+// close gives back what a test of many rigs would run out of.
+func (g *rig) close() {
+	g.mem.Close()
+	if g.r != nil && g.parent != nil {
+		g.r.poll.Close()
+		g.r.parent.Close()
+		g.parent.Close()
+		g.parent = nil
+	}
 }
 
 func (g *rig) check(err error) {
@@ -131,8 +143,12 @@ func (g *rig) first() {
 	g.parent = parent
 	parent.SetPhase(privsep.PhaseRun)
 	child.Parent.SetPhase(privsep.PhaseRun)
+	segments := slices.Clone(child.Setup.Segments)
 	g.r, err = newRouter(child.Setup, child.Parent)
 	g.check(err)
+	for _, s := range segments { // they are mapped
+		privsep.CloseFD(s.FD)
+	}
 	g.r.turned = true
 	g.r.takeOver()
 	g.taken = true

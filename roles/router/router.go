@@ -43,9 +43,10 @@ type router struct {
 	rnd      uint64
 
 	// Who may do what: in force, and the set that is to be.
-	profiles map[string]*profile
-	coming   privsep.ProfileSet
-	next     map[string]*profile
+	profiles   map[string]*profile
+	coming     privsep.ProfileSet
+	next       map[string]*profile
+	limitsKept bool // by cms, for profiles in force or not
 
 	// Messaging modes.
 	requests   requests

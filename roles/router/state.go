@@ -13,6 +13,7 @@ import "gatehouse/store"
 //	add, limit, counted, drop     a subscription
 //	request, answer, informedOf, lapse   a request
 //	bind, unbind                  an affinity
+//	bounds                        limits of profiles, that cms keep
 //	begun, gone                   a process of a cm
 
 // begin adds a session, unless the state has no room for it.
@@ -190,6 +191,14 @@ func (r *router) bind(a *affinity) {
 func (r *router) unbind(a *affinity) {
 	r.journal(r.entry.unbind(a))
 	r.affinities.unbind(a)
+}
+
+// bounds notes that cms are told limits of profiles.
+func (r *router) bounds() {
+	if !r.limitsKept {
+		r.limitsKept = true
+		r.journal(r.entry.limited())
+	}
 }
 
 // begun notes which process of a cm's the sessions to come are of.

@@ -157,7 +157,7 @@ func stopInBatch(t *testing.T, stops ...int) (left int) {
 	t.Helper()
 	g := newRig(t, nil)
 	g.start(t)
-	defer g.mem.Close()
+	defer g.close()
 	m, pending := batch(g)
 	g.say()
 	g.lives(func() { g.routing(); left = store.StoresLeft() }, stops...)
@@ -203,21 +203,33 @@ func batch(g *rig) (*model, [2][]store.Record) {
 		}
 		pending[cm] = nil
 	}
+	ask := func(cm int, c store.Conn, seq uint64, subject, reply string, f store.Facts) {
+		add(cm, &store.RecPub{Conn: c, Seq: g.r.links[cm].seq + seq, HeaderLen: -1, Subject: []byte(subject), Reply: []byte(reply), Facts: f.Append(nil)})
+	}
 	pub := func(cm int, c store.Conn, seq uint64, subject, reply string) {
-		add(cm, &store.RecPub{Conn: c, Seq: g.r.links[cm].seq + seq, HeaderLen: -1, Subject: []byte(subject), Reply: []byte(reply)})
+		ask(cm, c, seq, subject, reply, store.Facts{})
 	}
 	a, b := conn(1), conn(11)
 	pub(0, a, 1, "all", "")
 	pub(0, a, 2, "one", "r")
 	add(0, sub(a, "r", "", "9"), &store.RecUnsub{Conn: a, SID: []byte("9"), Max: 2})
 	pub(0, a, 3, "nobody", "r") // no responders, which counts
-	pub(1, b, 1, "r", "")       // the last that 9 gets
+	add(0, sub(a, "in", "", "5"))
+	ask(0, a, 4, "all", "in", store.Facts{Mode: store.ModeFanout})
+	for i, c := range []store.Conn{a, conn(2), conn(3)} { // and b; the others are lost
+		pub(0, c, uint64(5+i), "in", "")
+	}
+	for i := range uint64(2) {
+		ask(0, a, 8+i, "one", "in", store.Facts{Mode: store.ModeSession, Session: []byte("s")})
+	}
+	pub(1, b, 1, "r", "") // the last that 9 gets
 	pub(1, b, 2, "r", "")
 	add(1, sub(b, "x.>", "", "3"), &store.RecUnsub{Conn: b, SID: []byte("1")}, &store.RecPing{Conn: b})
 	pub(1, b, 3, "x.y", "")
 	pub(1, b, 4, "all", "")
 	add(1, &store.RecClosed{Conn: conn(12)}, &store.RecOpen{Conn: store.Conn{Slot: 12, Gen: 99}}, &store.RecFail{Conn: conn(13), Code: 2})
 	pub(1, b, 5, "all", "")
+	pub(1, b, 6, "in", "")
 	return m, pending
 }
 
@@ -263,7 +275,7 @@ func TestStopInPlan(t *testing.T) {
 		check(1)
 		g.routeMessage(2)
 		check(2)
-		g.mem.Close()
+		g.close()
 		if left > 0 {
 			break
 		}
