@@ -75,7 +75,7 @@ func TestSplitName(t *testing.T) {
 			t.Errorf("%q: %q %q %v", name, kind, instance, ok)
 		}
 		if ok {
-			if s := AppendDirect(nil, kind, instance); !Direct(s) || !ValidSubject(s) || !IsLiteral(s) {
+			if s := AppendDirect(nil, kind, instance); !Direct(s) || !Special(s) || !ValidSubject(s) || !IsLiteral(s) {
 				t.Errorf("%q: %q", name, s)
 			}
 		}

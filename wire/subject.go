@@ -104,6 +104,12 @@ func hasEmptyToken(s []byte) bool {
 	return false
 }
 
+// Special reports whether a subject can be one of those that mean something to the
+// broker, which all others need not be held against: ReservedPublish, Broker, Direct.
+func Special(subject []byte) bool {
+	return len(subject) > 0 && (subject[0] == '$' || subject[0] == '_')
+}
+
 // ReservedPublish reports whether clients may not publish to subject because
 // nats-server keeps it for itself: CodePubPermission.
 func ReservedPublish(subject []byte) bool {

@@ -54,6 +54,9 @@ func TestReserved(t *testing.T) {
 		if got := ReservedPublish([]byte(s)); got != want.publish {
 			t.Errorf("ReservedPublish(%q) = %v", s, got)
 		}
+		if want.publish && !Special([]byte(s)) {
+			t.Errorf("%q is not special", s)
+		}
 		if got := ReservedReply([]byte(s)); got != want.reply {
 			t.Errorf("ReservedReply(%q) = %v", s, got)
 		}

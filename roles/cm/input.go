@@ -181,7 +181,7 @@ func (m *cm) event(c *conn, ev wire.Event, f *wire.Frame) {
 
 // message is the fast path: line and payload came in one read.
 func (m *cm) message(c *conn, f *wire.Frame) {
-	if wire.Broker(f.Subject) {
+	if wire.Special(f.Subject) && wire.Broker(f.Subject) {
 		m.ask(c, f.Subject, f.Reply, f.Body[max(f.HeaderLen, 0):])
 		return
 	}

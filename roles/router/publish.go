@@ -27,7 +27,7 @@ func (r *router) publish(l *link, rec []byte) error {
 		return errText
 	}
 	how, look := store.ModeBroadcast, false
-	if r.faced || len(p.Facts)+len(p.Reply) > 0 || wire.Direct(p.Subject) {
+	if r.faced || len(p.Facts)+len(p.Reply) > 0 || wire.Special(p.Subject) {
 		var err error
 		if how, err = r.modeOf(p); err != nil {
 			return err
@@ -35,7 +35,7 @@ func (r *router) publish(l *link, rec []byte) error {
 		look = r.looks(s, p)
 	}
 	d := r.owes(s, p.Subject)
-	if (!s.prof.free || r.faced || reserved(p) || wire.Broker(p.Subject)) && !r.accept(s, p, how, d) { // else it is allowed
+	if (!s.prof.free || r.faced || len(p.Reply) > 0 || wire.Special(p.Subject)) && !r.accept(s, p, how, d) { // else it is allowed
 		l.name(p.Seq, 0)
 		return nil
 	}
