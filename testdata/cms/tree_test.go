@@ -89,10 +89,10 @@ func writeAll(list []*node) []byte {
 	return bytes.Join(out, nil)
 }
 
-// all are the values that list has, at any depth.
-func all(list []*node) (found []*node) {
+// all adds the values that list has, at any depth.
+func all(found, list []*node) []*node {
 	for _, n := range list {
-		found = append(append(found, n), all(n.parts)...)
+		found = all(append(found, n), n.parts)
 	}
 	return found
 }
@@ -104,7 +104,7 @@ var tags = []byte{2, 3, 4, 5, 6, 12, 19, 22, 23, 24, 0x24, 0x30, 0x31, 0x80, 0x8
 func change(r *rand.Rand, good []byte, stock [][]byte) []byte {
 	list := parse(good)
 	for range 1 + r.IntN(2) {
-		nodes := all(list)
+		nodes := all(make([]*node, 0, 128), list)
 		if len(nodes) == 0 {
 			return good
 		}
