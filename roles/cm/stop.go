@@ -79,15 +79,13 @@ func (m *cm) routed() bool {
 // hosts: a connection that is closed with bytes unread takes with it what is
 // still in the socket.
 func (m *cm) delivered() bool {
-	if m.in.Backlog() > 0 {
-		return false
-	}
-	for _, c := range m.conns {
+	all := m.in.Backlog() == 0
+	for _, c := range m.conns { // each of them, since their time runs from the first look
 		if c != nil && !c.securing() && m.undelivered(c) {
-			return false
+			all = false
 		}
 	}
-	return true
+	return all
 }
 
 // undelivered tells whether there is something for a client that it may still

@@ -357,3 +357,23 @@ func TestStopWithHalfClosedReader(t *testing.T) {
 	b.checkEnd(0, soon)
 	b.checkLog()
 }
+
+// Clients that have just gone are told of the end, which nobody takes any more: the
+// broker waits for all of them together, not for one after the other.
+func TestStopAfterGone(t *testing.T) {
+	b := startBroker(t, settings{})
+	var gone []*client
+	for range 300 {
+		c, err := dial(b.addr)
+		must(t, err)
+		t.Cleanup(c.reset)
+		must(t, c.send(strings.Replace(quiet, `"protocol":0`, `"protocol":1`, 1)))
+		must(t, c.sync())
+		gone = append(gone, c)
+	}
+	for _, c := range gone {
+		c.conn.Close()
+	}
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	b.checkEnd(0, soon)
+}
