@@ -148,12 +148,8 @@ func (p *routerPeers) settle() error {
 			}
 		}
 	}
-	// Logins are dealt with between two batches: after the second answer what came
-	// before the first one is.
-	for range 2 {
-		if err := p.d.ask(); err != nil {
-			return err
-		}
+	if err := p.pass(); err != nil {
+		return err
 	}
 	if _, err := p.read(); err != nil {
 		return err
@@ -164,6 +160,31 @@ func (p *routerPeers) settle() error {
 	for i, lines := range p.said {
 		p.d.print(lines)
 		p.said[i] = lines[:0]
+	}
+	return nil
+}
+
+// pass waits until what was said to the router beside the rings is dealt with, which it
+// is between two batches: when the router has answered it has heard of all that came
+// before, and when it has then taken a record, which concerns nobody, it has done with it.
+func (p *routerPeers) pass() error {
+	if err := p.d.ask(); err != nil {
+		return err
+	}
+	for i, g := range p.rings {
+		if p.d.gone || p.d.refused[i] {
+			continue
+		}
+		nobody := store.RecPing{Conn: store.Conn{Slot: 1<<32 - 1}}
+		if err := g.put(&nobody, store.KindPing); err != nil {
+			return err
+		}
+		for g.unread() && !p.d.gone && !p.d.refused[i] {
+			if err := p.d.ask(); err != nil {
+				return err
+			}
+		}
+		break
 	}
 	return nil
 }
