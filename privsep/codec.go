@@ -95,9 +95,10 @@ type Settings struct {
 	Broker         string
 	Version        string
 	ServerID       string
-	Root           string // directory to be confined to, "" without root
-	Release        bool   // a cm's private key comes by KEY; otherwise the parent signs
-	Trap           bool   // a forbidden system call ends the role with a trace
+	Root           string   // directory to be confined to, "" without root
+	TLSPorts       []uint16 // that tlsd may connect to
+	Release        bool     // a cm's private key comes by KEY; otherwise the parent signs
+	Trap           bool     // a forbidden system call ends the role with a trace
 }
 
 func (p *Settings) fields(c *coder) {
@@ -114,6 +115,7 @@ func (p *Settings) fields(c *coder) {
 	c.text(&p.Version, MaxSettingsText)
 	c.text(&p.ServerID, MaxSettingsText)
 	c.text(&p.Root, MaxAddressText)
+	c.ports(&p.TLSPorts)
 	c.flag(&p.Release)
 	c.flag(&p.Trap)
 }
@@ -147,6 +149,7 @@ type Live struct {
 	Auth             bool          // clients must log in
 	AnonymousProfile string        // of those who need not, "": everything is allowed; at most MaxSettingsText
 	Login            LoginSettings
+	TLSD             TLSDSettings
 }
 
 func (p *Live) fields(c *coder) {
@@ -174,6 +177,7 @@ func (p *Live) fields(c *coder) {
 	c.flag(&p.Auth)
 	c.text(&p.AnonymousProfile, MaxSettingsText)
 	p.Login.fields(c)
+	p.TLSD.fields(c)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and
@@ -262,12 +266,13 @@ const (
 	NetTCP
 	NetUnix
 	NetTLS
+	NetTLSD // not for clients: a Unix socket for those who share TLS sessions
 	numNetworks
 )
 
-var networkNames = [numNetworks]string{"none", "tcp", "unix", "tls"}
+var networkNames = [numNetworks]string{"none", "tcp", "unix", "tls", "tlsd"}
 
-// String gives the key of [listen] in the configuration.
+// String gives the key of [listen] in the configuration, of NetTLSD the section.
 func (n Network) String() string {
 	if n < numNetworks {
 		return networkNames[n]

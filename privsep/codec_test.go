@@ -30,12 +30,13 @@ func samples() map[Kind]payload {
 		TLS:         TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, SignRate: 5000},
 		MostPayload: 18, RequestTimeout: 19, SessionIdle: 20, ReplaceInstance: true, Auth: true, AnonymousProfile: text,
 		Login: LoginSettings{Kinds: 1<<numCredentials - 1, Hashes: 1, Memory: 2, FailureRate: 3, FailureBurst: 4, Backoff: 5},
+		TLSD:  TLSDSettings{MaxSessions: 1, MaxCallers: 2, UIDSessions: 3, UIDCallers: 4, UIDMemory: 5},
 	}
 	return map[Kind]payload{
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
 		KindConfig: &Settings{
 			Live: live, MaxControlLine: 2, MaxConnections: 3, CMs: 6, Serving: 3, Arena: 1 << 30, Ring: 8, Journal: 19,
-			Environment: text, Broker: text, Version: "", ServerID: text, Release: true, Trap: true,
+			Environment: text, Broker: text, Version: "", ServerID: text, TLSPorts: []uint16{443, 8443}, Release: true, Trap: true,
 		},
 		KindSettings: &live,
 		KindProfile: &Profile{
@@ -75,6 +76,11 @@ func samples() map[Kind]payload {
 		KindTicketSigned: &TicketSigned{ID: 1 << 50, Ticket: bytes.Repeat([]byte{'t'}, MaxTicket)},
 		KindIssuer: &Issuer{Set: 1, Last: true, Environment: text, Mark: 1 << 60, Keys: []string{"a", strings.Repeat("k", MaxIssuerKey)},
 			Organisations: []string{text}, Users: []string{"b", "c"}, Profile: text},
+		KindTLSPolicy: &TLSPolicy{Set: 1, Last: true, Name: text, Host: strings.Repeat("h", MaxTLSHost), Port: 443, Addresses: []string{"192.0.2.7"},
+			ALPN: []string{"h2"}, MinTLS: 0x0304, Open: []TLSGrant{{GrantUID, 1}, {GrantGID, 2}}, Read: []TLSGrant{{GrantAll, 0}},
+			Keep: true, IdleTimeout: 1, Revalidate: 2, MaxFrame: MaxTLSFrame, Roots: MaxCertificates, Chain: MaxCertificates, Key: 7},
+		KindTLSSign:   &TLSSign{ID: 1 << 50, Key: 2, Scheme: 0x0403, Input: bytes.Repeat([]byte{' '}, MaxSignInput)},
+		KindTLSSigned: &TLSSigned{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
 		KindAuthFault: &AuthFault{Reason: FaultCorrupt, Generation: 1 << 40},
 		KindShutdown:  &Shutdown{Drain: 30 * time.Second},
 		KindCMRetire:  &CMRetire{CM: 1, Generation: 1 << 40, To: maxIndex},

@@ -11,8 +11,8 @@ import (
 
 // The one file of this package with unsafe. These have no wrapper:
 // system calls that do not tell the Go scheduler, which costs more than the
-// call itself on the message path (BenchmarkRawRead, BenchmarkPaced), a capset
-// on every thread, and seccomp(2). A raw call holds its processor while it lasts, so
+// call itself on the message path (BenchmarkRawRead, BenchmarkPaced), a getsockopt
+// of many values, a capset on every thread, and seccomp(2). A raw call holds its processor while it lasts, so
 // none here may block, but for rawEpollWait's bound.
 
 // RawRead is read(2) on a non-blocking fd; b must not be empty.
@@ -53,6 +53,14 @@ func rawAccept(fd int, sa *unix.RawSockaddrInet6) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(sa)),
 		uintptr(unsafe.Pointer(&size)), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0, 0)
 	return int(n), errno
+}
+
+// rawPeerGroups is getsockopt(2) of SO_PEERGROUPS, and gives the number of groups.
+func rawPeerGroups(fd int, groups []uint32) (int, syscall.Errno) {
+	size := uint32(4 * len(groups))
+	_, _, errno := syscall.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+		uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0)
+	return int(size / 4), errno
 }
 
 // dropCapabilities empties the effective, permitted and inheritable sets of

@@ -12,6 +12,8 @@ type RoleStats struct {
 	Handshakes, HandshakesFailed       uint64
 
 	Logins, LoginsRefused, LoginsWaiting uint64
+
+	Sessions uint64 // of TLS to others
 }
 
 // values lists the counters in the order in which they travel; it is only ever
@@ -23,6 +25,7 @@ func (s *RoleStats) values() []*uint64 {
 		&s.Accepted, &s.RefusedRate, &s.RefusedMax,
 		&s.Handshakes, &s.HandshakesFailed,
 		&s.Logins, &s.LoginsRefused, &s.LoginsWaiting,
+		&s.Sessions,
 	}
 }
 

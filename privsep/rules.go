@@ -58,6 +58,9 @@ const (
 	KindTicketSigned
 	KindIssuer
 	KindApproval
+	KindTLSPolicy
+	KindTLSSign
+	KindTLSSigned
 	numKinds
 )
 
@@ -134,7 +137,7 @@ var rules = [...]rule{
 	{KindBoot, "BOOT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
 	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 2048, true, 0},
 	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false, 0},
-	{KindListener, "LISTENER", parent, dispatcher, PhaseSetup | PhaseRun, 1, 320, false, 0},
+	{KindListener, "LISTENER", parent, dispatcher | tlsd, PhaseSetup | PhaseRun, 1, 320, false, 0},
 	{KindPeer, "PEER", parent, dispatcher | cm | router | auth, PhaseSetup | PhaseRun, 1, 48, false, 0},
 	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true, 0},
@@ -173,6 +176,9 @@ var rules = [...]rule{
 	{KindTicketSigned, "TICKET_SIGNED", parent, router, PhaseRun | PhaseDrain, 0, MaxTicket + 16, false, 0},
 	{KindIssuer, "ISSUER", parent, auth, PhaseSetup | PhaseRun, 0, MaxIssuer, false, 0},
 	{KindApproval, "APPROVAL", parent, auth, PhaseSetup | PhaseRun, 1, 24, false, 0},
+	{KindTLSPolicy, "TLS_POLICY", parent, tlsd, PhaseSetup | PhaseRun, 1, MaxTLSPolicy, false, 0},
+	{KindTLSSign, "TLS_SIGN", tlsd, parent, PhaseRun | PhaseDrain, 0, 192, false, 5000},
+	{KindTLSSigned, "TLS_SIGNED", parent, tlsd, PhaseRun | PhaseDrain, 0, 1056, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

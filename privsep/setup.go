@@ -13,16 +13,18 @@ type Setup struct {
 	Settings  Settings
 	Segments  []SegmentFD
 	Listeners []ListenerFD
-	Profiles  []Profile     // the router's
-	Marks     []uint64      // the router's: of the users there are
-	Users     []User        // auth's
-	Issuers   []Issuer      // auth's
-	Approval  *ApprovalText // auth's
+	Profiles  []Profile       // the router's
+	Marks     []uint64        // the router's: of the users there are
+	Users     []User          // auth's
+	Issuers   []Issuer        // auth's
+	Approval  *ApprovalText   // auth's
+	Policies  []TLSPolicyText // tlsd's
 
-	profiles ProfileSet // being received, as the next three
+	profiles ProfileSet // being received, as the next four
 	marks    MarkSet
 	users    UserSet
 	issuers  IssuerSet
+	policies TLSPolicySet
 }
 
 // SegmentFD is a segment with the fd to map it by, the receiver's.
@@ -102,8 +104,14 @@ func (s *Setup) take(m *Message) error {
 		var err error
 		s.Approval, err = TakeApproval(m)
 		return err
+	case KindTLSPolicy:
+		all, whole, err := s.policies.Take(m)
+		if whole {
+			s.Policies = all
+		}
+		return err
 	case KindSetupEnd:
-		if !s.profiles.Begun() && !s.marks.Begun() && !s.users.Begun() && !s.issuers.Begun() {
+		if !s.profiles.Begun() && !s.marks.Begun() && !s.users.Begun() && !s.issuers.Begun() && !s.policies.Begun() {
 			return nil
 		}
 	}

@@ -12,6 +12,9 @@ import (
 // (RFC 8446, 4.4.3).
 var serverContext = strings.Repeat(" ", 64) + "TLS 1.3, server CertificateVerify\x00"
 
+// clientContext is the same of every client.
+var clientContext = strings.Repeat(" ", 64) + "TLS 1.3, client CertificateVerify\x00"
+
 // MaxInput is the length of the longest input that is signed: the context and
 // a SHA-384 transcript hash.
 const MaxInput = 64 + 34 + 48
@@ -27,10 +30,10 @@ var schemes = map[tls.SignatureScheme]crypto.Hash{
 	tls.Ed25519:                0,
 }
 
-// CheckServerInput's errors.
+// Errors of CheckServerInput and CheckClientInput.
 var (
 	ErrScheme = errors.New("custody: not a signature scheme of this key for TLS 1.3")
-	ErrInput  = errors.New("custody: not the CertificateVerify input of a TLS 1.3 server")
+	ErrInput  = errors.New("custody: not the CertificateVerify input that this key signs")
 )
 
 // CheckServerInput refuses what is not the input to the signature of a TLS 1.3
@@ -38,11 +41,20 @@ var (
 // bytes (RFC 8446, 4.4.3). A digest, a client's or TLS 1.2's input and any
 // other document are none.
 func CheckServerInput(scheme tls.SignatureScheme, message []byte) error {
+	return checkInput(serverContext, scheme, message)
+}
+
+// CheckClientInput does the same for a TLS 1.3 client.
+func CheckClientInput(scheme tls.SignatureScheme, message []byte) error {
+	return checkInput(clientContext, scheme, message)
+}
+
+func checkInput(context string, scheme tls.SignatureScheme, message []byte) error {
 	if _, ok := schemes[scheme]; !ok {
 		return ErrScheme
 	}
-	hash := len(message) - len(serverContext)
-	if (hash != 32 && hash != 48) || string(message[:len(serverContext)]) != serverContext {
+	hash := len(message) - len(context)
+	if (hash != 32 && hash != 48) || string(message[:len(context)]) != context {
 		return ErrInput
 	}
 	return nil

@@ -15,6 +15,9 @@ import (
 type Options struct {
 	OwnUID bool // no other component has this uid: threads can be counted
 	Trap   bool // a forbidden call ends the role with a trace, not silently
+	// Connect are the TCP ports that the role may connect to, where its table has the
+	// calls for it.
+	Connect []uint16
 }
 
 // Enter confines the whole process, for good, to what role needs. It must have
@@ -33,7 +36,7 @@ func Enter(role privsep.Role, o Options) (privsep.Sandbox, error) {
 	if err := unix.Prctl(unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0); err != nil {
 		report.Missing |= privsep.MissingMDWE
 	}
-	abi, err := restrict()
+	abi, err := restrict(o.Connect)
 	if err != nil {
 		return report, fmt.Errorf("sandbox: landlock: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -73,13 +74,20 @@ func raw(nr uintptr, args ...uintptr) func() error {
 }
 
 var probes = map[string]func() error{
-	"work":     work,
-	"cost":     cost,
-	"panic":    func() error { panic("last words") },
-	"openat":   raw(unix.SYS_OPENAT),
-	"execve":   raw(unix.SYS_EXECVE),
-	"capset":   raw(unix.SYS_CAPSET),
-	"socket":   raw(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM),
+	"work":   work,
+	"cost":   cost,
+	"panic":  func() error { panic("last words") },
+	"openat": raw(unix.SYS_OPENAT),
+	"execve": raw(unix.SYS_EXECVE),
+	"capset": raw(unix.SYS_CAPSET),
+	"socket": raw(unix.SYS_SOCKET, unix.AF_UNIX, unix.SOCK_STREAM),
+	"udp":    raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK),
+	"tcp":    raw(unix.SYS_SOCKET, unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.IPPROTO_TCP),
+	"bind":   raw(unix.SYS_BIND),
+	"connect": func() error {
+		_, err := privsep.ConnectTCP(netip.MustParseAddrPort("127.0.0.1:9"))
+		return err
+	},
 	"kill":     raw(unix.SYS_KILL, 1),
 	"ptrace":   raw(unix.SYS_PTRACE),
 	"io_uring": raw(unix.SYS_IO_URING_SETUP),
@@ -181,7 +189,14 @@ func TestEnter(t *testing.T) {
 		{"dispatcher", "accept4", "socket operation on non-socket"},
 		{"dispatcher", "ioctl", killed},
 		{"cm/0", "ioctl", "inappropriate ioctl for device"},
-		{"tlsd", "work", "no profile for tlsd"},
+		{"tlsd", "work", "exit status 0"},
+		{"tlsd", "socket", "operation not permitted"}, // a Unix socket
+		{"tlsd", "udp", "operation not permitted"},
+		{"tlsd", "tcp", "exit status 0"},
+		{"tlsd", "connect", "permission denied"}, // Landlock's
+		{"tlsd", "bind", "operation not permitted"},
+		{"tlsd", "ioctl", killed},
+		{"console", "work", "no profile for console"},
 	} {
 		t.Run(tt.role+" "+tt.probe, func(t *testing.T) {
 			t.Parallel()

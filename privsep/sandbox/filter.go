@@ -67,7 +67,7 @@ func program(role privsep.Role, pid uint32, trap bool) []unix.SockFilter {
 	for _, c := range allowed(role) {
 		prog = append(prog, c.block(resultAllow, pid)...)
 	}
-	for _, c := range slices.Concat(denied, archDenied) {
+	for _, c := range refused(role) {
 		prog = append(prog, c.block(resultDeny, pid)...)
 	}
 	return append(prog, result(other))
@@ -76,6 +76,14 @@ func program(role privsep.Role, pid uint32, trap bool) []unix.SockFilter {
 // allowed is all that role may call.
 func allowed(role privsep.Role) []call {
 	return slices.Concat(hot, archCalls, floor, profiles[role])
+}
+
+// refused are those of denied that role may not make in any form: what is left of a
+// call that it may make in some is among them.
+func refused(role privsep.Role) []call {
+	return slices.DeleteFunc(slices.Concat(denied, archDenied), func(d call) bool {
+		return slices.ContainsFunc(profiles[role], func(c call) bool { return c.nr == d.nr && len(c.when) == 0 })
+	})
 }
 
 // block gives then if the number is c's and all conditions hold.

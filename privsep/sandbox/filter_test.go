@@ -253,9 +253,10 @@ func TestForeignABI(t *testing.T) {
 func TestTables(t *testing.T) {
 	for _, role := range roles() {
 		seen := map[uint32]call{}
-		for _, c := range slices.Concat(allowed(role), denied, archDenied) {
+		for i, c := range slices.Concat(allowed(role), refused(role)) {
 			before, ok := seen[c.nr]
-			if ok && (len(before.when) == 0 || len(c.when) == 0) {
+			rest := i >= len(allowed(role)) // of a call that has conditions
+			if ok && (len(before.when) == 0 || len(c.when) == 0 && !rest) {
 				t.Errorf("%v: %s and %s are one call", role, before.name, c.name)
 			}
 			seen[c.nr] = c

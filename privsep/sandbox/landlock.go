@@ -11,15 +11,24 @@ var abis = []landlock.Config{
 	landlock.V6, landlock.V7, landlock.V8, landlock.V9, landlock.V10,
 }
 
-// restrict forbids, on every thread, all that Landlock knows on this kernel: a
-// rule set without a rule. It gives the ABI in force, 0: no Landlock here.
-func restrict() (int, error) {
+// restrict forbids, on every thread, all that Landlock knows on this kernel, but to
+// connect to some ports. It gives the ABI in force, 0: no Landlock here.
+func restrict(connect []uint16) (int, error) {
 	abi := kernelABI()
 	if abi == 0 {
 		return 0, nil
 	}
-	return abi, abis[abi].Restrict()
+	var rules []landlock.Rule
+	for _, port := range connect {
+		if abi >= tcpABI {
+			rules = append(rules, landlock.ConnectTCP(port))
+		}
+	}
+	return abi, abis[abi].Restrict(rules...)
 }
+
+// tcpABI is the first that knows of TCP.
+const tcpABI = 4
 
 // kernelABI leaves the scopes of ABI 6 out where the kernel does not let the
 // threads of one process signal each other (erratum 2): Go preempts by signals.

@@ -95,6 +95,17 @@ var (
 	peerCredentials = call{"getsockopt SO_PEERCRED", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERCRED)}
 )
 
+// tcpSocket is a socket that speaks TCP and nothing else: Landlock knows where it may
+// go.
+func tcpSocket(name string, domain uint32) call {
+	return call{"socket " + name, unix.SYS_SOCKET, []is{equals(0, domain),
+		equals(1, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK), equals(2, unix.IPPROTO_TCP)}}
+}
+
+func setOption(name string, level, opt uint32) call {
+	return call{"setsockopt " + name, unix.SYS_SETSOCKOPT, option(level, opt)}
+}
+
 // profiles are what each role needs beside hot and floor. Later roles get a row
 // before they start.
 var profiles = map[privsep.Role][]call{
@@ -111,6 +122,24 @@ var profiles = map[privsep.Role][]call{
 		adoption,
 		peerCredentials,
 		always("pread64", unix.SYS_PREAD64), // who vouches for certificates: in memfds of the parent's
+	},
+	privsep.RoleTLSD: {
+		// Local callers, and who they are.
+		when("accept4", unix.SYS_ACCEPT4, equals(3, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)),
+		peerCredentials,
+		{"getsockopt SO_PEERGROUPS", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERGROUPS)},
+		control(unix.F_GETFL, "fcntl F_GETFL"),
+		always("pread64", unix.SYS_PREAD64), // certificates: in memfds of the parent's
+		// Connections to others.
+		tcpSocket("IPv4", unix.AF_INET),
+		tcpSocket("IPv6", unix.AF_INET6),
+		always("connect", unix.SYS_CONNECT), // to the ports that Landlock allows
+		setOption("SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE),
+		setOption("TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY),
+		setOption("TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE),
+		setOption("TCP_KEEPINTVL", unix.IPPROTO_TCP, unix.TCP_KEEPINTVL),
+		setOption("TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT),
+		setOption("TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT),
 	},
 	privsep.RoleCM: {
 		adoption,
