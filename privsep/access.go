@@ -57,6 +57,9 @@ var grants = map[Role][]grant{
 	},
 }
 
+// Maps tells whether a role has shared memory at all.
+func (r Role) Maps() bool { return len(grants[r]) > 0 }
+
 // Access says what component id may do with the segment of kind k that belongs
 // to cm index.
 func Access(id ID, k SegmentKind, index int) (reads, writes bool) {

@@ -27,6 +27,11 @@ var policy = []struct {
 	{"roles/auth", "", []string{"net", "os", "os/exec", "syscall", "unsafe", "golang.org/x/sys/unix", "gatehouse/store"}},
 	{"roles/auth/cms", "", []string{"net", "os", "os/exec", "log", "syscall", "unsafe", "gatehouse/privsep", "gatehouse/wire"}},
 	{"roles/auth/chain", "", []string{"net", "os", "os/exec", "log", "syscall", "unsafe", "gatehouse/privsep", "gatehouse/wire"}},
+	{"roles/tlsd", "transport.go", []string{"net"}}, // as in roles/cm
+	{"roles/tlsd", "", []string{"os/exec", "unsafe", "golang.org/x/sys/unix", "gatehouse/store", "gatehouse/wire"}},
+	{"roles/tlsd/protocol", "", []string{"os", "os/exec", "log", "syscall", "unsafe", "crypto/tls", "gatehouse/privsep"}},
+	// Applications have it: nothing of the broker comes with it.
+	{"roles/tlsd/client", "", []string{"os", "os/exec", "syscall", "unsafe", "gatehouse/wire", "gatehouse/store", "gatehouse/privsep", "gatehouse/roles"}},
 	{"roles/dispatcher", "", []string{"net", "os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},
 	{"roles/cm", "transport.go", []string{"net"}}, // crypto/tls wants a net.Conn: the type, not sockets
 	{"roles/cm", "", []string{"os", "os/exec", "unsafe", "golang.org/x/sys/unix"}},

@@ -10,6 +10,7 @@ import (
 	"gatehouse/roles/cm"
 	"gatehouse/roles/dispatcher"
 	"gatehouse/roles/router"
+	"gatehouse/roles/tlsd"
 )
 
 // row is one role that a child process can be. Its uid is uid_base plus the
@@ -26,6 +27,7 @@ var table = []row{
 	{privsep.RoleCM, []privsep.Role{privsep.RoleParent, privsep.RoleDispatcher, privsep.RoleRouter, privsep.RoleCM}, cm.Main},
 	{privsep.RoleRouter, []privsep.Role{privsep.RoleParent, privsep.RoleCM, privsep.RoleAuth}, router.Main},
 	{privsep.RoleAuth, []privsep.Role{privsep.RoleParent, privsep.RoleRouter}, auth.Main},
+	{privsep.RoleTLSD, []privsep.Role{privsep.RoleParent}, tlsd.Main},
 }
 
 // Main runs the role that name ("cm/0") stands for and returns the exit code.

@@ -163,6 +163,9 @@ func statusText(st *parent.Status, now time.Time) string {
 	if k := st.Transfer; k != nil {
 		fmt.Fprintf(&b, "transfer key %s, in %s, %d tickets signed, %d refused\n", k.Algorithm, k.Memory, k.Signed, k.Refused)
 	}
+	if k := st.Identity; k != nil {
+		fmt.Fprintf(&b, "tlsd shows %q until %s, key in %s, %d signatures\n", k.Subject, k.NotAfter.Format(time.DateOnly), k.Memory, k.Signed)
+	}
 	for _, w := range st.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}

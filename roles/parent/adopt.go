@@ -140,7 +140,7 @@ func (p *parent) endSurvivor(c *privsep.Child, reason string) {
 // settingsDigest covers what holds from the start on (liveness): where that has
 // changed nobody can be gone on with. The rest the adopted are told.
 func (p *parent) settingsDigest() [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%q %v", p.cfg.frozen(), p.root))
+	return sha256.Sum256(fmt.Appendf(nil, "%q %v %v", p.cfg.frozen(), p.root, p.alone))
 }
 
 // segment gives a segment of the past, nil if there is none.
@@ -174,7 +174,7 @@ func (w *past) listeners() (all []bound, networks []privsep.Network) {
 			return false // the dispatcher died, or had not got this one yet
 		}
 		b := bound{fd: fd, id: l.FileID, number: l.Number, network: l.Network, asked: l.Asked, address: l.Address}
-		if l.Network == privsep.NetUnix {
+		if l.Network == privsep.NetUnix || l.Network == privsep.NetTLSD {
 			b.path = l.Address
 		} else if ap, err := netip.ParseAddrPort(l.Address); err == nil {
 			b.at(ap)
@@ -320,7 +320,7 @@ func (p *parent) answer(c *child, timeout time.Duration) (a *privsep.Adopted, re
 		return nil, err.Error()
 	case a.Version != privsep.Version:
 		return nil, fmt.Sprintf("version %d of the role protocol, not %d", a.Version, privsep.Version)
-	case a.Layout != store.LayoutVersion && c.id.Role != privsep.RoleAuth: // which has none
+	case a.Layout != store.LayoutVersion && c.id.Role.Maps(): // the others have none
 		return nil, fmt.Sprintf("version %d of the shared memory, not %d", a.Layout, store.LayoutVersion)
 	case a.Generation != c.generation:
 		return nil, "another generation"

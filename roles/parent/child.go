@@ -54,6 +54,7 @@ type child struct {
 	profile  uint32   // number of the profiles that it was given
 	users    uint32   // the same of users
 	approval uint32   // and of who vouches for certificates
+	policies uint32   // and of sessions of TLS
 
 	restarts    int
 	quickEnds   int       // deaths in a row that came soon after the start

@@ -61,6 +61,11 @@ var bounds = []struct {
 	{"auth", "failure_burst", 1, 1 << 20},
 	{"auth", "backoff", int64(time.Second), int64(time.Hour)},
 	{"transfer", "rate", 1, 1000},
+	{"tlsd", "max_sessions", 1, 1 << 16},
+	{"tlsd", "max_callers", 1, 1 << 16},
+	{"tlsd", "uid_sessions", 1, 1 << 16},
+	{"tlsd", "uid_callers", 1, 1 << 16},
+	{"tlsd", "uid_memory", 64 << 10, 64 << 30},
 	{"modes", "session_idle", int64(time.Millisecond), int64(30 * 24 * time.Hour)},
 }
 
@@ -94,7 +99,7 @@ func (c *Config) Validate() error { return c.check(nil) }
 // and among several faults the one that comes first in the file.
 func (c *Config) check(keys *written) error {
 	var first *ConfigError
-	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles(), c.checkUsers(), c.checkApproval(), c.checkTransfer()) {
+	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles(), c.checkUsers(), c.checkApproval(), c.checkTransfer(), c.checkTLSD()) {
 		e := &ConfigError{Key: shown(f.keys[0]), Text: f.text}
 		for _, key := range f.keys {
 			if line := keys.line(key); line > 0 {
@@ -246,7 +251,7 @@ func (c *Config) checkListen() (faults []fault) {
 		}
 		seen[absolute(path)] = true
 	}
-	if len(c.Listen.TCP)+len(c.Listen.TLS)+len(c.Listen.Unix) == 0 {
+	if !c.listens() && c.TLSD.Socket == "" {
 		faults = append(faults, fault{"there is no address to listen on", []string{"listen.tcp", "listen.unix"}})
 	}
 	return faults

@@ -26,6 +26,16 @@ func (w *written) line(place string) int {
 	return line(w.md, w.sections, w.keys[place])
 }
 
+// mentions tells whether the file has a section.
+func (w *written) mentions(section string) bool {
+	for place := range w.keys {
+		if name, _, _ := strings.Cut(place, "."); name == section {
+			return true
+		}
+	}
+	return false
+}
+
 // without leaves out some keys.
 func (w *written) without(places ...string) *written {
 	if w == nil {

@@ -78,6 +78,7 @@ func parseLines(file, text string) (*Config, *written, error) {
 	cfg := Defaults()
 	keys, err := decodeConfig(text, cfg)
 	if err == nil {
+		cfg.leaveAlone(keys)
 		err = cfg.check(keys)
 	}
 	var bad *ConfigError
@@ -89,7 +90,7 @@ func parseLines(file, text string) (*Config, *written, error) {
 	}
 	dir := filepath.Dir(file)
 	paths := []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA, &cfg.Transfer.Key, &cfg.Transfer.UnlockFile}
-	for _, path := range slices.Concat(paths, cfg.keyPaths(), cfg.approvalPaths()) {
+	for _, path := range slices.Concat(paths, cfg.keyPaths(), cfg.approvalPaths(), cfg.sharingPaths()) {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = absolute(filepath.Join(dir, *path))
 		}
@@ -198,6 +199,8 @@ func setOption(field reflect.Value, raw any) (err error) {
 		*p = int(n)
 	case *[]string:
 		err = setStrings(p, raw)
+	case *[]int:
+		err = setNumbers(p, raw)
 	case *Size:
 		*p, err = sizeOf(raw)
 	case *Responses:
@@ -231,6 +234,23 @@ func setStrings(p *[]string, raw any) error {
 		if err := assign(&out[i], item, "a string"); err != nil {
 			return err
 		}
+	}
+	*p = out
+	return nil
+}
+
+func setNumbers(p *[]int, raw any) error {
+	list, ok := raw.([]any)
+	if !ok {
+		return fmt.Errorf("%s is not a list of numbers", show(raw))
+	}
+	out := make([]int, len(list))
+	for i, item := range list {
+		var n int64
+		if err := assign(&n, item, "a whole number"); err != nil {
+			return err
+		}
+		out[i] = int(n)
 	}
 	*p = out
 	return nil

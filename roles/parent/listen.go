@@ -94,6 +94,9 @@ func wantedListeners(cfg *Config) (list []bound) {
 	for _, path := range cfg.Listen.Unix {
 		list = append(list, bound{network: privsep.NetUnix, asked: path, path: path, fd: -1, fresh: true})
 	}
+	if path := cfg.TLSD.Socket; path != "" {
+		list = append(list, bound{network: privsep.NetTLSD, asked: path, path: path, fd: -1, fresh: true})
+	}
 	return list
 }
 
@@ -102,6 +105,11 @@ func (b *bound) open(earlier netip.AddrPort) (err error) {
 	if b.path != "" {
 		if b.fd, err = privsep.ListenUnix(b.path, 0o666); err != nil {
 			return fmt.Errorf("listen unix %s: %w", b.path, err)
+		}
+		if b.network == privsep.NetTLSD {
+			if err = privsep.TellSenders(b.fd); err != nil {
+				return fmt.Errorf("listen %v %s: %w", b.network, b.path, err)
+			}
 		}
 		b.address = b.path
 		b.id, err = privsep.Stat(b.fd)
@@ -189,11 +197,34 @@ func (p *parent) giveListeners(c *child) {
 	c.listens = nil
 	for _, b := range p.listeners {
 		c.listens = append(c.listens, b.number)
-		if !slices.Contains(had, b.number) {
+		if !slices.Contains(had, b.number) && b.acceptor() == c.id.Role {
 			m := b.message()
 			p.send(c, privsep.KindListener, m.Append(nil), b.fd)
 		}
 	}
+}
+
+// handOutListeners gives a new process those that it accepts from.
+func (p *parent) handOutListeners(c *child) error {
+	for _, l := range p.listeners {
+		if l.acceptor() != c.id.Role {
+			continue
+		}
+		c.listens = append(c.listens, l.number)
+		m := l.message()
+		if err := c.ch.SendWait(handOutTime, privsep.KindListener, m.Append(nil), l.fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// acceptor is the role that takes connections from b.
+func (b *bound) acceptor() privsep.Role {
+	if b.network == privsep.NetTLSD {
+		return privsep.RoleTLSD
+	}
+	return privsep.RoleDispatcher
 }
 
 func (b *bound) message() privsep.Listener {

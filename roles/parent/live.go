@@ -78,11 +78,24 @@ var liveness = []struct {
 	{"transfer", "unlock_file", atOnce},
 	{"transfer", "unlock_user", atOnce},
 	{"transfer", "rate", atOnce},
+	{"tlsd", "socket", atStart},
+	{"tlsd", "ports", atStart}, // its walls are made by them
+	{"tlsd", "ca", atOnce},
+	{"tlsd", "cert", atOnce},
+	{"tlsd", "key", atOnce},
+	{"tlsd", "unlock_file", atOnce},
+	{"tlsd", "unlock_user", atOnce},
+	{"tlsd", "max_sessions", atOnce},
+	{"tlsd", "max_callers", atOnce},
+	{"tlsd", "uid_sessions", atOnce},
+	{"tlsd", "uid_callers", atOnce},
+	{"tlsd", "uid_memory", atOnce},
 	{"log", "level", atOnce},
 	{"log", "format", atOnce},
 	{"profile", "", atOnce}, // a list of tables has no key
 	{"user", "", atOnce},
 	{"transfer_issuer", "", atOnce},
+	{"tls_session", "", atOnce},
 }
 
 // difference is an option whose value in the file is not the one that runs.
@@ -190,6 +203,8 @@ func (p *parent) liveSettings(c *Config) privsep.Live {
 		Auth: c.credentials() != 0,
 		Login: privsep.LoginSettings{Kinds: c.credentials(), Hashes: c.Auth.Hashes, Memory: int(c.Auth.Memory),
 			FailureRate: c.Auth.FailureRate, FailureBurst: c.Auth.FailureBurst, Backoff: c.Auth.Backoff},
+		TLSD: privsep.TLSDSettings{MaxSessions: c.TLSD.MaxSessions, MaxCallers: c.TLSD.MaxCallers,
+			UIDSessions: c.TLSD.UIDSessions, UIDCallers: c.TLSD.UIDCallers, UIDMemory: int(c.TLSD.UIDMemory)},
 	}
 	for _, b := range p.listeners {
 		if b.host != "" {

@@ -48,6 +48,8 @@ func other(c *Config) {
 				*p++
 			case *Secret:
 				*p += "x"
+			case *[]int:
+				*p = append(slices.Clone(*p), 1)
 			case *[]string:
 				*p = append(slices.Clone(*p), "x")
 			case *Size:
@@ -60,6 +62,8 @@ func other(c *Config) {
 				*p = append(slices.Clone(*p), UserConfig{Name: "x"})
 			case *[]IssuerConfig:
 				*p = append(slices.Clone(*p), IssuerConfig{Name: "x"})
+			case *[]TLSSessionConfig:
+				*p = append(slices.Clone(*p), TLSSessionConfig{Name: "x"})
 			}
 		}
 	}

@@ -166,6 +166,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.sign(c, m)
 	case privsep.KindTicketSign:
 		return p.signTransfer(c, m)
+	case privsep.KindTLSSign:
+		return p.signTLS(c, m)
 	case privsep.KindCMFault:
 		return p.fault(c, m)
 	case privsep.KindAuthFault:
@@ -272,7 +274,7 @@ func (p *parent) beginStop() {
 		if c.state == backoff {
 			p.giveUp(c)
 		}
-		if c.id.Role == privsep.RoleDispatcher || c.id.Role == privsep.RoleRouter || c.id.Role == privsep.RoleAuth {
+		if c.id.Role != privsep.RoleCM {
 			p.stop(c)
 		}
 	}
@@ -324,7 +326,7 @@ func (p *parent) stop(c *child) {
 	if c.state == running {
 		c.state, c.wake = stopping, p.stopBy.Add(time.Second)
 	}
-	if c.ch != nil && c.state == stopping && (c.leaving || c.id.Role == privsep.RoleDispatcher || c.id.Role == privsep.RoleAuth) {
+	if c.ch != nil && c.state == stopping && (c.leaving || c.id.Role != privsep.RoleCM && c.id.Role != privsep.RoleRouter) {
 		c.ch.SetPhase(privsep.PhaseDrain) // it has heard the last of us
 	}
 }

@@ -10,7 +10,7 @@ import (
 // openness is what an operator is told of a broker that asks nobody who it is, "" if
 // it does ask.
 func openness(c *Config) string {
-	if c.credentials() != 0 {
+	if c.credentials() != 0 || !c.listens() {
 		return ""
 	}
 	rights := "all rights"

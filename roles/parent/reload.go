@@ -40,6 +40,7 @@ type revision struct {
 	transfer  *custody.TicketKey
 	issuers   []privsep.Issuer
 	approval  *approval
+	shared    *sharingRead
 }
 
 // reload takes over what the configuration says now. What is wrong with it is
@@ -90,6 +91,9 @@ func (p *parent) revise() (r *revision, err error) {
 		broken.Text += ", and " + keysOf(r.held) + " will change at the next start only"
 		return nil, bad(broken)
 	}
+	if p.alone && r.cfg.listens() {
+		return nil, bad(&ConfigError{Key: "listen.tcp", Text: "clients need a whole broker, which a tlsd that runs alone becomes at the next start only"})
+	}
 	var key string
 	if r.listeners, key, err = p.listenersOf(r.cfg); err != nil {
 		return nil, bad(&ConfigError{Key: key, Text: err.Error() + p.inTheWay(r.cfg, err)})
@@ -114,15 +118,21 @@ func (r *revision) load() (err error) {
 			return err
 		}
 	}
-	r.transfer, err = loadTransferKey(r.cfg, r.cred)
-	if err == nil {
-		if r.issuers, err = loadIssuers(r.cfg); err != nil && r.transfer != nil {
+	defer func() {
+		if err != nil && r.cred != nil {
+			r.cred.key.Close()
+		}
+		if err != nil && r.transfer != nil {
 			r.transfer.Close()
 		}
+	}()
+	if r.transfer, err = loadTransferKey(r.cfg, r.cred); err != nil {
+		return err
 	}
-	if err != nil && r.cred != nil {
-		r.cred.key.Close()
+	if r.issuers, err = loadIssuers(r.cfg); err != nil {
+		return err
 	}
+	r.shared, err = loadSharing(r.cfg, r.cred, r.transfer)
 	return err
 }
 
@@ -166,6 +176,7 @@ func (p *parent) apply(r *revision) {
 	p.setProfiles(r.cfg.Profiles)
 	p.setApproval(r.approval)
 	p.setUsers(r.cfg, r.issuers)
+	p.setSharing(r.shared)
 	p.setCredential(r.cred)
 	p.setTransferKey(r.transfer)
 	p.reloads++
@@ -206,6 +217,7 @@ func (p *parent) resettle(c *child) {
 		p.giveProfiles(c)
 	}
 	p.giveUsers(c)
+	p.giveSharing(c)
 	p.send(c, privsep.KindSettings, p.settings.Live.Append(nil))
 	p.giveListeners(c)
 }

@@ -48,7 +48,10 @@ func (c *child) leaves() bool { return c.change != nil && c.change.old == c && c
 
 // standsBy tells whether c is a router or dispatcher whose turn has not come.
 func (c *child) standsBy() bool {
-	return c.change != nil && c.change.new == c && c.id.Role != privsep.RoleCM && c.change.old.alive()
+	if c.change == nil || c.change.new != c || c.id.Role == privsep.RoleCM {
+		return false
+	}
+	return c.change.old.alive() && !(c.id.Role == privsep.RoleTLSD && c.change.turned)
 }
 
 // other is the second place of a component.
@@ -196,6 +199,10 @@ func (p *parent) turn(ch *change) {
 		return
 	}
 	old := ch.old
+	if old.id.Role == privsep.RoleTLSD {
+		p.retireTLSD(ch)
+		return
+	}
 	if old.id.Role == privsep.RoleDispatcher || old.id.Role == privsep.RoleAuth {
 		var now privsep.Shutdown
 		p.send(old, privsep.KindShutdown, now.Append(nil))

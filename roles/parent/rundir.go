@@ -146,7 +146,10 @@ func (p *parent) listed(c *child) bool {
 	if o == nil || o.id != c.id {
 		return true
 	}
-	mine, theirs := c.alive() && !c.standsBy(), o.alive() && !o.standsBy()
+	serves := func(c *child) bool {
+		return c.alive() && !c.standsBy() && !(c.id.Role == privsep.RoleTLSD && c.leaves())
+	}
+	mine, theirs := serves(c), serves(o)
 	return mine || !theirs && !c.second
 }
 

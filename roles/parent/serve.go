@@ -28,6 +28,7 @@ type parent struct {
 	log      zerolog.Logger
 	root     bool
 	cms      int
+	alone    bool // there is nothing but a tlsd
 	started  time.Time
 	began    uint64 // the same, as Uptime has it
 	warnings []string
@@ -71,6 +72,7 @@ type parent struct {
 	unsigned       uint64
 	transfers      transfers
 	approval       approval
+	sharing        sharing
 	untidy, tidied time.Time // last use of a key, last sweep of the memory
 	buf            []byte
 
@@ -177,7 +179,10 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err := p.watchSignals(); err != nil {
 		return err
 	}
-	p.cms = p.cfg.CM.Count
+	p.alone = p.cfg.alone()
+	if p.cms = p.cfg.CM.Count; p.alone {
+		p.cms = 0
+	}
 	if err := p.recall(h); err != nil {
 		return err
 	}
@@ -195,6 +200,10 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err != nil {
 		return err
 	}
+	shared, err := loadSharing(p.cfg, p.credential(), p.transfers.key)
+	if err != nil {
+		return err
+	}
 	if err := p.listen(); err != nil {
 		return err
 	}
@@ -205,6 +214,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	p.setProfiles(p.cfg.Profiles)
 	p.setApproval(a)
 	p.setUsers(p.cfg, issuers)
+	p.setSharing(shared)
 	p.settings.ServerID = newServerID()
 	if p.past != nil {
 		p.settings.ServerID = p.past.registry.ServerID
@@ -219,7 +229,7 @@ func (p *parent) makeSettings(version string) privsep.Settings {
 		Live: p.liveSettings(c), MaxControlLine: int(c.Limits.MaxControlLine),
 		MaxConnections: c.Limits.MaxConnections, CMs: 2 * p.cms, Serving: p.cms,
 		Arena: int(c.Store.Arena), Ring: int(c.Store.Ring), Journal: int(c.Store.Journal),
-		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version,
+		Environment: c.Environment.Name, Broker: c.Environment.Broker, Version: version, TLSPorts: c.ports(),
 		Release: c.TLS.KeyUse == KeyUseRelease, Trap: c.Privsep.Seccomp == SeccompTrap,
 	}
 	if p.root {
@@ -272,12 +282,22 @@ func (p *parent) recall(h *handover) error {
 }
 
 // makePlaces makes the places for all processes, of which none is there yet. Half
-// of them stay vacant, and those of auth as long as nobody needs to log in.
+// of them stay vacant, and those of auth as long as nobody needs to log in. Without a
+// listener for clients there are none but those of tlsd.
 func (p *parent) makePlaces() {
 	add := func(id privsep.ID, s state, second bool) {
 		r := p.past.record(id)
 		p.children = append(p.children, &child{id: id, state: s, second: second, token: tokenChild + 2*uint64(len(p.children)),
 			generation: r.Generation, restarts: r.Restarts, everRan: r.Generation > 0})
+	}
+	if p.cfg.TLSD.Socket != "" {
+		defer func() {
+			add(privsep.ID{Role: privsep.RoleTLSD}, gone, false)
+			add(privsep.ID{Role: privsep.RoleTLSD}, vacant, true)
+		}()
+	}
+	if p.alone {
+		return
 	}
 	add(privsep.ID{Role: privsep.RoleRouter}, gone, false)
 	add(privsep.ID{Role: privsep.RoleDispatcher}, gone, false)

@@ -19,6 +19,7 @@ type Status struct {
 	Offences    []Offence `json:"offences"`
 	Key         *Key      `json:"key"`        // of the TLS listeners; null without one
 	Transfer    *Transfer `json:"transfer"`   // the key for tickets to other environments; null without one
+	Identity    *Identity `json:"identity"`   // that tlsd shows to servers; null without one
 	NextStart   []Held    `json:"next_start"` // options that the file had otherwise at the last reload
 }
 
@@ -50,6 +51,16 @@ type Transfer struct {
 	Erased    bool   `json:"erased"`
 	Signed    uint64 `json:"signed"`
 	Refused   uint64 `json:"refused"` // too many, or where no profile may transfer to
+}
+
+// Identity is the certificate that tlsd shows to servers, and what was done with its
+// key.
+type Identity struct {
+	Subject  string    `json:"subject"`
+	NotAfter time.Time `json:"not_after"`
+	Memory   string    `json:"memory"` // as a Key's
+	Erased   bool      `json:"erased"`
+	Signed   uint64    `json:"signed"`
 }
 
 // Offence counts one way in which a component broke the role protocol, and was
@@ -86,7 +97,8 @@ type Process struct {
 	Logins        uint64    `json:"logins"` // that succeeded
 	NoLogins      uint64    `json:"logins_refused"`
 	LoginsWait    uint64    `json:"logins_waiting"`
-	Memory        uint64    `json:"memory"` // proportional set size, bytes
+	Sessions      uint64    `json:"sessions"` // of TLS to others
+	Memory        uint64    `json:"memory"`   // proportional set size, bytes
 	Threads       int       `json:"threads"`
 	NoNewPrivs    bool      `json:"no_new_privs"` // on every thread
 	NoCaps        bool      `json:"no_caps"`      // no capability in any set of any thread

@@ -262,7 +262,7 @@ func UpgradeCheck(source string) error {
 		return err
 	}
 	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0}
-	p.cms, p.dir = p.cfg.CM.Count, &runDir{path: p.cfg.Privsep.RuntimeDir}
+	p.cms, p.alone, p.dir = p.cfg.CM.Count, p.cfg.alone(), &runDir{path: p.cfg.Privsep.RuntimeDir}
 	if err := p.openCredential(); err != nil {
 		return err
 	}

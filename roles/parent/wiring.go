@@ -41,6 +41,9 @@ func (p *parent) newSegment(kind privsep.SegmentKind, index, size int) error {
 // whoever is started anew finds it as the one before left it. A cm believes
 // nothing of what it finds in its own.
 func (p *parent) makeSegments() error {
+	if p.alone {
+		return nil
+	}
 	n, rows := p.settings.CMs, p.cfg.Limits.MaxConnections
 	slots := store.Slots(p.settings.Arena)
 	if err := p.newSegment(privsep.SegConnTable, 0, store.ConnTableSize(rows)); err != nil {
@@ -96,14 +99,11 @@ func (p *parent) handOut(c *child) error {
 			return err
 		}
 	}
-	if c.id.Role == privsep.RoleDispatcher {
-		for _, l := range p.listeners {
-			c.listens = append(c.listens, l.number)
-			m := l.message()
-			if err := c.ch.SendWait(handOutTime, privsep.KindListener, m.Append(nil), l.fd); err != nil {
-				return err
-			}
-		}
+	if err := p.handOutListeners(c); err != nil {
+		return err
+	}
+	if err := p.handOutSharing(c); err != nil {
+		return err
 	}
 	return c.ch.SendWait(handOutTime, privsep.KindSetupEnd, nil)
 }

@@ -1,0 +1,247 @@
+package parent
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/privsep/custody"
+)
+
+// tlsd.go is what tlsd gets: which sessions there may be, and signatures by the key of
+// the certificate that it shows to servers.
+
+// tlsPolicy is one session of the configuration with the files that it names.
+type tlsPolicy struct {
+	privsep.TLSPolicy
+	roots []byte // PEM
+	shows bool   // our certificate
+}
+
+// tlsIdentity is who we are to servers.
+type tlsIdentity struct {
+	number uint32
+	chain  []byte // PEM
+	leaf   *x509.Certificate
+	key    *custody.ClientKey
+}
+
+// sharing is all of it.
+type sharing struct {
+	set      uint32 // number of the policies; 0: there are none yet
+	policies []tlsPolicy
+	identity *tlsIdentity // nil: no certificate is shown
+	last     uint32       // number of an identity
+	signed   uint64
+}
+
+// sharingRead is what has been read for it, and can no longer fail.
+type sharingRead struct {
+	policies []tlsPolicy
+	identity *tlsIdentity
+}
+
+// loadSharing reads the files that [tlsd] and the sessions name. Errors are as those
+// of loadCredential; after one nothing is open.
+func loadSharing(cfg *Config, cred *credential, transfer *custody.TicketKey) (*sharingRead, error) {
+	r := new(sharingRead)
+	if cfg.TLSD.Socket == "" {
+		return r, nil
+	}
+	for i := range cfg.TLSSessions {
+		s := &cfg.TLSSessions[i]
+		path, key := s.CA, tableName("tls_session", i)+".ca"
+		if path == "" {
+			path, key = cfg.TLSD.CA, "tlsd.ca"
+		}
+		if path == "" {
+			path = systemCA
+		}
+		roots, _, err := readCertificates(path)
+		if err != nil {
+			return nil, &ConfigError{Key: key, Text: err.Error()}
+		}
+		r.policies = append(r.policies, tlsPolicy{*s.policy(), roots, s.Show})
+	}
+	if cfg.TLSD.Cert == "" {
+		return r, nil
+	}
+	var err error
+	r.identity, err = loadIdentity(cfg, cred, transfer)
+	return r, err
+}
+
+// loadIdentity reads certificate and key. The key has this one purpose.
+func loadIdentity(cfg *Config, cred *credential, transfer *custody.TicketKey) (*tlsIdentity, error) {
+	t := &cfg.TLSD
+	chain, certs, err := readCertificates(t.Cert)
+	if err != nil {
+		return nil, &ConfigError{Key: "tlsd.cert", Text: err.Error()}
+	}
+	key, err := custody.OpenClientKey(custody.Options{KeyFile: t.Key, UnlockFile: t.UnlockFile, UnlockUser: t.UnlockUser})
+	if errors.Is(err, custody.ErrIdentity) {
+		return nil, fmt.Errorf("tlsd.key: %w", err)
+	}
+	if err != nil {
+		return nil, &ConfigError{Key: "tlsd.key", Text: err.Error()}
+	}
+	text, at := "", "tlsd.key"
+	switch {
+	case key.Match(certs[0]) != nil:
+		text, at = fmt.Sprintf("certificate %s does not belong to key %s", t.Cert, t.Key), "tlsd.cert"
+	case cred != nil && key.Match(cred.leaf) == nil:
+		text = "is tls.key, too: a key has one purpose"
+	case transfer != nil && transfer.Match(certs[0]) == nil:
+		text = "is transfer.key, too: a key has one purpose"
+	}
+	if text != "" {
+		key.Close()
+		return nil, &ConfigError{Key: at, Text: text}
+	}
+	return &tlsIdentity{chain: chain, leaf: certs[0], key: key}, nil
+}
+
+func (r *sharingRead) close() {
+	if r != nil && r.identity != nil {
+		r.identity.key.Close()
+	}
+}
+
+// setSharing puts what was read in the place of what there is. Numbers are as those of
+// profiles.
+func (p *parent) setSharing(r *sharingRead) {
+	s := &p.sharing
+	if s.identity != nil {
+		s.identity.key.Close()
+		p.untidy = time.Now()
+	}
+	if s.last == 0 {
+		s.set, s.last = uint32(p.began), uint32(p.began)
+	}
+	same := s.identity != nil && r.identity != nil && bytes.Equal(s.identity.chain, r.identity.chain)
+	if s.identity = r.identity; s.identity != nil {
+		if s.identity.number = s.last; !same {
+			s.last = max(s.last+1, 1)
+			s.identity.number = s.last
+		}
+	}
+	s.set = max(s.set+1, 1)
+	s.policies = r.policies
+}
+
+// message gives the i-th policy as it travels, with its parcel to be closed.
+func (s *sharing) message(i int) (payload []byte, fd int, err error) {
+	if len(s.policies) == 0 {
+		none := privsep.TLSPolicy{Set: s.set, Last: true}
+		fd, err = privsep.Parcel("tls-policy", nil)
+		return none.Append(nil), fd, err
+	}
+	t := s.policies[i]
+	t.Set, t.Last, t.Roots = s.set, i == len(s.policies)-1, uint32(len(t.roots))
+	var chain []byte
+	if t.shows {
+		chain = s.identity.chain
+		t.Chain, t.Key = uint32(len(chain)), s.identity.number
+	}
+	fd, err = privsep.Parcel("tls-policy", slices.Concat(t.roots, chain))
+	return t.Append(nil), fd, err
+}
+
+// eachPolicy says the messages of a set, until say wants no more.
+func (s *sharing) eachPolicy(say func(payload []byte, fd int) error) error {
+	for i := range max(len(s.policies), 1) {
+		payload, fd, err := s.message(i)
+		if err != nil {
+			return err
+		}
+		err = say(payload, fd)
+		privsep.CloseFD(fd)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handOutSharing gives a new tlsd all policies.
+func (p *parent) handOutSharing(c *child) error {
+	if c.id.Role != privsep.RoleTLSD {
+		return nil
+	}
+	c.policies = p.sharing.set
+	return p.sharing.eachPolicy(func(payload []byte, fd int) error {
+		return c.ch.SendWait(handOutTime, privsep.KindTLSPolicy, payload, fd)
+	})
+}
+
+// giveSharing gives a tlsd the policies that it does not have.
+func (p *parent) giveSharing(c *child) {
+	if c.id.Role != privsep.RoleTLSD || c.policies == p.sharing.set {
+		return
+	}
+	c.policies = p.sharing.set
+	end := time.Now().Add(setTime)
+	err := p.sharing.eachPolicy(func(payload []byte, fd int) error {
+		if !c.hears(privsep.KindTLSPolicy, len(payload), 1) {
+			return nil
+		}
+		return c.ch.SendPaced(max(time.Until(end), 0), privsep.KindTLSPolicy, payload, fd)
+	})
+	p.heard(c, privsep.KindTLSPolicy, err)
+}
+
+// retireTLSD has the new process take the callers from now on, and the old one end
+// when its own have gone, or their time is up: sessions cannot move.
+func (p *parent) retireTLSD(ch *change) {
+	ch.by = ch.turnedAt.Add(p.cfg.Limits.DrainTimeout)
+	ch.old.wake = ch.by.Add(leaveTime)
+	p.connect(ch.new)
+	m := privsep.Shutdown{Drain: p.cfg.Limits.DrainTimeout}
+	p.send(ch.old, privsep.KindShutdown, m.Append(nil))
+	p.writeRegistry()
+	p.finish(ch)
+}
+
+// signTLS serves one handshake of tlsd with a server. An error is an offence.
+func (p *parent) signTLS(c *child, m *privsep.Message) error {
+	var s privsep.TLSSign
+	if err := s.Parse(m.Payload); err != nil {
+		return err
+	}
+	scheme := tls.SignatureScheme(s.Scheme)
+	if custody.CheckClientInput(scheme, s.Input) != nil {
+		return &offence{m.Kind.String(), "purpose"}
+	}
+	answer := privsep.TLSSigned{ID: s.ID}
+	if id := p.sharing.identity; id != nil && id.number == s.Key { // else it was replaced meanwhile
+		p.untidy = time.Now()
+		b, err := id.key.Sign(scheme, s.Input)
+		if errors.Is(err, custody.ErrScheme) {
+			return &offence{m.Kind.String(), "scheme"}
+		}
+		if err != nil {
+			p.log.Error().Str("role", c.id.String()).Err(err).Msg("signature failed")
+		} else {
+			p.sharing.signed++
+			c.signatures++
+		}
+		answer.Signature = b
+	}
+	p.send(c, privsep.KindTLSSigned, answer.Append(p.buf[:0]))
+	return nil
+}
+
+// sharingReport is what status says of tlsd's certificate.
+func (p *parent) sharingReport() *Identity {
+	id := p.sharing.identity
+	if id == nil {
+		return nil
+	}
+	return &Identity{Subject: id.leaf.Subject.String(), NotAfter: id.leaf.NotAfter, Memory: id.key.Memory(), Erased: custody.Erases(),
+		Signed: p.sharing.signed}
+}

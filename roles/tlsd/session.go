@@ -1,0 +1,327 @@
+package tlsd
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/roles/tlsd/protocol"
+)
+
+// session is one TLS session with a server.
+//
+//	opening --handshake--> open --(server's end, policy, idle, CLOSE, dirty)--> over
+//	   \---------------- failed ------------------------------------------------^
+//
+// No caller's deadline reaches its connection: a write that is cut short would end it
+// for all.
+type session struct {
+	hub    *hub
+	id     string
+	name   string
+	host   string
+	port   uint16
+	sni    string
+	alpn   []string
+	mode   protocol.Mode
+	frame  protocol.Frame
+	read   protocol.Read // ReadOrder, or ReadAll: somebody reads for all
+	shared bool
+	policy *policy
+	owner  *account
+	began  time.Time
+
+	opened  chan struct{} // closed when it is known whether there is a session
+	failure error         // written before that, as the next three
+	conn    *tls.Conn
+	wire    *transport
+	state   tls.ConnectionState
+
+	lease line // exclusive: whose it is
+	turns line // of writes
+
+	inBytes, outBytes atomic.Uint64
+	lastUse           atomic.Int64 // Unix time, nanoseconds
+	worn              atomic.Bool  // it has had its records: nobody joins any more
+
+	// The hub's.
+	users int
+	idle  *time.Timer // runs while there are none
+
+	mu      sync.Mutex
+	over    bool
+	clean   bool // the server has said that it ends
+	why     string
+	again   *time.Timer // until the certificate is looked at
+	room    *sync.Cond  // something that was unread has been taken
+	callers map[*caller]struct{}
+	holder  *caller   // exclusive
+	unread  []byte    // exclusive, raw; framed: for the one who reads for all
+	readers []*caller // raw: who waits for a piece
+	reader  *caller   // framed: who reads for all
+	order   []*caller // framed: whose answers come, one entry each
+	unasked uint64    // frames that came when nobody had asked
+	dropped uint64    // frames for callers who had gone
+}
+
+// maxUnread bounds what is kept of a session for whoever reads next, in bytes; beyond
+// it TCP slows the server down.
+const maxUnread = 64 << 10
+
+func newSession(h *hub, c *caller, p *policy) *session {
+	r := &c.req
+	var id [16]byte
+	rand.Read(id[:])
+	s := &session{hub: h, id: hex.EncodeToString(id[:]), name: r.Session, host: p.Host, port: p.Port, sni: sniOf(r), alpn: r.ALPN, mode: r.Mode,
+		frame: r.Frame, read: readOf(r), shared: r.Shared, policy: p, owner: c.account, began: time.Now(),
+		opened: make(chan struct{}), callers: map[*caller]struct{}{}}
+	s.room = sync.NewCond(&s.mu)
+	s.lastUse.Store(s.began.UnixNano())
+	return s
+}
+
+func sniOf(r *protocol.Request) string {
+	if r.SNI != "" {
+		return r.SNI
+	}
+	host, _, _ := protocol.SplitTarget(r.Target)
+	return host
+}
+
+// readOf tells whether a session is one in which somebody reads for all.
+func readOf(r *protocol.Request) protocol.Read {
+	if r.Read == protocol.ReadNone {
+		return protocol.ReadAll
+	}
+	return r.Read
+}
+
+// remote is HOST:PORT.
+func (s *session) remote() string { return protocol.JoinTarget(s.host, s.port) }
+
+// asked is the same for all who ask for the same.
+func (s *session) asked() string {
+	return strings.Join([]string{s.name, s.remote(), s.sni, strings.Join(s.alpn, ",")}, "\n")
+}
+
+// admits says why a caller may not use the session, nil if it may. The hub's lock is
+// held.
+func (s *session) admits(c *caller) *refusal {
+	r, can := &c.req, s.policy.rightsOf(c.who, s.owner.uid)
+	may := can.read && can.write
+	switch s.mode {
+	case protocol.Framed:
+		may = (can.write || r.Read == protocol.ReadAll) && (can.read || r.Read == protocol.ReadNone)
+	case protocol.Raw:
+		may = can.read || can.write
+	}
+	if !may {
+		return &refusal{code: protocol.Refused}
+	}
+	same := r.Verb == protocol.Attach || r.Target == s.remote() && sniOf(r) == s.sni && slices.Equal(r.ALPN, s.alpn) &&
+		r.Mode == s.mode && r.Frame == s.frame
+	if !same || readOf(r) != s.read || s.mode == protocol.Raw && !r.Chunks {
+		return &refusal{code: protocol.Conflict}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.Read == protocol.ReadAll && s.reader != nil {
+		return &refusal{code: protocol.Conflict}
+	}
+	c.can = can
+	if r.Read == protocol.ReadAll {
+		s.reader = c
+	}
+	return nil
+}
+
+// enter counts a user. The hub's lock is held.
+func (s *session) enter() {
+	s.users++
+	if s.idle != nil {
+		s.idle.Stop()
+		s.idle = nil
+	}
+}
+
+func (s *session) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
+// end ends the session, once, and tells everybody. clean: the server has said so.
+func (s *session) end(why string, clean bool) {
+	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
+		return
+	}
+	s.over, s.clean, s.why = true, clean, why
+	for c := range s.callers {
+		c.wake.Broadcast()
+	}
+	s.room.Broadcast()
+	if s.again != nil {
+		s.again.Stop()
+	}
+	s.mu.Unlock()
+	s.hub.forget(s, nil)
+	select {
+	case <-s.opened:
+		if s.conn != nil {
+			go s.conn.Close() // which may wait for the server
+		}
+	default: // open sees that it is over
+	}
+	s.hub.log.info("session ended", privsep.Str(privsep.KeySession, s.name), privsep.Str(privsep.KeyAddr, s.remote()),
+		privsep.Str(privsep.KeyReason, why), privsep.Int(privsep.KeyUID, int64(s.owner.uid)))
+}
+
+// send writes for a caller, all of b at once, in turn with others. before is called
+// when the turn has come, under the session's lock.
+func (s *session) send(c *caller, b []byte, before func()) error {
+	s.turns.take(context.Background())
+	defer s.turns.give()
+	s.mu.Lock()
+	if s.over || c.stop {
+		s.mu.Unlock()
+		return errOver
+	}
+	if before != nil {
+		before()
+	}
+	s.mu.Unlock()
+	n, err := s.conn.Write(b)
+	s.note(&s.outBytes, &s.hub.outBytes, n)
+	if err != nil {
+		s.end(reasonOf(err), false)
+		return errOver
+	}
+	s.wear()
+	return nil
+}
+
+var errOver = errors.New("the session is over")
+
+// note counts what went by.
+func (s *session) note(mine, all *atomic.Uint64, n int) {
+	mine.Add(uint64(n))
+	all.Add(uint64(n))
+	s.lastUse.Store(time.Now().UnixNano())
+}
+
+// wear looks whether the session has had its records. Who has it then may go on for as
+// many again as lie between the limit and that of its keys.
+func (s *session) wear() {
+	most := max(s.wire.in.records.Load(), s.wire.out.records.Load())
+	if most < s.hub.mostRecords {
+		return
+	}
+	if !s.worn.Swap(true) {
+		s.hub.unname(s)
+		s.hub.log.info("session is worn", privsep.Str(privsep.KeySession, s.name), privsep.Int(privsep.KeyN, int64(most)))
+		s.hub.mu.Lock()
+		unused := s.users == 0
+		s.hub.mu.Unlock()
+		if unused {
+			s.end("worn", false)
+		}
+	}
+	if most >= s.hub.mostRecords+(1<<24-recordLimit) {
+		s.end("worn", false)
+	}
+}
+
+// receive takes what the server sends, as long as there is somebody for whom to keep
+// it.
+func (s *session) receive() {
+	buf := make([]byte, 16<<10)
+	var frames *splitter
+	if s.mode == protocol.Framed {
+		frames = newSplitter(s.frame, s.policy.MaxFrame, s.owner)
+		defer frames.close()
+	}
+	for {
+		n, err := s.conn.Read(buf)
+		s.note(&s.inBytes, &s.hub.inBytes, n)
+		if n > 0 && frames != nil {
+			if bad := frames.feed(buf[:n], s.route); bad != nil {
+				s.end(bad.Error(), false)
+				return
+			}
+		} else if n > 0 && !s.keep(buf[:n]) {
+			return
+		}
+		if err == io.EOF && s.wire.cut { // no close_notify came before
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			s.end(reasonOf(err), err == io.EOF)
+			return
+		}
+		s.wear()
+	}
+}
+
+// reasonOf is a short word for the log.
+func reasonOf(err error) string {
+	switch {
+	case err == io.EOF:
+		return "server"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "truncated"
+	}
+	return err.Error()
+}
+
+// keep adds bytes for whoever reads next; false: the session is over.
+func (s *session) keep(b []byte) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.unread) > 0 && len(s.unread)+len(b) > maxUnread && !s.over {
+		s.room.Wait()
+	}
+	if s.over {
+		return false
+	}
+	s.unread = append(s.unread, b...)
+	s.callReader()
+	return true
+}
+
+// callReader wakes who is to have what is unread. The lock is held.
+func (s *session) callReader() {
+	switch {
+	case s.holder != nil:
+		s.holder.wake.Broadcast()
+	case s.reader != nil && s.reader.wake != nil:
+		s.reader.wake.Broadcast()
+	case len(s.readers) > 0:
+		s.readers[0].wake.Broadcast()
+	}
+}
+
+// takeUnread moves what is unread to b. The lock is held.
+func (s *session) takeUnread(b []byte) int {
+	n := copy(b, s.unread)
+	if s.unread = s.unread[:copy(s.unread, s.unread[n:])]; len(s.unread) == 0 && cap(s.unread) > 16<<10 {
+		s.unread = nil
+	}
+	s.room.Broadcast()
+	if s.over && len(s.unread) == 0 {
+		for c := range s.callers {
+			c.wake.Broadcast()
+		}
+	}
+	return n
+}
