@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +37,7 @@ func samples() map[Kind]payload {
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
 		KindConfig: &Settings{
 			Live: live, MaxControlLine: 2, MaxConnections: 3, CMs: 6, Serving: 3, Arena: 1 << 30, Ring: 8, Journal: 19,
-			Environment: text, Broker: text, Version: "", ServerID: text, TLSPorts: []uint16{443, 8443}, Release: true, Trap: true,
+			Environment: text, Broker: text, Version: "", ServerID: text, TLSPorts: slices.Repeat([]uint16{443}, MaxTLSPorts), Release: true, Trap: true,
 		},
 		KindSettings: &live,
 		KindProfile: &Profile{

@@ -9,9 +9,9 @@
 //	                   | channels, one for each child: settings, segments,
 //	                   | sockets, peers, profiles go down; logs, counters go up
 //	                   |          |          |    |
-//	clients   +--------+---+  +---+----+  +--+-----+  +--+------+  +---------+
-//	--------> | dispatcher |->|  cm/N  |  | router |--| auth    |  | tlsd    |
-//	 accept   |  no files  |  | sockets|  | no net |  | no net  |  | console |
+//	clients   +--------+---+  +---+----+  +--+-----+  +--+------+  +---------+  servers
+//	--------> | dispatcher |->|  cm/N  |  | router |--| auth    |  | tlsd    |------->
+//	 accept   |  no files  |  | sockets|  | no net |  | no net  |  | no files|  connect
 //	          +------------+  +---+----+  +---+----+  +---------+  +---------+
 //	              handoff         |           |  logins
 //	                              +-----------+
@@ -26,6 +26,7 @@
 //	router      its side of every ring, a doorbell to each cm, a channel to auth
 //	auth        password hashes and public keys of the users, public keys of who
 //	            vouches for certificates and of other environments
+//	tlsd        a listener of its own, connections to servers
 //
 // What an operator sees, as root; without it every uid is the same:
 //
@@ -34,6 +35,7 @@
 //	61102   815 gatehouse: dispatcher -x dispatcher
 //	61104   816 gatehouse: router -x router
 //	61105   817 gatehouse: auth -x auth
+//	61106   820 gatehouse: tlsd -x tlsd
 //	61116   818 gatehouse: cm/0 -x cm/0
 //	61117   819 gatehouse: cm/1 -x cm/1
 //

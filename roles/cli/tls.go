@@ -29,6 +29,8 @@ func (p *program) tlsCommand() *cli.Command {
 		Category:  groupBroker,
 		Usage:     "see and end TLS sessions that processes share",
 		UsageText: "gatehouse tls list|close [options] [arguments]",
+		Description: "tlsd keeps TLS sessions to servers for local processes, which come and go. Both commands\n" +
+			"ask it over its socket, as any process may; what one sees and may end is its policy's.",
 		Subcommands: []*cli.Command{
 			{
 				Name:      "list",

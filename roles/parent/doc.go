@@ -49,6 +49,10 @@
 // stands by, complete, and its turn comes with the end of the old one. A new process
 // that does not get ready has changed nothing.
 //
+// tlsd gets the sessions that there may be (tlsd.go), and signatures by a third key, which
+// signs what a client signs in a handshake. Where nobody can listen for clients it is the
+// only child.
+//
 // Files: replace.go (the exchange of a process), restart.go (asked for by the
 // operator), serve.go (start and stop), loop.go (events), child.go (life of one
 // child), wiring.go (who gets which segment, channel and doorbell), rundir.go
@@ -57,8 +61,9 @@
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
 // users.go and approval.go (what auth gets), notify.go (the service manager), tls.go
 // (certificate and key), sign.go (who gets a signature), transfer.go (who gets a
-// ticket), offence.go (what is held against a child), sandbox.go (the walls around
+// ticket), tlsd.go (what tlsd gets), offence.go (what is held against a child), sandbox.go (the walls around
 // parent and children), control.go and status.go (the operator's view), config.go
 // (the configuration), config_tables.go (its lists of tables), config_profile.go,
-// config_user.go, config_certificate.go and config_transfer.go (some of them).
+// config_user.go, config_certificate.go, config_transfer.go and config_tlsd.go (some of
+// them).
 package parent

@@ -313,9 +313,13 @@ func (c *caller) pump(s *session) error {
 	if err != errOver { // else what is there is still delivered
 		s.mu.Lock()
 		c.stop = true
+		patience := partTime
+		if c.lost { // it does not read
+			patience = 0
+		}
 		c.wake.Broadcast()
 		s.mu.Unlock()
-		c.file.SetWriteDeadline(time.Now().Add(partTime))
+		c.file.SetWriteDeadline(time.Now().Add(patience))
 	}
 	<-written
 	s.mu.Lock()
@@ -486,17 +490,24 @@ func (c *caller) deliver(s *session) {
 func (c *caller) pass(s *session, b []byte) bool {
 	for {
 		c.file.SetWriteDeadline(time.Now().Add(stallTime))
+		if c.stops(s) { // now or from now on pump's deadline holds
+			c.file.SetWriteDeadline(time.Now().Add(partTime))
+		}
 		n, err := c.file.Write(b)
 		if b = b[n:]; err == nil {
 			return true
 		}
-		s.mu.Lock()
-		stop := c.stop
-		s.mu.Unlock()
-		if stop || !errors.Is(err, os.ErrDeadlineExceeded) || s.mode != protocol.Exclusive || s.lease.wanted() {
+		if c.stops(s) || !errors.Is(err, os.ErrDeadlineExceeded) || s.mode != protocol.Exclusive || s.lease.wanted() {
 			return false
 		}
 	}
+}
+
+// stops tells whether the caller has gone, or is to go.
+func (c *caller) stops(s *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.stop
 }
 
 // next takes what is for a caller into b; 0: nothing is. The lock is held.

@@ -1,1 +1,57 @@
+// Package tlsd is the role that has TLS sessions with servers, for local processes that
+// come and go.
+//
+//	callers --CONNECT, ATTACH--> +------+ --TLS--> servers
+//	        <------bytes-------> | tlsd |
+//	parent --policies, SIGNED--> +------+ --TLS_SIGN--> parent
+//
+// It has connections outwards, which no other role has, to the ports that the
+// configuration names, and the socket that callers come by; no file, no name server, no
+// private key. Callers may be hostile, and servers: neither can do more than end its own
+// session, or wait for itself.
+//
+// The loop (tlsd.go), locked to its thread, has the parent's channel and accepts. All
+// else are goroutines, which wait in the Go runtime's poller:
+//
+//	caller   one reads what it sends, from the head on; one writes to it while it has a
+//	         session
+//	session  one reads what the server sends. Writes are the callers' own, in turn (line)
+//
+// and the hub, where callers find sessions: by name, by what policy lets them, and
+// within what a uid may have. Its lock comes before a session's; nothing waits under
+// either but for the session's own conditions.
+//
+// How callers speak is package protocol, and what a session is in each mode stands
+// there, too. What holds here:
+//
+//   - No deadline and no end of a caller reaches a session's connection. What a caller
+//     has handed over whole is written whole.
+//   - What came for a caller and was not written to it stays for the next one
+//     (exclusive), or is thrown away in whole frames (framed). Who goes in the middle of
+//     something, without a RELEASE, leaves a session of which nobody knows where it is:
+//     it ends, unless its policy says keep.
+//   - In framed mode the n-th frame of the server answers the n-th that went to it. That
+//     is the order in which callers had their turn; an answer for one that has gone is
+//     thrown away.
+//   - Nothing is kept for a caller without bound: bytes that wait for it, and frames that
+//     are not whole, are charged to its uid; one that does not read is cut off where
+//     others would wait for it. Nothing is kept of a server without bound: beyond
+//     maxUnread TCP slows it down.
+//   - A session is replaced long before its keys have had the records that they are good
+//     for, as Go begins no key update: whoever comes then gets a new one.
+//   - A certificate is verified always, in the handshake and every revalidate. There are
+//     no session tickets and no early data.
+//   - An end that the server has announced (close_notify) and one that came over it are
+//     told apart to those who speak in chunks.
+//
+// A process that ends takes its sessions along, as no library gives the state of one
+// away. One that is replaced accepts no more, and ends when its callers have gone or
+// drain_timeout is over; the new one has begun by then. Without a parent it goes on for
+// orphan_grace; signatures wait.
+//
+// Files: tlsd.go (the loop), hub.go (who finds what), policy.go (who may), caller.go (a
+// caller's life), session.go and open.go (a session's), exclusive.go, framed.go and raw.go
+// (the modes), line.go (turns), transport.go (what is under crypto/tls, and counts
+// records), sign.go (signatures), list.go (LIST and CLOSE), journal.go (the log),
+// orphan.go, setup.go (the role's start).
 package tlsd

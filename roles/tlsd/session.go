@@ -194,7 +194,11 @@ func (s *session) send(c *caller, b []byte, before func()) error {
 	defer s.turns.give()
 	s.mu.Lock()
 	if s.over || c.stop {
+		cut := c.stop
 		s.mu.Unlock()
+		if cut {
+			return errCut
+		}
 		return errOver
 	}
 	if before != nil {
@@ -211,7 +215,10 @@ func (s *session) send(c *caller, b []byte, before func()) error {
 	return nil
 }
 
-var errOver = errors.New("the session is over")
+var (
+	errOver = errors.New("the session is over")
+	errCut  = errors.New("the caller is cut off")
+)
 
 // note counts what went by.
 func (s *session) note(mine, all *atomic.Uint64, n int) {

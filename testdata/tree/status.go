@@ -46,6 +46,8 @@ type Process struct {
 	SlowConsumers uint64 `json:"slow_consumers"`
 	Logins        uint64 `json:"logins"`
 	NoLogins      uint64 `json:"logins_refused"`
+	Sessions      uint64 `json:"sessions"`
+	Signatures    uint64 `json:"signatures"`
 	Memory        uint64 `json:"memory"`
 	NoNewPrivs    bool   `json:"no_new_privs"`
 	NoCaps        bool   `json:"no_caps"`
