@@ -106,12 +106,6 @@ func loadIdentity(cfg *Config, cred *credential, transfer *custody.TicketKey) (*
 	return &tlsIdentity{chain: chain, leaf: certs[0], key: key}, nil
 }
 
-func (r *sharingRead) close() {
-	if r != nil && r.identity != nil {
-		r.identity.key.Close()
-	}
-}
-
 // setSharing puts what was read in the place of what there is. Numbers are as those of
 // profiles.
 func (p *parent) setSharing(r *sharingRead) {

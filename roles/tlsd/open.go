@@ -18,7 +18,7 @@ const openTime = 10 * time.Second
 func (s *session) open() {
 	ctx, cancel := context.WithTimeout(context.Background(), openTime)
 	defer cancel()
-	err := ctx.Err()
+	var err error
 	select {
 	case s.hub.handshakes <- struct{}{}:
 		err = s.connect(ctx)
