@@ -98,12 +98,12 @@ func (r *router) publish(l *link, rec []byte) error {
 	return nil
 }
 
-// plainly tells whether a message on the sender's last subject is of the commonest kind:
-// nothing is asked, by it or of its sender, nothing forbidden, and its recipients, on one
-// cm, are already encoded.
+// plainly tells whether a message on the sender's last subject, which it may publish on
+// as long as that match is current, is of the commonest kind: nothing is asked, by it or
+// of its sender, and its recipients, on one cm, are already encoded.
 func (r *router) plainly(s *session, p *store.RecPub) bool {
 	return r.index.current(s.last) && s.last.single && len(p.Reply)+len(p.Facts) == 0 && s.work == nil &&
-		s.prof.free && !r.faced && !wire.Special(p.Subject)
+		s.prof.modes&modeBit(store.ModeBroadcast) != 0 && !r.faced && !wire.Special(p.Subject)
 }
 
 // passOn is publish for such a message.
