@@ -107,6 +107,13 @@ func TestVerdicts(t *testing.T) {
 			t.Errorf("%s: %+v, %v, want %+v, %v", tt.name, got, got.Reason, tt.want, tt.want.Reason)
 		}
 	}
+
+	// A challenge that has been used is no text to be signed: a hostile server can have
+	// its clients sign nothing at all.
+	nothing := privsep.Login{Addr: addr(200), JSON: []byte(nkey(pub(carol), sign(t, carol, "")))}
+	if got := g.ask(nothing); got.Reason != privsep.ReasonChallengeUsed {
+		t.Errorf("without a challenge: %+v, %v", got, got.Reason)
+	}
 }
 
 func seed(t *testing.T, k nkeys.KeyPair) string {
