@@ -129,7 +129,8 @@ func (t *attempt) userBy(is *issuer) (*user, privsep.Reason) {
 // seen are the tickets that have been shown, for at least as long as any could be good:
 // two halves, of which the older is forgotten when the younger is that old. It does not
 // outlive the process, and need not: a ticket is for the challenge of one connection,
-// and what this table adds is that it is good there once.
+// and the router gives that for one try. What this table adds is that it is good there
+// once, whatever the router says.
 type seen struct {
 	mu         sync.Mutex
 	young, old map[shown]uint64 // UID of the connection

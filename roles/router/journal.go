@@ -91,6 +91,7 @@ const (
 	openTLS = 1 << iota
 	openUnix
 	openAdmitted
+	openAnswered
 )
 
 func (e *entry) open(s *session) []byte {
@@ -100,6 +101,9 @@ func (e *entry) open(s *session) []byte {
 	}
 	if s.admitted {
 		flags |= openAdmitted
+	}
+	if s.answered {
+		flags |= openAnswered
 	}
 	var addr [16]byte
 	if s.client.IsValid() {

@@ -64,7 +64,7 @@ func (r *router) replayGone(l *link, b []byte) error {
 const maxChallenge = 64
 
 func (r *router) replayOpen(l *link, b []byte) error {
-	if len(b) < openEntry-2 || len(b) > openEntry-2+maxChallenge || b[0] > openTLS|openUnix|openAdmitted {
+	if len(b) < openEntry-2 || len(b) > openEntry-2+maxChallenge || b[0] > openTLS|openUnix|openAdmitted|openAnswered {
 		return errEntry
 	}
 	o := store.RecOpen{UID: le.Uint64(b[9:]), TLS: b[0]&openTLS != 0, Unix: b[0]&openUnix != 0}
@@ -74,7 +74,7 @@ func (r *router) replayOpen(l *link, b []byte) error {
 		return errSession
 	}
 	s := newSession(l, &o, string(b[41:]))
-	s.generation = le.Uint64(b[17:])
+	s.generation, s.answered = le.Uint64(b[17:]), b[0]&openAnswered != 0
 	if s.admitted = b[0]&openAdmitted != 0; s.admitted {
 		r.assume(s)
 	}
@@ -100,6 +100,7 @@ func (r *router) replayConnect(l *link, b []byte) error {
 		*f = b[0]>>i&1 == 1
 	}
 	s.who = w
+	s.answered = s.answered || s.identity().mark != 0
 	r.live.sessions += s.footprint()
 	r.assume(s)
 	return nil
