@@ -80,6 +80,6 @@
 // calls are in the files for Linux alone, unsafe in raw_linux.go alone.
 //
 // Below it: sandbox (the last walls around a role), custody (the private key in
-// memory), keyfile (and on disk), passhash (what is kept of a password), erase (what is
-// forgotten after use).
+// memory), keyfile (and on disk), passhash (what is kept of a password), certname (how a
+// certificate is named), erase (what is forgotten after use).
 package privsep
