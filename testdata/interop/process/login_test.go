@@ -38,11 +38,17 @@ var alice = userTable("alice", password(horse))
 // nkey makes a pair: the public key, and the way in by it.
 func nkey(t testing.TB) (string, nats.Option) {
 	t.Helper()
-	k, err := nkeys.CreateUser()
-	must(t, err)
-	public, err := k.PublicKey()
-	must(t, err)
+	public, k := newNKey(t)
 	return public, nats.Nkey(public, k.Sign)
+}
+
+func newNKey(t testing.TB) (public string, key nkeys.KeyPair) {
+	t.Helper()
+	key, err := nkeys.CreateUser()
+	must(t, err)
+	public, err = key.PublicKey()
+	must(t, err)
+	return public, key
 }
 
 // enter connects once, and wants an answer over that connection.
