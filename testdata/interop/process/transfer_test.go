@@ -44,7 +44,7 @@ func newPair(t testing.TB, key crypto.Signer) *pair {
 	must(t, err)
 	p.write(t, "plain.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	p.write(t, "unlock", []byte("open sesame\n"))
-	out, err := exec.Command(gatehouse, "key", "encrypt", "--in", p.path("plain.pem"), "--out", p.path("key"), "--secret-file", p.path("unlock")).CombinedOutput()
+	out, err := exec.Command(gatehouse, "key", "encrypt", "--in", p.path("plain.pem"), "--out", p.path("key"), "--secret-file", p.path("unlock"), "--iterations", "1000").CombinedOutput()
 	if err != nil {
 		t.Fatalf("key encrypt: %v, %s", err, out)
 	}
