@@ -150,43 +150,26 @@ type TLSPolicyText struct {
 	RootsPEM, ChainPEM []byte
 }
 
-// TLSPolicySet puts the messages of a set together, as ProfileSet does.
-type TLSPolicySet struct {
-	set  uint32
-	have []TLSPolicyText
-}
+// TLSPolicySet puts the TLS_POLICYs of a set together.
+type TLSPolicySet struct{ parts[TLSPolicyText] }
 
-// Take takes the next TLS_POLICY and closes its parcel. With the last one of a set it
-// gives all of it, in order, and true.
+// Take takes the next TLS_POLICY and closes its parcel: see parts.add.
 func (s *TLSPolicySet) Take(m *Message) (all []TLSPolicyText, whole bool, err error) {
 	defer m.CloseFDs()
 	var p TLSPolicyText
 	if err := p.Parse(m.Payload); err != nil {
 		return nil, false, err
 	}
-	if p.Set != s.set {
-		s.set, s.have = p.Set, nil
+	if p.Name == "" {
+		return s.add(p.Set, p.Last, MaxTLSPolicies)
 	}
-	if len(s.have) == MaxTLSPolicies || p.Name == "" && s.Begun() {
-		return nil, false, ErrShape
+	b, err := ReadParcel(m.FDs[0], int(p.Roots)+int(p.Chain))
+	if err != nil {
+		return nil, false, err
 	}
-	if p.Name != "" {
-		b, err := ReadParcel(m.FDs[0], int(p.Roots)+int(p.Chain))
-		if err != nil {
-			return nil, false, err
-		}
-		p.RootsPEM, p.ChainPEM = b[:p.Roots], b[p.Roots:]
-		s.have = append(s.have, p)
-	}
-	if !p.Last {
-		return nil, false, nil
-	}
-	all, s.have = s.have, nil
-	return all, true, nil
+	p.RootsPEM, p.ChainPEM = b[:p.Roots], b[p.Roots:]
+	return s.add(p.Set, p.Last, MaxTLSPolicies, p)
 }
-
-// Begun tells whether the last messages of a set are still to come.
-func (s *TLSPolicySet) Begun() bool { return len(s.have) > 0 }
 
 // TLSSign asks for the signature of one handshake in which tlsd shows a certificate.
 type TLSSign struct {

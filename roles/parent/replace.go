@@ -313,7 +313,7 @@ func (ch *change) orderly(status string) bool {
 	case status == "exit 0", ch.old.id.Role == privsep.RoleRouter:
 		return true
 	case status == statusUnknown:
-		return ch.old.id.Role == privsep.RoleDispatcher || ch.old.id.Role == privsep.RoleTLSD || ch.empty
+		return ch.old.id.Role != privsep.RoleCM || ch.empty
 	}
 	return false
 }
