@@ -53,6 +53,7 @@ func loadSharing(cfg *Config, cred *credential, transfer *custody.TicketKey) (*s
 	if cfg.TLSD.Socket == "" {
 		return r, nil
 	}
+	read := map[string][]byte{} // each file once
 	for i := range cfg.TLSSessions {
 		s := &cfg.TLSSessions[i]
 		path, key := s.CA, tableName("tls_session", i)+".ca"
@@ -62,11 +63,14 @@ func loadSharing(cfg *Config, cred *credential, transfer *custody.TicketKey) (*s
 		if path == "" {
 			path = systemCA
 		}
-		roots, _, err := readCertificates(path)
-		if err != nil {
-			return nil, &ConfigError{Key: key, Text: err.Error()}
+		if read[path] == nil {
+			roots, _, err := readCertificates(path)
+			if err != nil {
+				return nil, &ConfigError{Key: key, Text: err.Error()}
+			}
+			read[path] = roots
 		}
-		r.policies = append(r.policies, tlsPolicy{*s.policy(), roots, s.Show})
+		r.policies = append(r.policies, tlsPolicy{*s.policy(), read[path], s.Show})
 	}
 	if cfg.TLSD.Cert == "" {
 		return r, nil

@@ -25,6 +25,8 @@ type hub struct {
 	uidMemory   atomic.Int64
 	mostRecords uint64 // of a session, in either direction
 
+	closings sync.WaitGroup // of connections to servers
+
 	shaken, failed, malformed, inBytes, outBytes atomic.Uint64
 
 	mu       sync.Mutex
@@ -206,13 +208,25 @@ func (h *hub) deserted() bool {
 	return h.callers == 0
 }
 
-// endAll ends all sessions.
+// farewell is how long the servers together have to take the last word.
+const farewell = 500 * time.Millisecond
+
+// endAll ends all sessions, and tells the servers.
 func (h *hub) endAll(why string) {
 	h.mu.Lock()
 	all := slices.Collect(maps.Values(h.all))
 	h.mu.Unlock()
 	for _, s := range all {
 		s.end(why, false)
+	}
+	done := make(chan struct{})
+	go func() {
+		h.closings.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(farewell):
 	}
 }
 
@@ -240,7 +254,11 @@ func (h *hub) join(c *caller) (s *session, fresh bool, no *refusal) {
 		s = nil
 	}
 	if s != nil {
-		if no := s.admits(c); no != nil {
+		no := s.admits(c)
+		if no != nil && no.code == protocol.Refused && r.Verb == protocol.Attach { // who may not need not know
+			no.code = protocol.NoSession
+		}
+		if no != nil {
 			return nil, false, no
 		}
 		s.enter()

@@ -86,10 +86,10 @@ func (c *caller) closeSession() {
 	case s == nil:
 		c.refuse(&refusal{code: protocol.NoSession})
 		return
-	case !may:
+	case !may: // who may not need not know
 		c.hub.log.warn("caller refused", privsep.Str(privsep.KeyReason, "policy"), privsep.Int(privsep.KeyUID, int64(c.who.UID)),
 			privsep.Str(privsep.KeySession, c.req.Target))
-		c.refuse(&refusal{code: protocol.Refused})
+		c.refuse(&refusal{code: protocol.NoSession})
 		return
 	}
 	s.end("closed", false)

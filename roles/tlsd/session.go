@@ -179,7 +179,7 @@ func (s *session) end(why string, clean bool) {
 	select {
 	case <-s.opened:
 		if s.conn != nil {
-			go s.conn.Close() // which may wait for the server
+			s.hub.closings.Go(func() { s.conn.Close() }) // which may wait for the server
 		}
 	default: // open sees that it is over
 	}

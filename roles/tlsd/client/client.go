@@ -116,10 +116,6 @@ func request(ctx context.Context, o Options, r *protocol.Request) (*Conn, error)
 	if err == nil && a.Code != protocol.OK {
 		err = &Error{Code: a.Code, Verify: a.Get("Verify"), Reason: a.Get("Reason")}
 	}
-	var c *Conn
-	if err == nil {
-		c, err = newConn(conn, r, a, rest)
-	}
 	if err != nil {
 		conn.Close()
 		if ctx.Err() != nil {
@@ -127,7 +123,7 @@ func request(ctx context.Context, o Options, r *protocol.Request) (*Conn, error)
 		}
 		return nil, err
 	}
-	return c, nil
+	return newConn(conn, r, a, rest), nil
 }
 
 func dialSocket(ctx context.Context, path string) (*net.UnixConn, error) {
@@ -169,21 +165,21 @@ func ask(conn net.Conn, head []byte) (a *protocol.Answer, rest []byte, err error
 	}
 }
 
-// certificates reads those of an answer.
-func certificates(a *protocol.Answer) (chain []*x509.Certificate, err error) {
+// certificates reads those of an answer, all or none.
+func certificates(a *protocol.Answer) (chain []*x509.Certificate) {
 	for _, f := range a.Fields {
 		if f.Name != "Certificate" {
 			continue
 		}
 		der, err := base64.StdEncoding.DecodeString(f.Value)
 		if err != nil {
-			return nil, err
+			return nil
 		}
 		cert, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, err
+			return nil
 		}
 		chain = append(chain, cert)
 	}
-	return chain, nil
+	return chain
 }

@@ -20,7 +20,7 @@ type Conn struct {
 	id    string
 	name  string
 	mode  protocol.Mode
-	state tls.ConnectionState
+	state func() tls.ConnectionState
 
 	reading sync.Mutex
 	rest    []byte // came behind the answer
@@ -39,36 +39,42 @@ var ErrUnread = errors.New("tlsd: the session was let go with bytes unread")
 
 var errReleased = errors.New("tlsd: the session has been let go")
 
-func newConn(conn *net.UnixConn, r *protocol.Request, a *protocol.Answer, rest []byte) (*Conn, error) {
-	chain, err := certificates(a)
-	if err != nil {
-		return nil, err
-	}
+func newConn(conn *net.UnixConn, r *protocol.Request, a *protocol.Answer, rest []byte) *Conn {
 	c := &Conn{conn: conn, id: a.Get("Session-Id"), name: a.Get("Session"), rest: rest}
 	for _, m := range []protocol.Mode{protocol.Exclusive, protocol.Framed, protocol.Raw} {
 		if m.String() == a.Get("Mode") {
 			c.mode = m
 		}
 	}
-	c.state = tls.ConnectionState{HandshakeComplete: true, ServerName: r.SNI, NegotiatedProtocol: a.Get("ALPN"), PeerCertificates: chain}
-	c.state.Version = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[a.Get("Version")]
+	sni := r.SNI
+	if sni == "" {
+		sni, _, _ = protocol.SplitTarget(r.Target)
+	}
+	c.state = sync.OnceValue(func() tls.ConnectionState { return stateOf(sni, a) })
+	return c
+}
+
+// stateOf reads what an answer says of the session.
+func stateOf(sni string, a *protocol.Answer) tls.ConnectionState {
+	s := tls.ConnectionState{HandshakeComplete: true, ServerName: sni, NegotiatedProtocol: a.Get("ALPN"), PeerCertificates: certificates(a)}
+	s.Version = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[a.Get("Version")]
 	for _, suite := range tls.CipherSuites() {
 		if suite.Name == a.Get("Cipher") {
-			c.state.CipherSuite = suite.ID
+			s.CipherSuite = suite.ID
 		}
 	}
-	if len(chain) > 0 {
-		c.state.VerifiedChains = [][]*x509.Certificate{chain}
+	if len(s.PeerCertificates) > 0 {
+		s.VerifiedChains = [][]*x509.Certificate{s.PeerCertificates}
 	}
-	return c, nil
+	return s
 }
 
 // Session gives name and id of the session.
 func (c *Conn) Session() (name, id string) { return c.name, c.id }
 
 // ConnectionState says what tlsd has agreed on with the server, whose certificate it
-// has verified.
-func (c *Conn) ConnectionState() tls.ConnectionState { return c.state }
+// has verified. Without PeerCertificates the answer had none that can be read.
+func (c *Conn) ConnectionState() tls.ConnectionState { return c.state() }
 
 // LocalAddr is that of the connection to tlsd, as RemoteAddr.
 func (c *Conn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
@@ -218,9 +224,7 @@ func (c *Conn) Detach() error {
 	c.writing.Lock()
 	c.conn.SetDeadline(time.Now().Add(releaseTime))
 	c.writing.Unlock()
-	if err := c.say(protocol.Release); err != nil && c.ended == nil {
-		return err
-	}
+	c.say(protocol.Release) // if tlsd hears no more it has said why
 	unread := c.left > 0
 	for c.ended == nil {
 		if c.left > 0 {

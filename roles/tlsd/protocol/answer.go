@@ -14,7 +14,7 @@ const (
 	OK           Code = 200
 	Malformed    Code = 400 // the head is not one
 	Refused      Code = 403 // by policy, whatever of it
-	NoSession    Code = 404 // there is none of that name
+	NoSession    Code = 404 // there is none of that name that this caller may have
 	Late         Code = 408 // the head, the session or the turn has not come in time
 	Conflict     Code = 409 // the session is there and another one than was asked for, or has its reader
 	TooMany      Code = 429 // of what one uid may have
