@@ -25,8 +25,6 @@ type hub struct {
 	uidMemory   atomic.Int64
 	mostRecords uint64 // of a session, in either direction
 
-	closings sync.WaitGroup // of connections to servers
-
 	shaken, failed, malformed, inBytes, outBytes atomic.Uint64
 
 	mu       sync.Mutex
@@ -219,14 +217,13 @@ func (h *hub) endAll(why string) {
 	for _, s := range all {
 		s.end(why, false)
 	}
-	done := make(chan struct{})
-	go func() {
-		h.closings.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(farewell):
+	late := time.After(farewell)
+	for _, s := range all {
+		select {
+		case <-s.closed:
+		case <-late:
+			return
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ func (s *session) open() {
 		s.mu.Unlock()
 		if !was {
 			s.hub.forget(s, err)
+			close(s.closed)
 		}
 		close(s.opened)
 		return

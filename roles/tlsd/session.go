@@ -41,6 +41,7 @@ type session struct {
 	began  time.Time
 
 	opened  chan struct{} // closed when it is known whether there is a session
+	closed  chan struct{} // and when its connection is closed
 	failure error         // written before that, as the next three
 	conn    *tls.Conn
 	wire    *transport
@@ -83,7 +84,7 @@ func newSession(h *hub, c *caller, p *policy) *session {
 	rand.Read(id[:])
 	s := &session{hub: h, id: hex.EncodeToString(id[:]), name: r.Session, host: p.Host, port: p.Port, sni: sniOf(r), alpn: r.ALPN, mode: r.Mode,
 		frame: r.Frame, read: readOf(r), shared: r.Shared, policy: p, owner: c.account, began: time.Now(),
-		opened: make(chan struct{}), callers: map[*caller]struct{}{}}
+		opened: make(chan struct{}), closed: make(chan struct{}), callers: map[*caller]struct{}{}}
 	s.room = sync.NewCond(&s.mu)
 	s.lastUse.Store(s.began.UnixNano())
 	return s
@@ -177,11 +178,13 @@ func (s *session) end(why string, clean bool) {
 	s.mu.Unlock()
 	s.hub.forget(s, nil)
 	select {
-	case <-s.opened:
-		if s.conn != nil {
-			s.hub.closings.Go(func() { s.conn.Close() }) // which may wait for the server
-		}
+	case <-s.opened: // and not failed, or it would be over
+		go func() {
+			s.conn.Close() // which may wait for the server
+			close(s.closed)
+		}()
 	default: // open sees that it is over
+		close(s.closed)
 	}
 	s.hub.log.info("session ended", privsep.Str(privsep.KeySession, s.name), privsep.Str(privsep.KeyAddr, s.remote()),
 		privsep.Str(privsep.KeyReason, why), privsep.Int(privsep.KeyUID, int64(s.owner.uid)))
