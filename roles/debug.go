@@ -14,6 +14,7 @@ import (
 	"gatehouse/roles/dispatcher"
 	"gatehouse/roles/router"
 	"gatehouse/roles/standin"
+	"gatehouse/roles/tlsd"
 )
 
 // lone is a role that can run alone, with stand-ins for everybody else.
@@ -30,6 +31,7 @@ var loners = []lone{
 	{privsep.ID{Role: privsep.RoleCM}, 1, cm.Run, newCMPeers},
 	{privsep.ID{Role: privsep.RoleRouter}, 2, router.Run, newRouterPeers},
 	{privsep.ID{Role: privsep.RoleAuth}, 1, auth.Run, newAuthPeers},
+	{privsep.ID{Role: privsep.RoleTLSD}, 1, tlsd.Run, newTLSDPeers},
 }
 
 // peers stands in for the children that a role works with. Its methods are
@@ -143,11 +145,14 @@ func debugSettings(cms int) privsep.Settings {
 	return s
 }
 
-// close gives back what is large; descriptors go with the process.
+// close gives back what is large, and files; descriptors go with the process.
 func (d *driver) close() {
 	d.role.Close()
 	d.poll.Close()
 	d.mem.Close()
+	if c, ok := d.peers.(io.Closer); ok {
+		c.Close()
+	}
 }
 
 // drive is the program's life: get the role ready, then carry out one line of

@@ -248,7 +248,7 @@ func stats(c *coder, s *privsep.RoleStats) {
 		p   *uint64
 	}{
 		{"connections", &s.Connections}, {"subscriptions", &s.Subscriptions},
-		{"in_msgs", &s.InMsgs}, {"out_msgs", &s.OutMsgs}, {"in_bytes", &s.InBytes}, {"out_bytes", &s.OutBytes},
+		{"sessions", &s.Sessions}, {"in_msgs", &s.InMsgs}, {"out_msgs", &s.OutMsgs}, {"in_bytes", &s.InBytes}, {"out_bytes", &s.OutBytes},
 		{"slow_consumers", &s.SlowConsumers}, {"malformed", &s.Malformed},
 		{"arena_used", &s.ArenaUsed}, {"arena_bodies", &s.ArenaBodies},
 		{"accepted", &s.Accepted}, {"refused_rate", &s.RefusedRate}, {"refused_max", &s.RefusedMax},

@@ -126,6 +126,7 @@ func (p *program) app() *cli.App {
 			p.roleCommand("cm", "keeps client connections and speaks the client protocol", debugCM),
 			p.roleCommand("router", "keeps sessions and subscriptions and routes every message", debugRouter),
 			p.roleCommand("auth", "checks who a client is", debugAuth),
+			p.roleCommand("tlsd", "keeps TLS sessions that local processes share", debugTLSD),
 			p.versionCommand(),
 		},
 	}

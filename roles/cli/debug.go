@@ -92,6 +92,23 @@ Output: what auth says of the client, and its log.
    "profile":"desk"}
   {"kind":"VERDICT","id":1,"try":1,"reason":"wrong_password","credential":"password"}`
 
+const debugTLSD = `A broker's tlsd` + debugCommon + `
+The first line says where callers connect, how is in the documentation of package
+roles/tlsd/protocol:
+  {"socket":"/tmp/gatehouse1/tlsd"}
+
+Input: what sessions there may be, of which the last line of a set has last, and what the
+parent has signed.
+  {"kind":"TLS_POLICY","name":"api*","host":"api.example","port":443,
+   "addresses":["192.0.2.7"],"roots":"-----BEGIN CERTIFICATE-----...","last":true}
+  {"kind":"TLS_SIGNED","id":1,"signature_base64":"..."}
+A TLS_POLICY may also have alpn, keep, idle_timeout_ms, revalidate_ms, and a certificate to
+be shown, chain, with the number of its key, key. Whoever runs this may use the sessions.
+A TLS_SIGNED without signature refuses.
+
+Output: what tlsd wants to be signed, and its log.
+  {"kind":"TLS_SIGN","id":1,"key":1,"scheme":1027,"input":"..."}`
+
 const debugDispatcher = `A broker's dispatcher` + debugCommon + `
 The first line says where clients can connect:
   {"listen":"127.0.0.1:40000"}

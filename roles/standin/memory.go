@@ -17,6 +17,7 @@ func Settings(n int) privsep.Settings {
 			AuthTimeout: 2 * time.Second, PingInterval: 2 * time.Minute, PingMax: 2,
 			WriteDeadline: 10 * time.Second, StallTimeout: 10 * time.Second, Host: "127.0.0.1",
 			Login:          privsep.LoginSettings{Hashes: 2, Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
+			TLSD:           privsep.TLSDSettings{MaxSessions: 64, MaxCallers: 256, UIDSessions: 64, UIDCallers: 256, UIDMemory: 64 << 20},
 			RequestTimeout: 30 * time.Second, SessionIdle: 5 * time.Minute,
 		},
 		MaxControlLine: 4 << 10, MaxConnections: 64, CMs: n, Serving: n, Arena: 1 << 20, Ring: 1 << 20, Journal: 16 << 20,
