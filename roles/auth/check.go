@@ -73,6 +73,16 @@ func checkerOf(t *attempt) *checker {
 	return nil
 }
 
+// named is whom a client claims to be, as far as the log may have it: in the place of
+// its public nkey it may have put the seed.
+func (t *attempt) named() string {
+	name := t.checker.claim(t)
+	if t.checker.kind == privsep.CredentialNKey && !strings.HasPrefix(name, "U") {
+		return ""
+	}
+	return name
+}
+
 // checkPassword does the same work whoever there is.
 func checkPassword(t *attempt) (*user, privsep.Reason) {
 	hash := t.users.hashFor(t.connect.User)

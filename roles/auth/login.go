@@ -211,7 +211,7 @@ func (t *attempt) fields() []privsep.Field {
 		return f
 	}
 	f = append(f, privsep.Str(privsep.KeyKind, t.checker.kind.String()))
-	name := t.checker.claim(t)
+	name := t.named()
 	if t.ticket != nil {
 		name = t.ticket.User
 	}
