@@ -77,7 +77,8 @@ func (c *Config) checkTransfer() (faults []fault) {
 		faults = append(faults, fault{fmt.Sprintf("there are more than %d", n), []string{tableName("transfer_issuer", n)}})
 	}
 	if most := privsep.MaxStanding - 2*privsep.MaxUsers; pairs > most {
-		faults = append(faults, fault{fmt.Sprintf("all of them together may send %d users, more than %d", pairs, most), []string{tableName("transfer_issuer", 0)}})
+		text := fmt.Sprintf("all of them together may send %d users, more than %d", pairs, most)
+		faults = append(faults, fault{text, []string{tableName("transfer_issuer", 0)}})
 	}
 	return faults
 }

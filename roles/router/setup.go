@@ -79,8 +79,8 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	r := &router{
 		at:  nobody,
 		cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent),
-		index: newIndex(), requests: newRequests(), profiles: newSet(set.Profiles), began: time.Now(), greeting: newGreetings(&set.Settings), names: make(map[string]string),
-		refused: make(map[wire.Code]uint64),
+		index: newIndex(), requests: newRequests(), profiles: newSet(set.Profiles), greeting: newGreetings(&set.Settings),
+		names: make(map[string]string), refused: make(map[wire.Code]uint64), began: time.Now(),
 	}
 	r.log.SetLevel(set.Settings.LogLevel)
 	r.setMost()
