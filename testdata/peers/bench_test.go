@@ -18,7 +18,7 @@ func quick() *options {
 	return &options{
 		window: 256 << 10, idle: 10, warm: 10 * time.Millisecond,
 		span: 50 * time.Millisecond, rrSpan: 50 * time.Millisecond, connSpan: 50 * time.Millisecond,
-		balanceSpan: 300 * time.Millisecond, loginSpan: 100 * time.Millisecond,
+		balanceSpan: 300 * time.Millisecond, loginSpan: 300 * time.Millisecond,
 	}
 }
 
