@@ -12,6 +12,7 @@ func (a *auth) lost() error {
 	if err := a.parent.Orphan(a.poll, tokenParent); err != nil {
 		return err
 	}
+	a.noDials()
 	a.until = time.Now().Add(a.cfg.OrphanGrace + a.cfg.DrainTimeout)
 	return nil
 }

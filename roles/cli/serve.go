@@ -72,6 +72,9 @@ func (p *program) check(c *cli.Context) error {
 		return err
 	}
 	e := cfg.Effective()
+	if err := parent.CheckDirectory(e, source); err != nil {
+		return err
+	}
 	if c.Bool("print") {
 		text, err := e.TOML()
 		if err != nil {
