@@ -164,7 +164,7 @@ func statusText(st *parent.Status, now time.Time) string {
 		fmt.Fprintf(&b, "transfer key %s, in %s, %d tickets signed, %d refused\n", k.Algorithm, k.Memory, k.Signed, k.Refused)
 	}
 	if d := st.Directory; d != nil {
-		fmt.Fprintf(&b, "directory %s, %s since %s, asked %d times, %d without an answer", strings.Join(d.URLs, " "), d.State, d.Since.Format(time.DateTime), d.Asked, d.Failed)
+		fmt.Fprintf(&b, "directory %s, %s for %s, asked %d times, %d without an answer", strings.Join(d.URLs, " "), d.State, age(now.Sub(d.Since)), d.Asked, d.Failed)
 		if d.LastError != "" {
 			fmt.Fprintf(&b, ", last error %s", d.LastError)
 		}

@@ -43,6 +43,7 @@ func sampleStatus(now time.Time) *parent.Status {
 	return &parent.Status{
 		Version: "1.0", Environment: "orga", Broker: "one", Started: now.Add(-3 * time.Hour), PID: 10, Root: true,
 		Warnings: []string{"no authentication on loopback"}, Listeners: []string{"tcp 127.0.0.1:4222"},
+		Directory: &parent.Directory{URLs: []string{"ldaps://a:636", "ldap://b:389"}, State: "down", Since: now.Add(-time.Minute), LastError: "directory_tls", Asked: 7, Failed: 2},
 		Transfer:  &parent.Transfer{Algorithm: "EdDSA", Memory: "memfd_secret", Erased: true, Signed: 12, Refused: 3},
 		NextStart: []parent.Held{{Key: "cm.count", Running: "1", File: "4"}},
 		Processes: []parent.Process{

@@ -167,7 +167,7 @@ func (d *Directory) account(l *link) *Error {
 	}
 	if err := l.conn.Bind(d.set.BindDN, d.set.BindPass); err != nil {
 		e := l.because(err)
-		if e.Reason == privsep.ReasonDirectoryProtocol && l.guard.failure() == nil {
+		if e.Reason == privsep.ReasonDirectoryProtocol && !e.broken {
 			e.Reason = privsep.ReasonDirectoryAccount
 		}
 		e.broken = true
@@ -250,14 +250,18 @@ func (d *Directory) ask(by time.Time, question func(*link) (*Entry, *Error)) (*E
 			return e, err
 		}
 		l.close()
-		// One that the server had closed while it was idle says nothing of it; nor that a
-		// question took too long, which may be what somebody has asked: if nobody answers,
-		// the next connection shows it.
-		stale := l.used && err.Reason == privsep.ReasonDirectoryUnreachable
-		if !stale && err.Reason != privsep.ReasonDirectoryTimeout {
+		switch last = err; {
+		case l.used && err.Reason == privsep.ReasonDirectoryUnreachable:
+			// The server had closed it while it was idle, which says nothing of the server.
+		case err.Reason == privsep.ReasonDirectoryTimeout:
+			// It may be the question that takes so long, and others have other ones. If
+			// nobody answers any, the next connection shows it.
+			d.count(err)
+			return nil, err
+		default:
 			d.down(l.server, err)
 		}
-		if last = err; !time.Now().Before(by) {
+		if !time.Now().Before(by) {
 			d.count(err)
 			return nil, err
 		}

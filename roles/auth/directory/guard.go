@@ -90,7 +90,7 @@ func readMessage(r io.Reader, take func(int) bool) ([]byte, error) {
 	}
 	if more := int(head[1]) - 0x80; more > 0 && more <= 4 {
 		head = head[:2+more]
-		if _, err := io.ReadFull(r, head[2:]); err != nil {
+		if err := readRest(r, head[2:]); err != nil {
 			return nil, err
 		}
 	}
@@ -100,13 +100,22 @@ func readMessage(r io.Reader, take func(int) bool) ([]byte, error) {
 	}
 	message := make([]byte, size+length)
 	copy(message, head)
-	if _, err := io.ReadFull(r, message[size:]); err != nil {
+	if err := readRest(r, message[size:]); err != nil {
 		return nil, err
 	}
 	if !wellFormed(message[size:], maxDepth) {
 		return nil, errForm
 	}
 	return message, nil
+}
+
+// readRest reads what must still come of a message.
+func readRest(r io.Reader, b []byte) error {
+	_, err := io.ReadFull(r, b)
+	if err == io.EOF && len(b) > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func (g *guard) take(n int) bool {
@@ -151,6 +160,9 @@ func wellFormed(b []byte, depth int) bool {
 		size, length, ok := header(b)
 		if !ok || depth == 0 || length > len(b)-size || b[0] == 0 {
 			return false // 0: the end of contents of an indefinite length
+		}
+		if number := b[0] == 0x02 || b[0] == 0x0a; number && (length == 0 || length > 4) {
+			return false // the library takes one that is too long for zero
 		}
 		if b[0]&constructed != 0 && !wellFormed(b[size:size+length], depth-1) {
 			return false

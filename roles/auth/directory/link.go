@@ -53,15 +53,23 @@ func (l *link) secure(s *server, by time.Time) *Error {
 	}
 	if s.startTLS {
 		if err := startTLS(l.raw); err != nil {
-			return because(lost(err, privsep.ReasonDirectoryTLS), err)
+			return insecure(err)
 		}
 	}
 	conn := tls.Client(socket{l.raw}, s.tls)
 	if err := conn.Handshake(); err != nil {
-		return because(lost(err, privsep.ReasonDirectoryTLS), err)
+		return insecure(err)
 	}
 	l.guard = &guard{Conn: conn}
 	return nil
+}
+
+// insecure is why there is no TLS. A server that hangs up is taken for one that has none.
+func insecure(err error) *Error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return because(privsep.ReasonDirectoryTLS, err)
+	}
+	return because(lost(err, privsep.ReasonDirectoryTLS), err)
 }
 
 // StartTLS (RFC 4511, 4.14) is said by ourselves: it is one question with one answer, and
