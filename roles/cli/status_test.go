@@ -62,6 +62,7 @@ func TestStatusText(t *testing.T) {
 	want := `broker one in environment orga, version 1.0, up 3h0m, pid 10, as root
 listen tcp 127.0.0.1:4222
 transfer key EdDSA, in memfd_secret, 12 tickets signed, 3 refused
+directory ldaps://a:636 ldap://b:389, down for 1m0s, asked 7 times, 2 without an answer, last error directory_tls
 warning: no authentication on loopback
 next start: cm.count = 4, 1 until then
 

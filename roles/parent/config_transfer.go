@@ -76,7 +76,7 @@ func (c *Config) checkTransfer() (faults []fault) {
 	if n := privsep.MaxIssuers; len(c.Issuers) > n {
 		faults = append(faults, fault{fmt.Sprintf("there are more than %d", n), []string{tableName("transfer_issuer", n)}})
 	}
-	if most := privsep.MaxStanding - 2*privsep.MaxUsers; pairs > most {
+	if most := privsep.MaxStanding - 2*privsep.MaxUsers - privsep.MaxIssuers - 1; pairs > most {
 		faults = append(faults, fault{fmt.Sprintf("all of them together may send %d users, more than %d", pairs, most), []string{tableName("transfer_issuer", 0)}})
 	}
 	return faults
