@@ -273,7 +273,7 @@ func (d *Directory) by(l *link, end time.Time, question func(*link) (*Entry, *Er
 	if err := l.begin(d.until(end)); err != nil {
 		return nil, because(privsep.ReasonDirectoryUnreachable, err)
 	}
-	e, err := question(l)
+	e, err := answerTo(question, l)
 	if err != nil && err.broken {
 		return nil, err
 	}
@@ -283,6 +283,17 @@ func (d *Directory) by(l *link, end time.Time, question func(*link) (*Entry, *Er
 		d.release(l)
 	}
 	return e, err
+}
+
+// answerTo survives what the library makes of an answer: in auth a panic would come again
+// with the next one, which is asked the same.
+func answerTo(question func(*link) (*Entry, *Error), l *link) (e *Entry, err *Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			e, err = nil, because(privsep.ReasonDirectoryProtocol, fmt.Errorf("%v", p))
+		}
+	}()
+	return question(l)
 }
 
 // until bounds what one server may take.

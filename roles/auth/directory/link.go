@@ -39,7 +39,7 @@ func (d *Directory) connect(server int, by time.Time) (*link, *Error) {
 	l.guard.allow(maxAnswer)
 	l.conn = ldap.NewConn(l.guard, true)
 	l.conn.Start()
-	if e := d.account(l); e != nil {
+	if _, e := answerTo(func(l *link) (*Entry, *Error) { return nil, d.account(l) }, l); e != nil {
 		l.close()
 		return nil, e
 	}

@@ -53,8 +53,15 @@ func TestLDAP(t *testing.T) {
 			if d := b.status().Directory; d == nil || d.State != "up" || d.Asked < 5 || d.Failed != 0 || d.LastError != "" {
 				t.Errorf("status: %+v", d)
 			}
-			if text := b.log.Text(); strings.Contains(text, "horse") || strings.Contains(text, "battery") || strings.Contains(text, "service\n") {
+			if text := b.log.Text(); strings.Contains(text, "horse") || strings.Contains(text, "battery") || strings.Contains(text, swordfish) {
 				t.Error("a password is in the log")
+			}
+			for role, pid := range b.processes() {
+				for _, file := range []string{"cmdline", "environ"} {
+					if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file)); err != nil || strings.Contains(string(text), swordfish) {
+						t.Errorf("%s of %s: %q, %v", file, role, text, err)
+					}
+				}
 			}
 		})
 	}

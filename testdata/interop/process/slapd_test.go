@@ -17,6 +17,8 @@ import (
 const (
 	suffix  = "dc=orgb,dc=example"
 	service = "cn=broker," + suffix
+	// swordfish is the password of that.
+	swordfish = "swordfish"
 )
 
 // slapd is Debian's LDAP server with entries of the test's.
@@ -63,7 +65,7 @@ func newSlapd(t testing.TB, entries ...string) *slapd {
 	must(t, err)
 	must(t, s.ca.Write(s.path("ca.pem")))
 	must(t, certs.In(dir).Write(pair, ""))
-	s.write("secret", "service\n", 0o400)
+	s.write("secret", swordfish+"\n", 0o400)
 	s.write("conf", strings.ReplaceAll(`include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
@@ -81,7 +83,7 @@ access to * by dn.exact="`+service+`" read by self read by * none
 	must(t, os.Mkdir(s.path("db"), 0o700))
 	s.write("ldif", entry(suffix, "objectClass: domain", "dc: orgb")+
 		entry("ou=people,"+suffix, "objectClass: organizationalUnit", "ou: people")+
-		entry(service, "objectClass: person", "cn: broker", "sn: broker", "userPassword: service")+strings.Join(entries, ""), 0o600)
+		entry(service, "objectClass: person", "cn: broker", "sn: broker", "userPassword: "+swordfish)+strings.Join(entries, ""), 0o600)
 	if out, err := exec.Command(filepath.Join(filepath.Dir(path), "slapadd"), "-f", s.path("conf"), "-l", s.path("ldif")).CombinedOutput(); err != nil {
 		t.Fatalf("slapadd: %v\n%s", err, out)
 	}
