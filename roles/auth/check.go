@@ -134,6 +134,9 @@ func checkNKey(t *attempt) (*user, privsep.Reason) {
 	if err != nil || !nkeys.IsValidPublicUserKey(t.connect.NKey) {
 		return nil, privsep.ReasonBadNKey
 	}
+	if t.challenge == "" { // of which somebody else may have a signature
+		return nil, privsep.ReasonChallengeUsed
+	}
 	u := t.users.byNKey[t.connect.NKey]
 	sig, ok := decodeSignature(t.connect.Sig)
 	verified := ok && key.Verify([]byte(t.challenge), sig) == nil

@@ -7,9 +7,9 @@
 // It has the password hashes and public keys of the users, the public keys of other
 // environments and of who vouches for certificates, and nothing else: no shared memory,
 // no file, no network but connections to the directory, if there is one, for which it
-// asks the parent. What it says of a client is a user or a reason; what a user may do is the router's affair, and the client hears no reason at all.
-// The router waits for no verdict in its loop, and asks the next auth again when one
-// has ended.
+// asks the parent. What it says of a client is a user or a reason; what a user may do is
+// the router's affair, and the client hears no reason at all. The router waits for no
+// verdict in its loop, and asks the next auth again when one has ended.
 //
 // One goroutine, locked to its thread, reads, decides whose turn it is and answers.
 // Each check has a goroutine of its own, of which there are few: a hash takes a
@@ -65,6 +65,7 @@
 // with a parent that has not said it.
 //
 // Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds),
-// transfer.go (tickets), certificate.go (certificates), directory.go (LDAP), users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
-// at), orphan.go, setup.go (the role's start).
+// transfer.go (tickets), certificate.go (certificates), directory.go (LDAP), users.go
+// (who there is), queue.go (whose turn it is), failures.go (who is not looked at),
+// orphan.go, setup.go (the role's start).
 package auth

@@ -59,8 +59,11 @@ func (a *auth) login(m *privsep.Message) error {
 	if err := l.Parse(m.Payload); err != nil {
 		return err
 	}
-	t := &attempt{id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS,
-		again: l.Again, challenge: l.Challenge, environment: a.cfg.Environment, seen: &a.seen, chain: bytes.Clone(l.Chain), size: attemptSize + len(l.JSON) + len(l.Chain), came: time.Now(), origin: originOf(l.Addr, l.Unix)}
+	t := &attempt{
+		id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS, again: l.Again,
+		challenge: l.Challenge, environment: a.cfg.Environment, chain: bytes.Clone(l.Chain),
+		size: attemptSize + len(l.JSON) + len(l.Chain), came: time.Now(), origin: originOf(l.Addr, l.Unix), seen: &a.seen,
+	}
 	var err error
 	erase.Do(func() { t.connect, err = wire.ParseConnect(l.JSON) })
 	if err != nil {
