@@ -265,7 +265,7 @@ const (
 
 	// Of the directory: of what the client says, of what the directory knows of him, and
 	// of the directory itself.
-	ReasonEmptyPassword         // which a directory takes for no login at all
+	ReasonDirectoryPassword     // which a directory takes for no login at all
 	ReasonDirectoryName         // that no user can have
 	ReasonDirectoryRefused      // the password was not even looked at
 	ReasonDirectoryAmbiguous    // several entries
@@ -289,7 +289,7 @@ var reasonNames = [numReasons]string{
 	"challenge_used", "cms_form", "cms_attributes", "cms_algorithm", "cms_certificates", "cms_content", "cms_signature",
 	"certificate_unapproved", "certificate_expired", "certificate_not_yet_valid", "certificate_usage", "certificate_constraint",
 	"certificate_key", "certificate_revoked", "certificate_no_list", "certificate_nobody", "certificate_ambiguous",
-	"empty_password", "directory_name", "directory_refused", "directory_ambiguous", "directory_referral", "directory_organisation",
+	"directory_password", "directory_name", "directory_refused", "directory_ambiguous", "directory_referral", "directory_organisation",
 	"directory_profile", "directory_down", "directory_unreachable", "directory_tls", "directory_timeout", "directory_protocol", "directory_account",
 }
 

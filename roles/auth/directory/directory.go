@@ -123,7 +123,7 @@ func (d *Directory) Login(name, password string, by time.Time) (*Entry, *Error) 
 	case !Speakable(name):
 		return nil, no(privsep.ReasonDirectoryName)
 	case password == "":
-		return nil, no(privsep.ReasonEmptyPassword)
+		return nil, no(privsep.ReasonDirectoryPassword)
 	}
 	return d.ask(by, func(l *link) (*Entry, *Error) {
 		if d.dn != nil {

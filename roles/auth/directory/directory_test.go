@@ -111,6 +111,28 @@ func TestEntries(t *testing.T) {
 	}
 }
 
+// A password that is refused for what it is is one thing, a user another.
+func TestRefusedBind(t *testing.T) {
+	for code, want := range map[byte]privsep.Reason{
+		49: privsep.ReasonWrongPassword, 53: privsep.ReasonDirectoryRefused, 50: privsep.ReasonDirectoryRefused, 19: privsep.ReasonDirectoryRefused,
+		10: privsep.ReasonDirectoryReferral, 51: privsep.ReasonDirectoryProtocol, 52: privsep.ReasonDirectoryProtocol,
+	} {
+		d := secure(t, honest(func(op byte, request string) []string {
+			if op == opBind && !strings.Contains(request, "ours") {
+				return []string{result(bindDone, code)}
+			}
+			return answers()(op, request)
+		})).directory(nil)
+		if _, err := d.login("dora", "battery"); err == nil || err.Reason != want {
+			t.Errorf("%d: %v, want %v", code, err, want)
+		}
+		// What is said of one user says nothing of the directory.
+		if up := d.Health().State == privsep.DirectoryUp; up != (want != privsep.ReasonDirectoryProtocol) {
+			t.Errorf("%d: %+v", code, d.Health())
+		}
+	}
+}
+
 // Some things are never asked at all.
 func TestNotAsked(t *testing.T) {
 	f := secure(t, honest(answers()))
@@ -119,7 +141,7 @@ func TestNotAsked(t *testing.T) {
 		name, password string
 		reason         privsep.Reason
 	}{
-		"no password": {"dora", "", privsep.ReasonEmptyPassword},
+		"no password": {"dora", "", privsep.ReasonDirectoryPassword},
 		"no name":     {"", "horse", privsep.ReasonDirectoryName},
 		"a blank":     {"do ra", "horse", privsep.ReasonDirectoryName},
 		"a zero":      {"dora\x00", "horse", privsep.ReasonDirectoryName},

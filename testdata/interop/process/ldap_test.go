@@ -84,7 +84,7 @@ func TestLDAPRefused(t *testing.T) {
 	}{
 		{"search", s.searching(), []login{
 			{"", "dora", "horse"}, {"", "od*d(x)\\", "horse"},
-			{"wrong_password", "dora", "battery"}, {"empty_password", "dora", ""}, {"unknown_user", "mallory", "horse"},
+			{"wrong_password", "dora", "battery"}, {"directory_password", "dora", ""}, {"unknown_user", "mallory", "horse"},
 			{"unknown_user", "DORA", "horse"}, {"unknown_user", "d*", "horse"}, {"unknown_user", "*", "horse"}, {"unknown_user", "*)(uid=*", "horse"},
 			{"unknown_user", "dora)(o=ORGB", "horse"}, {"unknown_user", "dora)(&", "horse"}, {"unknown_user", `\64ora`, "horse"},
 			{"directory_ambiguous", "two", "horse"}, {"directory_organisation", "stranger", "horse"}, {"directory_organisation", "homeless", "horse"},
@@ -93,11 +93,13 @@ func TestLDAPRefused(t *testing.T) {
 		}},
 		{"bind", s.binding(), []login{
 			{"", "dora", "horse"}, {"", "a,b+c", "horse"},
-			{"wrong_password", "dora", "battery"}, {"empty_password", "dora", ""}, {"wrong_password", "mallory", "horse"},
+			{"wrong_password", "dora", "battery"}, {"directory_password", "dora", ""}, {"wrong_password", "mallory", "horse"},
 			{"unknown_user", "DORA", "horse"}, {"wrong_password", "dora,ou=people", "horse"}, {"wrong_password", "dora+cn=x", "horse"},
 			{"wrong_password", "x,uid=dora", "horse"}, {"wrong_password", `dora,ou=people,` + suffix, "horse"}, {"wrong_password", `dora\2c`, "horse"},
 			{"wrong_password", "#0401", "horse"}, {"wrong_password", "*", "horse"}, {"directory_organisation", "stranger", "horse"},
 		}},
+		{"no profile", s.searching(`profile_attribute = "description"`) + "[[ldap_profile]]\nvalue = \"trader\"\nprofile = \"desk\"\n[[profile]]\nname = \"desk\"\n",
+			[]login{{"directory_profile", "dora", "horse"}, {"wrong_password", "dora", "battery"}}},
 		{"referral", s.searching(fmt.Sprintf("base = %q", suffix)), []login{{"directory_referral", "dora", "horse"}}},
 		{"referral of a base", s.searching(fmt.Sprintf("base = %q", "ou=far,ou=elsewhere,"+suffix)), []login{{"directory_referral", "dora", "horse"}}},
 		{"no base", s.searching(fmt.Sprintf("base = %q", "ou=nowhere,"+suffix)), []login{{"directory_protocol", "dora", "horse"}}},
