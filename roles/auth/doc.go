@@ -65,7 +65,7 @@
 // with a parent that has not said it.
 //
 // Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds),
-// transfer.go (tickets), certificate.go (certificates), directory.go (LDAP), users.go
-// (who there is), queue.go (whose turn it is), failures.go (who is not looked at),
-// orphan.go, setup.go (the role's start).
+// transfer.go (tickets), certificate.go (certificates), directory.go (LDAP), dialer.go
+// (connections for that), users.go (who there is), queue.go (whose turn it is),
+// failures.go (who is not looked at), orphan.go, setup.go (the role's start).
 package auth

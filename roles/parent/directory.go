@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gatehouse/privsep"
+	"gatehouse/privsep/erase"
 )
 
 // directory.go is what auth gets of the directory (LDAP), and the way there. Auth has no
@@ -52,15 +53,20 @@ func (s *userSet) directoryNumber() uint64 {
 // parcelDirectory gives the message of the present one, to be wiped, with its parcel to
 // be closed.
 func (p *parent) parcelDirectory() (m []byte, fd int, err error) {
-	set, ca := privsep.Directory{}, []byte(nil)
+	set, ca, secret := privsep.Directory{}, []byte(nil), []byte(nil)
 	if d := p.userSet.directory; d != nil {
-		set, ca = d.set, d.ca
-		set.BindPass = string(d.password())
+		set, ca, secret = d.set, d.ca, d.password()
 	}
 	if fd, err = privsep.Parcel("directory", ca); err != nil {
 		return nil, -1, err
 	}
-	return set.Append(nil), fd, nil
+	erase.Do(func() {
+		with := set
+		with.BindPass = string(secret)
+		m = with.Append(nil)
+	})
+	p.untidy = time.Now()
+	return m, fd, nil
 }
 
 // handOutDirectory gives it to a new auth.
@@ -92,7 +98,6 @@ func (p *parent) giveDirectory(c *child) {
 	}
 	defer clear(m)
 	defer privsep.CloseFD(fd)
-	p.untidy = time.Now()
 	p.send(c, privsep.KindDirectory, m, fd)
 }
 
