@@ -21,6 +21,9 @@ func (a *auth) lost() error {
 func (a *auth) heard() {
 	if a.parent.Adopted(a.poll, tokenParent, privsep.Adopted{Sandbox: a.walls, Leaving: a.stopping}) {
 		a.until = time.Time{}
+		if a.known != nil {
+			a.known.Retry()
+		}
 	}
 }
 

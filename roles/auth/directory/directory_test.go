@@ -330,9 +330,10 @@ func TestBackoff(t *testing.T) {
 	mu.Lock()
 	works = true
 	mu.Unlock()
-	d.mu.Lock()
-	d.servers[0].until = time.Time{}
-	d.mu.Unlock()
+	d.Retry()
+	if next := d.NextProbe(); next.IsZero() || next.After(time.Now()) {
+		t.Errorf("the next probe is at %v", next)
+	}
 	d.BeginProbe()
 	if !d.NextProbe().IsZero() {
 		t.Error("two probes at a time")

@@ -202,6 +202,15 @@ func (d *Directory) NextProbe() time.Time {
 	return next
 }
 
+// Retry forgets that servers did not answer: it may have been for want of a way to them.
+func (d *Directory) Retry() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i := range d.servers {
+		d.servers[i].until = time.Time{}
+	}
+}
+
 // BeginProbe makes it the caller's to call Probe.
 func (d *Directory) BeginProbe() {
 	d.mu.Lock()
