@@ -25,7 +25,8 @@
 //	cm          connections handed to it, its rings, a doorbell to the router
 //	router      its side of every ring, a doorbell to each cm, a channel to auth
 //	auth        password hashes and public keys of the users, public keys of who
-//	            vouches for certificates and of other environments
+//	            vouches for certificates and of other environments; connections to
+//	            the directory, if there is one, that the parent has begun
 //
 // What an operator sees, as root; without it every uid is the same:
 //

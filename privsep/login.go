@@ -79,8 +79,8 @@ const (
 	MaxChallenge = 64
 )
 
-// User is one user of a set, which the one with Last completes; no set is empty.
-// Without a name it is whoever knows the token.
+// User is one user of a set, which the one with Last completes. Without a name it is
+// whoever knows the token; without a password, too, it is nobody, and the set is empty.
 type User struct {
 	Set          uint32
 	Last         bool
@@ -110,6 +110,11 @@ func (p *User) fields(c *coder) {
 	c.text(&p.Subject, MaxCertName)
 	c.text(&p.SAN, MaxCertName)
 	c.text(&p.Key, MaxCertName)
+	c.check(!p.nobody() || p.Last && p.Mark == 0)
+}
+
+func (p *User) nobody() bool {
+	return p.Name+p.Password+p.NKey+p.Organisation+p.Profile == "" && !p.Certified()
 }
 
 // String names the user and nothing else.
@@ -257,6 +262,22 @@ const (
 	ReasonCertificateNoList      // no revocation list of its issuer that is valid now
 	ReasonCertificateNobody      // of no user here
 	ReasonCertificateAmbiguous   // of several, and the client says not which
+
+	// Of the directory: of what the client says, of what the directory knows of him, and
+	// of the directory itself.
+	ReasonDirectoryPassword     // which a directory takes for no login at all
+	ReasonDirectoryName         // that no user can have
+	ReasonDirectoryRefused      // the password was not even looked at
+	ReasonDirectoryAmbiguous    // several entries
+	ReasonDirectoryReferral     // another server knows
+	ReasonDirectoryOrganisation // none, several, or not one that is let in
+	ReasonDirectoryProfile      // no profile goes with what the user has
+	ReasonDirectoryDown         // no server has answered, and it is not time to try again
+	ReasonDirectoryUnreachable  // no connection, or it was lost
+	ReasonDirectoryTLS          // not the server that it should be
+	ReasonDirectoryTimeout
+	ReasonDirectoryProtocol // an answer that makes no sense, or is too long
+	ReasonDirectoryAccount  // the account that searches cannot log in
 	numReasons
 )
 
@@ -268,6 +289,8 @@ var reasonNames = [numReasons]string{
 	"challenge_used", "cms_form", "cms_attributes", "cms_algorithm", "cms_certificates", "cms_content", "cms_signature",
 	"certificate_unapproved", "certificate_expired", "certificate_not_yet_valid", "certificate_usage", "certificate_constraint",
 	"certificate_key", "certificate_revoked", "certificate_no_list", "certificate_nobody", "certificate_ambiguous",
+	"directory_password", "directory_name", "directory_refused", "directory_ambiguous", "directory_referral", "directory_organisation",
+	"directory_profile", "directory_down", "directory_unreachable", "directory_tls", "directory_timeout", "directory_protocol", "directory_account",
 }
 
 // String gives the reason as it stands in logs.

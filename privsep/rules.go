@@ -58,6 +58,10 @@ const (
 	KindTicketSigned
 	KindIssuer
 	KindApproval
+	KindDirectory
+	KindDial
+	KindDialed
+	KindDialFailed
 	numKinds
 )
 
@@ -173,6 +177,10 @@ var rules = [...]rule{
 	{KindTicketSigned, "TICKET_SIGNED", parent, router, PhaseRun | PhaseDrain, 0, MaxTicket + 16, false, 0},
 	{KindIssuer, "ISSUER", parent, auth, PhaseSetup | PhaseRun, 0, MaxIssuer, false, 0},
 	{KindApproval, "APPROVAL", parent, auth, PhaseSetup | PhaseRun, 1, 24, false, 0},
+	{KindDirectory, "DIRECTORY", parent, auth, PhaseSetup | PhaseRun, 1, MaxDirectory, false, 0},
+	{KindDial, "DIAL", auth, parent, PhaseRun | PhaseDrain, 0, 16, false, 100},
+	{KindDialed, "DIALED", parent, auth, PhaseRun | PhaseDrain, 1, 8, false, 0},
+	{KindDialFailed, "DIAL_FAILED", parent, auth, PhaseRun | PhaseDrain, 0, 16, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

@@ -18,6 +18,8 @@ type Setup struct {
 	Users     []User        // auth's
 	Issuers   []Issuer      // auth's
 	Approval  *ApprovalText // auth's
+	Directory *Directory    // auth's
+	CA        []byte        // of the directory, PEM
 
 	profiles ProfileSet // being received, as the next three
 	marks    MarkSet
@@ -101,6 +103,10 @@ func (s *Setup) take(m *Message) error {
 	case KindApproval:
 		var err error
 		s.Approval, err = TakeApproval(m)
+		return err
+	case KindDirectory:
+		var err error
+		s.Directory, s.CA, err = TakeDirectory(m)
 		return err
 	case KindSetupEnd:
 		if !s.profiles.Begun() && !s.marks.Begun() && !s.users.Begun() && !s.issuers.Begun() {

@@ -52,7 +52,8 @@ var hot = []call{
 	always("sched_yield", unix.SYS_SCHED_YIELD),
 	always("epoll_ctl", unix.SYS_EPOLL_CTL),
 	always("recvmsg", unix.SYS_RECVMSG),
-	always("sendmsg", unix.SYS_SENDMSG),
+	// That flag connects, which no role may by itself.
+	when("sendmsg", unix.SYS_SENDMSG, without(2, unix.MSG_FASTOPEN)),
 	always("close", unix.SYS_CLOSE),
 }
 
@@ -111,6 +112,8 @@ var profiles = map[privsep.Role][]call{
 		adoption,
 		peerCredentials,
 		always("pread64", unix.SYS_PREAD64), // who vouches for certificates: in memfds of the parent's
+		// Sockets that the parent connects to the directory become files of Go's.
+		control(unix.F_GETFL, "fcntl F_GETFL"),
 	},
 	privsep.RoleCM: {
 		adoption,

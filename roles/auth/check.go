@@ -11,13 +11,14 @@ import (
 	"gatehouse/roles/auth/cms"
 )
 
-// class says which of two lines an attempt waits in: a hash must not keep a
-// signature waiting.
+// class says which line an attempt waits in: a hash must not keep a signature waiting,
+// nor a directory either.
 type class uint8
 
 const (
-	quick class = iota // less than a millisecond
-	slow
+	quick  class = iota // less than a millisecond
+	slow                // a hash
+	remote              // what a directory is asked
 	numClasses
 )
 
@@ -63,6 +64,14 @@ var checkers = [...]checker{
 		func(t *attempt) []byte { return t.chain }, checkTLS},
 }
 
+// classOf is the line that an attempt belongs in, by the users that there are.
+func (a *auth) classOf(t *attempt) class {
+	if t.asks || t.checker.kind == privsep.CredentialPassword && a.users.inDirectory(t.connect.User) {
+		return remote
+	}
+	return t.checker.class
+}
+
 // checkerOf finds the kind that a client offers, nil if it offers none.
 func checkerOf(t *attempt) *checker {
 	for i := range checkers {
@@ -83,8 +92,12 @@ func (t *attempt) named() string {
 	return name
 }
 
-// checkPassword does the same work whoever there is.
+// checkPassword does the same work whoever there is in the list. Whoever is not in it is
+// the directory's affair, if there is one: how long that takes is its affair, too.
 func checkPassword(t *attempt) (*user, privsep.Reason) {
+	if t.users.inDirectory(t.connect.User) {
+		return checkDirectory(t)
+	}
 	hash := t.users.hashFor(t.connect.User)
 	if hash == nil {
 		return nil, privsep.ReasonNotConfigured

@@ -30,6 +30,7 @@ type attempt struct {
 	came        time.Time
 
 	checker *checker
+	class   class
 	origin  origin
 	who     uint64 // of whom it claims to be, with its kind
 	source  *source
@@ -37,11 +38,15 @@ type attempt struct {
 	users   *users // that there were when its check began
 	seen    *seen
 	ticket  *tickets.Transfer // that its issuer has signed, nil: none
+	asks    bool              // what is left is to ask the directory whose that is
+	by      time.Time         // then the directory must have answered
 
 	user   *user // what the check found
 	reason privsep.Reason
 	names  certname.Names // of the certificate, if that could be read
 	err    error          // more of the reason
+	at     string         // where the user is known, "": in the list
+	dn     string         // of his entry in a directory
 }
 
 // attemptSize is what an attempt takes beside what the client sent.
@@ -69,11 +74,16 @@ func (a *auth) login(m *privsep.Message) error {
 		a.refuse(t, privsep.ReasonNoCredential)
 		return nil
 	}
-	t.who = a.whose(t)
-	if out, reason := a.queue.add(t, t.came); out != nil {
+	t.who, t.class = a.whose(t), a.classOf(t)
+	a.wait(t, t.came)
+	return nil
+}
+
+// wait has an attempt wait for its turn.
+func (a *auth) wait(t *attempt, now time.Time) {
+	if out, reason := a.queue.add(t, now); out != nil {
 		a.refuse(out, reason)
 	}
-	return nil
 }
 
 // whose is what failures are counted by: who is claimed, by which kind, and by which
@@ -104,11 +114,19 @@ func (a *auth) begin() {
 				a.refuse(t, reason)
 				continue
 			}
-			t.users = a.users
+			if t.class = a.classOf(t); t.class != c { // since it came others have become users
+				a.wait(t, now)
+				continue
+			}
+			t.users, t.by = a.users, t.came.Add(a.cfg.AuthTimeout)
 			a.queue.began(t)
 			a.running[c]++
 			go func() {
-				t.user, t.reason = t.checker.check(t)
+				if t.asks {
+					t.user, t.reason = t.lookUp()
+				} else {
+					t.user, t.reason = t.checker.check(t)
+				}
 				a.done.put(t)
 			}()
 		}
@@ -121,8 +139,11 @@ const quickChecks = 4
 // most is how many checks of a class may run: of hashes as many as there is memory
 // for, were all of them the greediest.
 func (a *auth) most(c class) int {
-	if c == quick {
+	switch {
+	case c == quick:
 		return quickChecks
+	case c == remote && a.known != nil:
+		return a.known.Links()
 	}
 	n := a.cfg.Login.Hashes
 	if a.users.memory > 0 {
@@ -156,13 +177,22 @@ func (f *finished) take() (all []*attempt) {
 func (a *auth) finish() {
 	now := time.Now()
 	for _, t := range a.done.take() {
-		a.running[t.checker.class]--
-		a.queue.ended(t, t.reason == privsep.ReasonNone, now)
-		if t.reason != privsep.ReasonNone {
+		a.running[t.class]--
+		switch {
+		case t.reason == privsep.ReasonNone && t.user == nil: // now it is the directory's turn
+			a.queue.paused(t)
+			t.class = remote
+			a.wait(t, now)
+		case blameless(t.reason):
+			a.queue.paused(t)
 			a.refuse(t, t.reason)
-			continue
+		case t.reason != privsep.ReasonNone:
+			a.queue.ended(t, false, now)
+			a.refuse(t, t.reason)
+		default:
+			a.queue.ended(t, true, now)
+			a.accept(t, now)
 		}
-		a.accept(t, now)
 	}
 }
 
@@ -221,14 +251,16 @@ func (t *attempt) fields() []privsep.Field {
 	if name != "" {
 		f = append(f, privsep.Str(privsep.KeyUser, name))
 	}
-	if t.names.Subject != "" {
-		f = append(f, privsep.Str(privsep.KeySubject, t.names.Subject))
+	if t.names.Subject+t.dn != "" {
+		f = append(f, privsep.Str(privsep.KeySubject, t.names.Subject+t.dn))
 	}
 	if t.err != nil {
 		f = append(f, privsep.Err(t.err))
 	}
 	if c := t.ticket; c != nil {
 		f = append(f, privsep.Str(privsep.KeyTicket, tickets.TransferName(c.ID)), privsep.Str(privsep.KeyFrom, c.Issuer))
+	} else if t.at != "" {
+		f = append(f, privsep.Str(privsep.KeyFrom, t.at))
 	}
 	return f
 }

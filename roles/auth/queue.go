@@ -76,7 +76,7 @@ func (q *queue) add(t *attempt, now time.Time) (*attempt, privsep.Reason) {
 		q.lanes++
 	}
 	t.source, t.lane = s, l
-	c := t.checker.class
+	c := t.class
 	if len(s.turn[c]) == 0 {
 		q.turn[c] = append(q.turn[c], s)
 	}
@@ -143,14 +143,19 @@ func (q *queue) began(t *attempt) {
 }
 
 func (q *queue) ended(t *attempt, ok bool, now time.Time) {
-	t.source.running--
-	t.lane.running--
+	q.paused(t)
 	if ok {
 		t.lane.streak.succeeded()
 		return
 	}
 	t.source.failures.add(q.limits, now)
 	t.lane.streak.failed(q.limits, now)
+}
+
+// paused ends a check that says nothing of the client, or not all yet.
+func (q *queue) paused(t *attempt) {
+	t.source.running--
+	t.lane.running--
 }
 
 // drop empties the queue and returns what waited: all of it, or what came before a

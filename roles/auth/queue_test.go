@@ -34,7 +34,7 @@ func newLine(t fataler, rate, burst int) *line {
 // try makes an attempt of somebody at an address.
 func (l *line) try(host byte, who uint64) *attempt {
 	l.id++
-	return &attempt{id: l.id, checker: checkerOf(&attempt{connect: wire.Connect{User: "u"}}), origin: originOf(addr(host), false), who: who, came: l.now, size: 100}
+	return &attempt{id: l.id, checker: checkerOf(&attempt{connect: wire.Connect{User: "u"}}), origin: originOf(addr(host), false), class: slow, who: who, came: l.now, size: 100}
 }
 
 // add wants an attempt taken in.

@@ -8,6 +8,7 @@ import (
 	"gatehouse/privsep"
 	"gatehouse/privsep/passhash"
 	"gatehouse/roles/auth/chain"
+	"gatehouse/roles/auth/directory"
 )
 
 // user is who a client can turn out to be.
@@ -33,6 +34,8 @@ type users struct {
 	byCertificate map[string][]certified // by one of the names that it must have
 	approved      *chain.Approved        // nil: nobody may vouch for one
 	approvedMark  uint64
+
+	directory *directory.Directory // that knows whoever has no name here, nil: nobody does
 }
 
 // newUsers makes the set of what the parent has said, which has checked it.

@@ -34,10 +34,13 @@ type Config struct {
 	Modes       ModesConfig       `toml:"modes"`
 	Auth        AuthConfig        `toml:"auth"`
 	Transfer    TransferConfig    `toml:"transfer"`
+	LDAP        LDAPConfig        `toml:"ldap"`
 	Log         LogConfig         `toml:"log"`
 	Profiles    []ProfileConfig   `toml:"profile,omitempty"`
 	Users       []UserConfig      `toml:"user,omitempty"`
 	Issuers     []IssuerConfig    `toml:"transfer_issuer,omitempty"`
+
+	LDAPProfiles []LDAPProfileConfig `toml:"ldap_profile,omitempty"`
 }
 
 // EnvironmentConfig names this broker and the organisation's set that it is in.
@@ -162,6 +165,7 @@ func Defaults() *Config {
 		Modes:    ModesConfig{RequestTimeout: 30 * time.Second, SessionIdle: 5 * time.Minute, DuplicateInstance: DuplicateRefuse},
 		Auth:     AuthConfig{X509Approved: []string{}, X509CRL: []string{}, Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
 		Transfer: TransferConfig{Rate: 100},
+		LDAP:     LDAPConfig{URLs: []string{}, Organisations: []string{}, Timeout: time.Second, Connections: 4},
 		Log:      LogConfig{Level: "info", Format: "auto"},
 	}
 }
@@ -212,7 +216,8 @@ func (c *Config) Effective() *Config {
 		e.Auth.Hashes = max(1, runtime.NumCPU()/2)
 	}
 	e.Auth.X509Approved, e.Auth.X509CRL = slices.Clone(c.Auth.X509Approved), slices.Clone(c.Auth.X509CRL)
-	e.Users, e.Issuers = slices.Clone(c.Users), slices.Clone(c.Issuers)
+	e.LDAP.URLs, e.LDAP.Organisations = slices.Clone(c.LDAP.URLs), slices.Clone(c.LDAP.Organisations)
+	e.Users, e.Issuers, e.LDAPProfiles = slices.Clone(c.Users), slices.Clone(c.Issuers), slices.Clone(c.LDAPProfiles)
 	e.Profiles = slices.Clone(c.Profiles)
 	for i, p := range e.Profiles {
 		e.Profiles[i] = p.effective()

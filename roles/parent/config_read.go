@@ -88,7 +88,8 @@ func parseLines(file, text string) (*Config, *written, error) {
 		return nil, nil, err
 	}
 	dir := filepath.Dir(file)
-	paths := []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA, &cfg.Transfer.Key, &cfg.Transfer.UnlockFile}
+	paths := []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA, &cfg.Transfer.Key, &cfg.Transfer.UnlockFile,
+		&cfg.LDAP.CA, &cfg.LDAP.BindPasswordFile}
 	for _, path := range slices.Concat(paths, cfg.keyPaths(), cfg.approvalPaths()) {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = absolute(filepath.Join(dir, *path))

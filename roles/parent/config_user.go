@@ -80,6 +80,9 @@ func (c *Config) credentials() (kinds privsep.CredentialSet) {
 			}
 		}
 	}
+	if c.LDAP.there() {
+		kinds = kinds.With(privsep.CredentialPassword)
+	}
 	if len(c.Issuers) > 0 {
 		kinds = kinds.With(privsep.CredentialTransfer)
 	}

@@ -37,6 +37,10 @@
 // certificates goes to auth in a parcel (approval.go), and again when a file of
 // revocation lists changes, which is looked for all the time.
 //
+// A directory (directory.go) is auth's to talk to. It gets sockets that are on their way
+// to an address of the configuration, which only this process knows, by their number; what
+// passes over them nobody here reads.
+//
 // A parent that is killed leaves its children to the next one, which finds them in
 // the registry and adopts them; what died with it is started. A parent that is
 // upgraded leaves them to another binary in its own process, which does the same and
@@ -55,10 +59,10 @@
 // (runtime directory, lock, registry), adopt.go (what an earlier parent left),
 // upgrade.go and handover.go (another binary), listen.go (listeners and their
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
-// users.go and approval.go (what auth gets), notify.go (the service manager), tls.go
+// users.go, approval.go and directory.go (what auth gets), notify.go (the service manager), tls.go
 // (certificate and key), sign.go (who gets a signature), transfer.go (who gets a
 // ticket), offence.go (what is held against a child), sandbox.go (the walls around
 // parent and children), control.go and status.go (the operator's view), config.go
 // (the configuration), config_tables.go (its lists of tables), config_profile.go,
-// config_user.go, config_certificate.go and config_transfer.go (some of them).
+// config_user.go, config_certificate.go, config_transfer.go and config_ldap.go (some of them).
 package parent

@@ -78,11 +78,27 @@ var liveness = []struct {
 	{"transfer", "unlock_file", atOnce},
 	{"transfer", "unlock_user", atOnce},
 	{"transfer", "rate", atOnce},
+	{"ldap", "urls", atOnce},
+	{"ldap", "ca", atOnce},
+	{"ldap", "server_name", atOnce},
+	{"ldap", "user_dn", atOnce},
+	{"ldap", "base", atOnce},
+	{"ldap", "filter", atOnce},
+	{"ldap", "bind_dn", atOnce},
+	{"ldap", "bind_password_file", atOnce},
+	{"ldap", "bind_password_user", atOnce},
+	{"ldap", "organisation_attribute", atOnce},
+	{"ldap", "organisations", atOnce},
+	{"ldap", "profile_attribute", atOnce},
+	{"ldap", "profile", atOnce},
+	{"ldap", "timeout", atOnce},
+	{"ldap", "connections", atOnce},
 	{"log", "level", atOnce},
 	{"log", "format", atOnce},
 	{"profile", "", atOnce}, // a list of tables has no key
 	{"user", "", atOnce},
 	{"transfer_issuer", "", atOnce},
+	{"ldap_profile", "", atOnce},
 }
 
 // difference is an option whose value in the file is not the one that runs.

@@ -170,6 +170,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.fault(c, m)
 	case privsep.KindAuthFault:
 		return p.authFault(c, m)
+	case privsep.KindDial:
+		return p.dial(c, m)
 	case privsep.KindRetiring:
 		return p.retiring(c, m)
 	case privsep.KindDrained:

@@ -40,6 +40,7 @@ type revision struct {
 	transfer  *custody.TicketKey
 	issuers   []privsep.Issuer
 	approval  *approval
+	directory *directoryText // nil: there is none
 }
 
 // reload takes over what the configuration says now. What is wrong with it is
@@ -120,6 +121,11 @@ func (r *revision) load() (err error) {
 			r.transfer.Close()
 		}
 	}
+	if err == nil {
+		if r.directory, err = loadDirectory(r.cfg, true); err != nil && r.transfer != nil {
+			r.transfer.Close()
+		}
+	}
 	if err != nil && r.cred != nil {
 		r.cred.key.Close()
 	}
@@ -167,7 +173,7 @@ func (p *parent) apply(r *revision) {
 	p.settings.Live = p.liveSettings(r.cfg)
 	p.setProfiles(r.cfg.Profiles)
 	p.setApproval(r.approval)
-	p.setUsers(r.cfg, r.issuers)
+	p.setUsers(r.cfg, r.issuers, r.directory)
 	p.setCredential(r.cred)
 	p.setTransferKey(r.transfer)
 	p.reloads++

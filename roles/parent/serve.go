@@ -199,6 +199,10 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err != nil {
 		return err
 	}
+	d, err := loadDirectory(p.cfg, true)
+	if err != nil {
+		return err
+	}
 	if err := p.listen(); err != nil {
 		return err
 	}
@@ -208,7 +212,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	p.settings = p.makeSettings(version)
 	p.setProfiles(p.cfg.Profiles)
 	p.setApproval(a)
-	p.setUsers(p.cfg, issuers)
+	p.setUsers(p.cfg, issuers, d)
 	p.settings.ServerID = newServerID()
 	if p.past != nil {
 		p.settings.ServerID = p.past.registry.ServerID

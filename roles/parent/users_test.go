@@ -156,7 +156,7 @@ func TestUsersInSetup(t *testing.T) {
 		for _, role := range []privsep.Role{privsep.RoleAuth, privsep.RoleRouter, privsep.RoleDispatcher} {
 			p, c, far := end(t, role, privsep.PhaseSetup)
 			p.setProfiles(nil)
-			p.setUsers(people(n), nil)
+			p.setUsers(people(n), nil, nil)
 			handed := make(chan error, 1)
 			go func() { handed <- p.handOut(c) }()
 			s, err := privsep.ReadSetup(far)
@@ -196,7 +196,7 @@ func TestUsersToRoles(t *testing.T) {
 			cfg  *Config
 			sets int
 		}{{people(3), 1}, {people(3), 0}, {people(2), 1}} {
-			p.setUsers(step.cfg, nil)
+			p.setUsers(step.cfg, nil, nil)
 			p.reloads++
 			p.resettle(c)
 			sets := 0

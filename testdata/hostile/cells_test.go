@@ -38,13 +38,13 @@ var served = map[string]map[string][]privsep.Kind{
 	stageRun: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
-		"auth":       {privsep.KindLog, privsep.KindDrained},
+		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 	stageDrain: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained},
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
-		"auth":       {privsep.KindLog, privsep.KindDrained},
+		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 }
@@ -83,6 +83,9 @@ func payload(role string, k privsep.Kind) []byte {
 		return m.Append(nil)
 	case privsep.KindTicketSign: // there is no key for tickets here
 		m := privsep.TicketSign{User: "alice", Audience: "orgb"}
+		return m.Append(nil)
+	case privsep.KindDial: // there is no directory here
+		m := privsep.Dial{ID: 1}
 		return m.Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}
