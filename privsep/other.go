@@ -106,3 +106,9 @@ func RawWrite(int, []byte) (int, syscall.Errno) { return -1, syscall.ENOSYS }
 
 // RawWritev is not supported here.
 func RawWritev(int, []Iovec) (int, syscall.Errno) { return -1, syscall.ENOSYS }
+
+// PeerProcess is not supported here.
+func PeerProcess(int) Process { return Process{} }
+
+// CheckPeerProcess is not supported here.
+func CheckPeerProcess() string { return errors.ErrUnsupported.Error() }

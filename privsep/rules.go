@@ -16,7 +16,7 @@ const Version = 4
 type Kind uint16
 
 // The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
-// of MOVE_BYTES the bytes themselves.
+// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -58,6 +58,9 @@ const (
 	KindTicketSigned
 	KindIssuer
 	KindApproval
+	KindInspect
+	KindInspected
+	KindInspectedFile
 	numKinds
 )
 
@@ -173,6 +176,9 @@ var rules = [...]rule{
 	{KindTicketSigned, "TICKET_SIGNED", parent, router, PhaseRun | PhaseDrain, 0, MaxTicket + 16, false, 0},
 	{KindIssuer, "ISSUER", parent, auth, PhaseSetup | PhaseRun, 0, MaxIssuer, false, 0},
 	{KindApproval, "APPROVAL", parent, auth, PhaseSetup | PhaseRun, 1, 24, false, 0},
+	{KindInspect, "INSPECT", auth, parent, PhaseRun | PhaseDrain, 0, 32, false, 2000},
+	{KindInspected, "INSPECTED", parent, auth, PhaseRun | PhaseDrain, 0, 5120, false, 0},
+	{KindInspectedFile, "INSPECTED_FILE", parent, auth, PhaseRun | PhaseDrain, 1, 5120, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.
