@@ -3,6 +3,7 @@ package privsep
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strconv"
@@ -212,7 +213,7 @@ func TakeContent(fd int) (*Content, error) {
 		closeFD(fd)
 		return nil, err
 	}
-	return &Content{fd, fileState{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}}, nil
+	return &Content{fd, contentOf(&st)}, nil
 }
 
 // ContentState is comparable: it is another one whenever the content is.
@@ -224,12 +225,28 @@ func (c *Content) State() ContentState { return c.state }
 // Changed gives the time of the last change, in Unix nanoseconds.
 func (s ContentState) Changed() int64 { return s.ctime.Nano() }
 
-// ReadAt reads a piece; the last one is short.
+// Still tells whether the content is what it was when it was taken.
+func (c *Content) Still() bool {
+	var st unix.Stat_t
+	return unix.Fstat(c.fd, &st) == nil && contentOf(&st) == c.state
+}
+
+func contentOf(st *unix.Stat_t) ContentState {
+	return ContentState{uint64(st.Dev), st.Ino, st.Size, st.Mtim, st.Ctim}
+}
+
+// ReadAt reads as io.ReaderAt does, at most len(b) bytes at once.
 func (c *Content) ReadAt(b []byte, off int64) (int, error) {
 	for {
 		n, err := unix.Pread(c.fd, b, off)
-		if err != unix.EINTR {
-			return max(n, 0), os.NewSyscallError("pread", err)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, os.NewSyscallError("pread", err)
+		case n == 0:
+			return 0, io.EOF
+		default:
+			return n, nil
 		}
 	}
 }

@@ -25,6 +25,8 @@ type auth struct {
 	coming    privsep.UserSet
 	comingBy  privsep.IssuerSet
 	seen      seen
+	witness   witness
+	digests   digests
 	queue     *queue
 	running   [numClasses]int
 	done      finished
@@ -56,8 +58,10 @@ const (
 // run checks until the parent says stop. What is not answered by then the next one
 // is asked.
 func (a *auth) run() error {
+	defer a.witness.expire(time.Time{}, true)
 	for !a.stopping && !a.bereft() {
 		a.begin()
+		a.witness.send(a.parent, time.Now())
 		a.flush()
 		ready, err := a.poll.Wait(a.timeout())
 		if err != nil {
@@ -180,6 +184,8 @@ func (a *auth) handle(m *privsep.Message) error {
 		return a.newIssuer(m)
 	case privsep.KindApproval:
 		return a.newApproval(m)
+	case privsep.KindInspected, privsep.KindInspectedFile:
+		return a.witness.take(m)
 	case privsep.KindSettings:
 		if err := a.cfg.Live.Parse(m.Payload); err != nil {
 			return err
@@ -187,7 +193,7 @@ func (a *auth) handle(m *privsep.Message) error {
 		a.log.SetLevel(a.cfg.LogLevel)
 	case privsep.KindStatsGet:
 		return privsep.AnswerStats(a.parent, m, privsep.RoleStats{
-			Logins: a.accepted, LoginsRefused: a.refused, LoginsWaiting: uint64(a.queue.waiting + a.running[quick] + a.running[slow])})
+			Logins: a.accepted, LoginsRefused: a.refused, LoginsWaiting: uint64(a.queue.waiting + a.running[quick] + a.running[slow] + a.running[looking])})
 	case privsep.KindShutdown:
 		a.stopping = true
 	}
@@ -249,6 +255,7 @@ func (a *auth) byTime(now time.Time) {
 			a.refuse(t, privsep.ReasonLate)
 		}
 	}
+	a.witness.expire(now, false)
 	if now.Sub(a.swept) >= sweepEvery {
 		a.swept = now
 		a.queue.sweep(now)
@@ -272,6 +279,9 @@ func (a *auth) timeout() time.Duration {
 	}
 	if !a.untidy.IsZero() {
 		soon(later(a.untidy.Add(tidyAfter), a.tidied.Add(tidyAtMost)))
+	}
+	if t := a.witness.next(); !t.IsZero() {
+		soon(t)
 	}
 	if !a.until.IsZero() {
 		soon(a.until)

@@ -16,8 +16,9 @@ import (
 type class uint8
 
 const (
-	quick class = iota // less than a millisecond
-	slow
+	quick   class = iota // less than a millisecond
+	slow                 // a hash
+	looking              // waits for the parent, perhaps for an executable to be read
 	numClasses
 )
 
@@ -61,6 +62,10 @@ var checkers = [...]checker{
 		func(t *attempt) bool { return len(t.chain) > 0 },
 		func(*attempt) string { return "" },
 		func(t *attempt) []byte { return t.chain }, checkTLS},
+	// Who shows nothing at all is who he is.
+	{privsep.CredentialProcess, looking,
+		func(t *attempt) bool { return t.unix && t.processes },
+		func(*attempt) string { return "" }, nil, checkProcess},
 }
 
 // checkerOf finds the kind that a client offers, nil if it offers none.

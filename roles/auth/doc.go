@@ -5,8 +5,8 @@
 //	       <--VERDICT---------- +------+
 //
 // It has the password hashes and public keys of the users, the public keys of other
-// environments and of who vouches for certificates, and nothing else: no shared memory,
-// no file, no network. What it says of a client is a user or a reason; what a user may do is the router's affair, and the client hears no reason at all.
+// environments and of who vouches for certificates, now and then an executable to be
+// read, and nothing else: no shared memory, no other file, no network. What it says of a client is a user or a reason; what a user may do is the router's affair, and the client hears no reason at all.
 // The router waits for no verdict in its loop, and asks the next auth again when one
 // has ended.
 //
@@ -53,11 +53,19 @@
 // say its names. What it claims is not known before it is read, so failures are counted
 // by the certificates as they came.
 //
+// A process that has connected to a Unix socket and shows nothing is who it is
+// (process.go). Which one that is has the dispatcher from the kernel; what it is the
+// parent looks at (INSPECT, witness.go), since that takes what auth has not: /proc, and
+// rights. The check waits for that, and for the digest of an executable (digest.go),
+// and has the process looked at once more behind it. While there is no parent it waits
+// for the next one, as long as the client may.
+//
 // Without a parent it goes on for orphan_grace (orphan.go). One that is started while
 // another is there stands by until the parent's first word of the router, and ends
 // with a parent that has not said it.
 //
 // Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds),
-// transfer.go (tickets), certificate.go (certificates), users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
+// transfer.go (tickets), certificate.go (certificates), process.go, witness.go and
+// digest.go (processes), users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
 // at), orphan.go, setup.go (the role's start).
 package auth

@@ -23,10 +23,13 @@ type attempt struct {
 	unix, tls   bool
 	again       bool // it may have been answered before
 	challenge   string
-	environment string       // that this is
-	chain       []byte       // certificates of its TLS session
-	connect     wire.Connect // has secrets; nobody has it when the attempt is over
-	size        int          // that it counts for in the queue
+	environment string          // that this is
+	process     privsep.Process // that has connected to a Unix socket
+	processes   bool            // can log in
+	until       time.Time       // when it is late
+	chain       []byte          // certificates of its TLS session
+	connect     wire.Connect    // has secrets; nobody has it when the attempt is over
+	size        int             // that it counts for in the queue
 	came        time.Time
 
 	checker *checker
@@ -36,12 +39,15 @@ type attempt struct {
 	lane    *lane
 	users   *users // that there were when its check began
 	seen    *seen
+	witness *witness
+	digests *digests
 	ticket  *tickets.Transfer // that its issuer has signed, nil: none
 
-	user   *user // what the check found
-	reason privsep.Reason
-	names  certname.Names // of the certificate, if that could be read
-	err    error          // more of the reason
+	user       *user // what the check found
+	reason     privsep.Reason
+	names      certname.Names // of the certificate, if that could be read
+	executable string         // of the process, if that was looked at
+	err        error          // more of the reason
 }
 
 // attemptSize is what an attempt takes beside what the client sent.
@@ -54,8 +60,12 @@ func (a *auth) login(m *privsep.Message) error {
 	if err := l.Parse(m.Payload); err != nil {
 		return err
 	}
+	now := time.Now()
 	t := &attempt{id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS,
-		again: l.Again, challenge: l.Challenge, environment: a.cfg.Environment, seen: &a.seen, chain: bytes.Clone(l.Chain), size: attemptSize + len(l.JSON) + len(l.Chain), came: time.Now(), origin: originOf(l.Addr, l.Unix)}
+		again: l.Again, challenge: l.Challenge, environment: a.cfg.Environment,
+		process: l.Process, processes: a.cfg.Login.Kinds.Has(privsep.CredentialProcess), witness: &a.witness, digests: &a.digests,
+		seen: &a.seen, chain: bytes.Clone(l.Chain), size: attemptSize + len(l.JSON) + len(l.Chain),
+		came: now, until: now.Add(a.cfg.AuthTimeout), origin: originOf(&l)}
 	var err error
 	erase.Do(func() { t.connect, err = wire.ParseConnect(l.JSON) })
 	if err != nil {
@@ -115,11 +125,17 @@ func (a *auth) begin() {
 // quickChecks is how many signatures are verified at a time.
 const quickChecks = 4
 
+// processChecks is how many processes are looked at at a time.
+const processChecks = 8
+
 // most is how many checks of a class may run: of hashes as many as there is memory
 // for, were all of them the greediest.
 func (a *auth) most(c class) int {
-	if c == quick {
+	switch c {
+	case quick:
 		return quickChecks
+	case looking:
+		return processChecks
 	}
 	n := a.cfg.Login.Hashes
 	if a.users.memory > 0 {
@@ -204,6 +220,9 @@ func untold(n *int64) (f []privsep.Field) {
 // fields say whose attempt it is, as far as he says so himself.
 func (t *attempt) fields() []privsep.Field {
 	f := []privsep.Field{privsep.Int(privsep.KeyCID, int64(t.id)), privsep.Str(privsep.KeyAddr, t.from())}
+	if t.process.PID != 0 {
+		f = append(f, privsep.Int(privsep.KeyUID, int64(t.process.UID)))
+	}
 	if t.checker == nil {
 		return f
 	}
@@ -220,6 +239,9 @@ func (t *attempt) fields() []privsep.Field {
 	}
 	if t.names.Subject != "" {
 		f = append(f, privsep.Str(privsep.KeySubject, t.names.Subject))
+	}
+	if t.executable != "" {
+		f = append(f, privsep.Str(privsep.KeyExecutable, t.executable))
 	}
 	if t.err != nil {
 		f = append(f, privsep.Err(t.err))

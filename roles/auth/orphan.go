@@ -20,6 +20,7 @@ func (a *auth) lost() error {
 func (a *auth) heard() {
 	if a.parent.Adopted(a.poll, tokenParent, privsep.Adopted{Sandbox: a.walls, Leaving: a.stopping}) {
 		a.until = time.Time{}
+		a.witness.repeat()
 	}
 }
 

@@ -88,6 +88,7 @@ func newAuth(set *privsep.Setup, parent *privsep.Channel) (*auth, error) {
 	if a.bell, a.done.bell, err = privsep.Doorbell(); err != nil {
 		return nil, err
 	}
+	a.witness.bell = a.done.bell
 	return a, a.poll.Add(a.bell, tokenDone, privsep.In)
 }
 

@@ -33,6 +33,8 @@ type users struct {
 	byCertificate map[string][]certified // by one of the names that it must have
 	approved      *chain.Approved        // nil: nobody may vouch for one
 	approvedMark  uint64
+
+	byProcess []processed
 }
 
 // newUsers makes the set of what the parent has said, which has checked it.
@@ -63,6 +65,9 @@ func newUsers(all []privsep.User, issuers []privsep.Issuer, by approval) (*users
 		}
 		s.byName[p.Name] = u
 		s.certify(u, p)
+		if p.Process.Given() {
+			s.byProcess = append(s.byProcess, processed{p.Process, u})
+		}
 		if u.hash != nil {
 			s.hashes = append(s.hashes, u.hash)
 		}

@@ -27,10 +27,11 @@ func (p *parent) confine() error {
 	if !p.root {
 		return privsep.NoNewPrivs()
 	}
-	_, err := privsep.Keep(
-		privsep.Need{Cap: unix.CAP_SYS_PTRACE, Works: seesProcesses},
+	kept, err := privsep.Keep(
+		privsep.Need{Cap: unix.CAP_SYS_PTRACE, Works: func() bool { return seesProcesses() && !p.cfg.looksAtProcesses() }},
 		privsep.Need{Cap: unix.CAP_DAC_READ_SEARCH, Works: p.reachesRunDir},
 	)
+	p.inspections.blind = kept&(1<<unix.CAP_SYS_PTRACE) == 0
 	return err
 }
 

@@ -18,6 +18,7 @@ type userSet struct {
 	users   [][]byte // payload of each USER
 	issuers [][]byte // payload of each ISSUER
 	marks   [][]byte // payload of each STANDING
+	rules   []privsep.ProcessRule
 }
 
 // setUsers makes a set of what the configuration has, unless it is the one that there
@@ -33,6 +34,7 @@ func (p *parent) setUsers(c *Config, issuers []privsep.Issuer) {
 		s.number = uint32(p.began)
 	}
 	s.number = max(s.number+1, 1)
+	s.rules = c.processRules()
 	s.by, s.users, s.issuers = by, userFrames(c, s.number), issuerFrames(issuers, s.number)
 	s.marks = markFrames(c, issuers, by, s.number)
 }
