@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -297,4 +298,33 @@ func TestProcessAmidDeaths(t *testing.T) {
 	b.succeed()
 	all.Wait()
 	b.adopted(left)
+}
+
+// The parent has given up what it takes to see what processes of others execute, unless
+// a rule at its start asked for it: that is said, and mended by another parent.
+func TestProcessReload(t *testing.T) {
+	t.Parallel()
+	byUID := userTable("byuid", "uid = 62001")
+	b := startBroker(t, settings{users: "failure_burst = 1000\n" + byUID})
+	pricer, other := b.programs()
+	b.tells(b.command(pricer, 62001, 62001, "login"), "PONG")
+	if got := b.status().Role("parent").Capabilities; slices.Contains(got, "sys_ptrace") {
+		t.Errorf("the parent has kept %v", got)
+	}
+	b.edit(byUID, byUID+userTable("bypath", "uid = 62004", fmt.Sprintf("executable = %q", pricer)))
+	b.reload("reloaded")
+	b.tells(b.command(pricer, 62001, 62001, "login"), "PONG")
+	b.refuses(b.command(pricer, 62004, 62004, "login"), "process_unreadable")
+	const warning = "processes can log in by executable or sha256 only after the parent has been started again"
+	if !slices.Contains(b.status().Warnings, warning) || b.log.Find(0, warning, 0) == nil {
+		t.Errorf("warned of %q", b.status().Warnings)
+	}
+	left := b.orphan()
+	b.succeed()
+	b.adopted(left)
+	if slices.Contains(b.status().Warnings, warning) {
+		t.Error("warned still")
+	}
+	b.tells(b.command(pricer, 62004, 62004, "login"), "PONG")
+	b.refuses(b.command(other, 62004, 62004, "login"), "process_nobody")
 }
