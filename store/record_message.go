@@ -31,8 +31,11 @@ func (r *RecPub) Put(dst []byte) int {
 	le.PutUint32(dst[24:], r.Off)
 	le.PutUint32(dst[28:], r.Len)
 	n := pubSize + copy(dst[pubSize:], r.Subject)
-	n += copy(dst[n:], r.Reply)
-	return n + copy(dst[n:], r.Facts)
+	if len(r.Reply)+len(r.Facts) > 0 { // mostly there is neither
+		n += copy(dst[n:], r.Reply)
+		n += copy(dst[n:], r.Facts)
+	}
+	return n
 }
 
 // Parse decodes rec. Headers longer than the body are refused; whether the body
@@ -113,8 +116,10 @@ func (r *InsDeliver) Put(dst []byte) int {
 	le.PutUint16(dst[28:], uint16(len(r.From)))
 	le.PutUint16(dst[30:], r.Flags)
 	n := deliverSize + copy(dst[deliverSize:], r.Subject)
-	n += copy(dst[n:], r.Reply)
-	n += copy(dst[n:], r.From)
+	if len(r.Reply)+len(r.From) > 0 {
+		n += copy(dst[n:], r.Reply)
+		n += copy(dst[n:], r.From)
+	}
 	return n + copy(dst[n:], r.Recipients)
 }
 

@@ -1,6 +1,9 @@
 package wire
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestAppendMsg(t *testing.T) {
 	for _, tt := range []struct {
@@ -18,6 +21,14 @@ func TestAppendMsg(t *testing.T) {
 		got := AppendMsg([]byte("+"), []byte(tt.subject), []byte(tt.sid), []byte(tt.reply), tt.headerLen, tt.size)
 		if string(got) != "+"+tt.want {
 			t.Errorf("%+v: %q", tt, got)
+		}
+	}
+}
+
+func TestAppendMsgSizes(t *testing.T) {
+	for n := range 10_100 {
+		if got, want := string(AppendMsg(nil, []byte("a"), []byte("1"), nil, -1, n)), fmt.Sprintf("MSG a 1 %d\r\n", n); got != want {
+			t.Fatalf("%q, want %q", got, want)
 		}
 	}
 }

@@ -146,8 +146,11 @@ func (m *cm) parseNow(c *conn, b []byte) []byte {
 			m.fail(c, codeOf(err))
 			return nil
 		}
-		m.event(c, ev, f)
-		b = b[n:]
+		if b = b[n:]; ev == wire.Message {
+			m.message(c, f)
+		} else {
+			m.event(c, ev, f)
+		}
 	}
 	if !c.has(flagConnected) && c.deadline == 0 && c.parser.Started() {
 		m.await(c, m.cfg.AuthTimeout)
@@ -165,8 +168,6 @@ func codeOf(err error) wire.Code {
 
 func (m *cm) event(c *conn, ev wire.Event, f *wire.Frame) {
 	switch ev {
-	case wire.Message:
-		m.message(c, f)
 	case wire.Control:
 		m.control(c, f)
 	case wire.MessageStart:

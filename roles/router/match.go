@@ -18,6 +18,7 @@ type match struct {
 	// subscription needs a look of its own (max, no echo).
 	uses   int
 	simple bool
+	single bool // and all recipients are in one block
 	partly bool // somebody does not get all that it has subscribed to
 	blocks []block
 }
@@ -40,7 +41,7 @@ func (m *match) reset() {
 		m.groups[i].members = m.groups[i].members[:0]
 	}
 	m.groups = m.groups[:0]
-	m.uses, m.simple, m.partly, m.blocks = 0, false, false, nil
+	m.uses, m.simple, m.single, m.partly, m.blocks = 0, false, false, false, nil
 }
 
 // all returns all subscriptions.
@@ -108,6 +109,7 @@ func (m *match) prepare() {
 		b.n++
 	}
 	m.simple = true
+	m.single = len(m.blocks) == 1 && len(m.groups) == 0
 }
 
 func (m *match) block(cm int, stamped bool) *block {

@@ -15,8 +15,8 @@ const planHead = 4
 
 // besides is what each instruction about a message takes in a ring at most beside
 // its recipients.
-func besides(s *session, p *store.RecPub) int {
-	return store.DeliverSize(len(p.Subject), len(p.Reply), len(s.from()), store.Framed(8))
+func besides(p *store.RecPub, stamp []byte) int {
+	return store.DeliverSize(len(p.Subject), len(p.Reply), len(stamp), store.Framed(8))
 }
 
 // span returns how much of the ring to l the instructions about a message take at
@@ -34,7 +34,7 @@ func (r *router) span(from, l *link, each, n int) int {
 // concerned, and returns their cms as bits. fit is false if that is too much for one
 // of them: a plan is due.
 func (r *router) spread(from *link, s *session, p *store.RecPub) (cms uint64, fit bool) {
-	each, now := besides(s, p), true
+	each, now := besides(p, s.from()), true
 	fit = true
 	for i, l := range r.links {
 		if n := len(l.to) + len(l.stamped); n > 0 {

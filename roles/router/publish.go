@@ -23,8 +23,13 @@ func (r *router) publish(l *link, rec []byte) error {
 		l.name(p.Seq, 0)
 		return nil
 	}
-	if string(s.lastSubject) != string(p.Subject) && !isText(p.Subject) || !isText(p.Reply) {
+	repeated := string(s.lastSubject) == string(p.Subject)
+	if !repeated && !isText(p.Subject) || !isText(p.Reply) {
 		return errText
+	}
+	if repeated && r.plainly(s, p) {
+		r.passOn(l, s, p)
+		return nil
 	}
 	how, look := store.ModeBroadcast, false
 	if r.faced || len(p.Facts)+len(p.Reply) > 0 || wire.Special(p.Subject) {
@@ -42,7 +47,7 @@ func (r *router) publish(l *link, rec []byte) error {
 	m := r.matchFor(s, p.Subject)
 	n, asker, handed := 0, s, (*duty)(nil)
 	switch {
-	case m.simple && len(m.blocks) == 1 && len(m.groups) == 0 && how <= store.ModeSemaphore && !look:
+	case m.single && how <= store.ModeSemaphore && !look:
 		n = r.deliverBlock(l, s, p, m)
 	case how == store.ModeSession && !r.goesOn(s, p, m, look):
 		r.settleDown(s, p)
@@ -91,6 +96,23 @@ func (r *router) publish(l *link, rec []byte) error {
 		}
 	}
 	return nil
+}
+
+// plainly tells whether a message on the sender's last subject, which it may publish on
+// as long as that match is current, is of the commonest kind: nothing is asked, by it or
+// of its sender, and its recipients, on one cm, are already encoded.
+func (r *router) plainly(s *session, p *store.RecPub) bool {
+	return r.index.current(s.last) && s.last.single && len(p.Reply)+len(p.Facts) == 0 && s.work == nil &&
+		s.prof.modes&modeBit(store.ModeBroadcast) != 0 && !r.faced && !wire.Special(p.Subject)
+}
+
+// passOn is publish for such a message.
+func (r *router) passOn(l *link, s *session, p *store.RecPub) {
+	r.messages++
+	r.delivered += uint64(r.deliverBlock(l, s, p, s.last))
+	if r.congested > 0 {
+		r.holdFor(s, p, s.last, false)
+	}
 }
 
 var (
@@ -271,7 +293,11 @@ func (r *router) deliver(from *link, s *session, p *store.RecPub) {
 func (r *router) deliverBlock(from *link, s *session, p *store.RecPub, m *match) int {
 	b := &m.blocks[0]
 	l := r.links[b.cm]
-	need := r.span(from, l, besides(s, p), len(b.recipients))
+	var stamp []byte
+	if b.stamped {
+		stamp = s.from()
+	}
+	need := r.span(from, l, besides(p, stamp), len(b.recipients))
 	if need > r.size.half {
 		n := r.collect(s, p, m, store.ModeBroadcast, false)
 		r.deliver(from, s, p)
@@ -288,10 +314,7 @@ func (r *router) deliverBlock(from *link, s *session, p *store.RecPub, m *match)
 	}
 	from.name(p.Seq, 1<<b.cm)
 	ins := &r.ins
-	ins.Handle, ins.HeaderLen, ins.Subject, ins.Reply, ins.From = handle(from, p), p.HeaderLen, p.Subject, p.Reply, nil
-	if b.stamped {
-		ins.From = s.from()
-	}
+	ins.Handle, ins.HeaderLen, ins.Subject, ins.Reply, ins.From = handle(from, p), p.HeaderLen, p.Subject, p.Reply, stamp
 	r.instruct(l, ins, b.recipients, false)
 	return b.n
 }
