@@ -26,6 +26,18 @@ func PeerProcess(fd int) (p Process) {
 	return p
 }
 
+// ProcessOf gives a process of a pid as if it had just connected.
+func ProcessOf(pid int) (p Process, err error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return p, os.NewSyscallError("pidfd_open", err)
+	}
+	p.PidIno = pidfdInode(fd)
+	o, err := statusOf("/proc/" + strconv.Itoa(pid) + "/status")
+	p.PID, p.UID, p.GID = uint32(pid), o.UID, o.GID
+	return p, err
+}
+
 // CheckPeerProcess names what this kernel lacks for telling processes apart for ever,
 // "" if it has all.
 func CheckPeerProcess() string {
@@ -218,6 +230,15 @@ func TakeContent(fd int) (*Content, error) {
 
 // ContentState is comparable: it is another one whenever the content is.
 type ContentState = fileState
+
+// OpenContent opens a file to be read as an executable.
+func OpenContent(path string) (*Content, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+	}
+	return TakeContent(fd)
+}
 
 // State tells which content it is.
 func (c *Content) State() ContentState { return c.state }

@@ -90,14 +90,21 @@ func checkPassword(t *attempt) (*user, privsep.Reason) {
 		right = hash.Check(password)
 		clear(password)
 	})
-	u := t.users.byName[t.connect.User]
+	u, reason := t.users.withPassword(t.connect.User)
+	if reason == privsep.ReasonNone && !right {
+		return nil, privsep.ReasonWrongPassword
+	}
+	return u, reason
+}
+
+// withPassword finds who can log in by that name and the right password.
+func (s *users) withPassword(name string) (*user, privsep.Reason) {
+	u := s.byName[name]
 	switch {
 	case u == nil:
 		return nil, privsep.ReasonUnknownUser
 	case u.hash == nil:
 		return nil, privsep.ReasonNoPassword
-	case !right:
-		return nil, privsep.ReasonWrongPassword
 	}
 	return u, privsep.ReasonNone
 }
@@ -122,20 +129,29 @@ func checkToken(t *attempt) (*user, privsep.Reason) {
 // checkNKey verifies before it looks up: who has no key of a user learns no
 // difference.
 func checkNKey(t *attempt) (*user, privsep.Reason) {
-	key, err := nkeys.FromPublicKey(t.connect.NKey)
-	if err != nil || !nkeys.IsValidPublicUserKey(t.connect.NKey) {
-		return nil, privsep.ReasonBadNKey
+	key, u, reason := t.users.withNKey(t.connect.NKey)
+	if reason == privsep.ReasonBadNKey {
+		return nil, reason
 	}
-	u := t.users.byNKey[t.connect.NKey]
 	sig, ok := decodeSignature(t.connect.Sig)
 	verified := ok && key.Verify([]byte(t.challenge), sig) == nil
-	switch {
-	case u == nil:
-		return nil, privsep.ReasonUnknownNKey
-	case !verified:
+	if reason == privsep.ReasonNone && !verified {
 		return nil, privsep.ReasonBadSignature
 	}
-	return u, privsep.ReasonNone
+	return u, reason
+}
+
+// withNKey finds who can log in by a signature of that key.
+func (s *users) withNKey(public string) (nkeys.KeyPair, *user, privsep.Reason) {
+	key, err := nkeys.FromPublicKey(public)
+	if err != nil || !nkeys.IsValidPublicUserKey(public) {
+		return nil, nil, privsep.ReasonBadNKey
+	}
+	u := s.byNKey[public]
+	if u == nil {
+		return key, nil, privsep.ReasonUnknownNKey
+	}
+	return key, u, privsep.ReasonNone
 }
 
 // maxSignature bounds a signature in base 64: 64 bytes with padding.

@@ -66,6 +66,6 @@
 //
 // Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds),
 // transfer.go (tickets), certificate.go (certificates), process.go, witness.go and
-// digest.go (processes), users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
+// digest.go (processes), explain.go (what a configuration would make of a client), users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
 // at), orphan.go, setup.go (the role's start).
 package auth

@@ -39,7 +39,7 @@ type attempt struct {
 	lane    *lane
 	users   *users // that there were when its check began
 	seen    *seen
-	witness *witness
+	look    func(file bool) sighting // at the process, by the parent
 	digests *digests
 	ticket  *tickets.Transfer // that its issuer has signed, nil: none
 
@@ -63,9 +63,10 @@ func (a *auth) login(m *privsep.Message) error {
 	now := time.Now()
 	t := &attempt{id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS,
 		again: l.Again, challenge: l.Challenge, environment: a.cfg.Environment,
-		process: l.Process, processes: a.cfg.Login.Kinds.Has(privsep.CredentialProcess), witness: &a.witness, digests: &a.digests,
+		process: l.Process, processes: a.cfg.Login.Kinds.Has(privsep.CredentialProcess), digests: &a.digests,
 		seen: &a.seen, chain: bytes.Clone(l.Chain), size: attemptSize + len(l.JSON) + len(l.Chain),
 		came: now, until: now.Add(a.cfg.AuthTimeout), origin: originOf(&l)}
+	t.look = func(file bool) sighting { return a.witness.look(t, file) }
 	var err error
 	erase.Do(func() { t.connect, err = wire.ParseConnect(l.JSON) })
 	if err != nil {

@@ -41,9 +41,9 @@ const questionPace = 1500
 const sendAgain = 5 * time.Millisecond
 
 // look has the parent look at a process.
-func (t *attempt) look(file bool) sighting {
+func (w *witness) look(t *attempt, file bool) sighting {
 	q := &question{Inspect: privsep.Inspect{File: file, Process: t.process}, until: t.until, answer: make(chan sighting, 1)}
-	t.witness.put(q)
+	w.put(q)
 	return <-q.answer
 }
 
