@@ -40,20 +40,25 @@ var (
 	errMoving  = errors.New("executable: changed while it was read")
 )
 
-// of gives the digest of a content, which it closes.
-func (d *digests) of(c *privsep.Content, until time.Time) (sum [sha256.Size]byte, err error) {
+// of gives the digest of a content, which it closes, and tells whether that took time.
+func (d *digests) of(c *privsep.Content, until time.Time) (sum [sha256.Size]byte, waited bool, err error) {
 	g, err := d.begin(c)
 	if err != nil {
 		c.Close()
-		return sum, err
+		return sum, false, err
+	}
+	select {
+	case <-g.done:
+		return g.sum, false, g.err
+	default:
 	}
 	wait := time.NewTimer(time.Until(until))
 	defer wait.Stop()
 	select {
 	case <-g.done:
-		return g.sum, g.err
+		return g.sum, true, g.err
 	case <-wait.C:
-		return sum, errLate
+		return sum, true, errLate
 	}
 }
 
@@ -99,10 +104,7 @@ func (d *digests) read(c *privsep.Content, g *digest) {
 
 func sumOf(c *privsep.Content) (sum [sha256.Size]byte, err error) {
 	h := sha256.New()
-	_, err = io.CopyBuffer(onlyWriter{h}, io.NewSectionReader(c, 0, privsep.MaxContent+1), make([]byte, pieceSize))
+	_, err = io.CopyBuffer(h, io.NewSectionReader(c, 0, privsep.MaxContent+1), make([]byte, pieceSize))
 	h.Sum(sum[:0])
 	return sum, err
 }
-
-// onlyWriter keeps io.CopyBuffer to its buffer.
-type onlyWriter struct{ io.Writer }

@@ -15,8 +15,8 @@ type processed struct {
 }
 
 // checkProcess finds out whose the process is that has connected. What it executes is
-// read at most once; so that nothing changes behind that, the process is looked at again
-// after it, and must be the same in everything.
+// read once; so that nothing changes behind that, the process is looked at again after it,
+// and must be the same in everything.
 func checkProcess(t *attempt) (*user, privsep.Reason) {
 	if t.process == (privsep.Process{}) {
 		return nil, privsep.ReasonProcessUnknown
@@ -29,13 +29,16 @@ func checkProcess(t *attempt) (*user, privsep.Reason) {
 	if first.file == nil {
 		return t.users.runBy(&t.process, &first.Sight, nil)
 	}
-	sum, err := t.digests.of(first.file, t.until)
+	sum, waited, err := t.digests.of(first.file, t.until)
 	if err != nil {
 		t.err = err
 		if errors.Is(err, errLate) {
 			return nil, privsep.ReasonLate
 		}
 		return nil, privsep.ReasonProcessUnreadable
+	}
+	if !waited {
+		return t.users.runBy(&t.process, &first.Sight, &sum)
 	}
 	again := t.look(false)
 	switch {

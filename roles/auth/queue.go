@@ -155,6 +155,9 @@ func (q *queue) ended(t *attempt, ok bool, now time.Time) {
 		t.lane.streak.succeeded()
 		return
 	}
+	if t.checker.class == looking { // it has guessed nothing, and others of its uid are not to suffer for it
+		return
+	}
 	t.source.failures.add(q.limits, now)
 	t.lane.streak.failed(q.limits, now)
 }

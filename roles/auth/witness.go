@@ -36,7 +36,7 @@ type sighting struct {
 
 // Questions a second: within the rule's rate, of which some is left to the clock's and
 // the parent's delays.
-const questionPace = 1500
+const questionPace = 1000
 
 const sendAgain = 5 * time.Millisecond
 

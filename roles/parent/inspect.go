@@ -171,7 +171,7 @@ func (w *inspections) hinders(c *Config) string {
 	case w.lacks != "":
 		return "no process can log in by its uid: this kernel has no " + w.lacks
 	case w.blind && c.looksAtProcesses():
-		return "processes can log in by executable or sha256 only after the parent has been started again"
+		return "no process can log in by executable or sha256: the parent lacks CAP_SYS_PTRACE, which it keeps if there is such a rule when it starts"
 	case os.Geteuid() != 0 && c.looksAtProcesses():
 		return "not root: only processes of this uid can log in by executable or sha256"
 	}

@@ -31,8 +31,13 @@ func (p *parent) confine() error {
 		privsep.Need{Cap: unix.CAP_SYS_PTRACE, Works: func() bool { return seesProcesses() && !p.cfg.looksAtProcesses() }},
 		privsep.Need{Cap: unix.CAP_DAC_READ_SEARCH, Works: p.reachesRunDir},
 	)
+	if err != nil {
+		return err
+	}
+	before := p.inspections.hinders(p.cfg)
 	p.inspections.blind = kept&(1<<unix.CAP_SYS_PTRACE) == 0
-	return err
+	p.warnInstead(before, p.inspections.hinders(p.cfg))
+	return nil
 }
 
 // seesProcesses: with the mount option hidepid even /proc/PID/status of another

@@ -315,7 +315,7 @@ func TestProcessReload(t *testing.T) {
 	b.reload("reloaded")
 	b.tells(b.command(pricer, 62001, 62001, "login"), "PONG")
 	b.refuses(b.command(pricer, 62004, 62004, "login"), "process_unreadable")
-	const warning = "processes can log in by executable or sha256 only after the parent has been started again"
+	const warning = "no process can log in by executable or sha256: the parent lacks CAP_SYS_PTRACE, which it keeps if there is such a rule when it starts"
 	if !slices.Contains(b.status().Warnings, warning) || b.log.Find(0, warning, 0) == nil {
 		t.Errorf("warned of %q", b.status().Warnings)
 	}
