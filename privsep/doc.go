@@ -38,11 +38,10 @@
 //	61116   818 gatehouse: cm/0 -x cm/0
 //	61117   819 gatehouse: cm/1 -x cm/1
 //
-// A child's life: Inherit takes the channel at fd 3, a listening socket at fd 4,
-// and BOOT; CONFIG, SEGMENT
-// and the rest until SETUP_END; EmptyRoot; Drop; package sandbox; SETUP_DONE;
-// from here on it has no files, no network of its own, no capability and no way
-// back, which the parent reads in /proc before it believes it.
+// A child's life: Inherit takes the channel at fd 3, a listening socket at fd 4, and
+// BOOT; CONFIG, SEGMENT and the rest until SETUP_END; EmptyRoot; Drop; package sandbox;
+// SETUP_DONE; from here on it has no files, no network of its own, no capability and
+// no way back, which the parent reads in /proc before it believes it.
 //
 // When its parent dies a child goes on (Orphan), and listens at fd 4:
 //
@@ -85,6 +84,6 @@
 // calls are in the files for Linux alone, unsafe in raw_linux.go alone.
 //
 // Below it: sandbox (the last walls around a role), custody (the private key in
-// memory), keyfile (and on disk), passhash (what is kept of a password), erase (what is
-// forgotten after use).
+// memory), keyfile (and on disk), passhash (what is kept of a password), certname (how a
+// certificate is named), erase (what is forgotten after use).
 package privsep

@@ -309,68 +309,6 @@ func (p *AuthFault) fields(c *coder) {
 	c.u64(&p.Generation)
 }
 
-// UserSet puts the frames of a set together. A set that begins before the one before
-// is whole replaces it: its sender has died.
-type UserSet struct {
-	set  uint32
-	have []User
-}
-
-// Take takes the payload of the next USER. With the last one of a set it gives all
-// of it, in order, and true.
-func (s *UserSet) Take(payload []byte) (all []User, whole bool, err error) {
-	var u User
-	if err := u.Parse(payload); err != nil {
-		return nil, false, err
-	}
-	if u.Set != s.set {
-		s.set, s.have = u.Set, nil
-	}
-	if len(s.have) == MaxUsers {
-		return nil, false, ErrShape
-	}
-	s.have = append(s.have, u)
-	if !u.Last {
-		return nil, false, nil
-	}
-	all, s.have = s.have, nil
-	return all, true, nil
-}
-
-// Begun tells whether the last frames of a set are still to come.
-func (s *UserSet) Begun() bool { return len(s.have) > 0 }
-
-// MarkSet puts the frames of a STANDING together, as a UserSet does users.
-type MarkSet struct {
-	set   uint32
-	begun bool
-	have  []uint64
-}
-
-// Take takes the payload of the next STANDING. With the last one of a set it gives
-// all marks, in order, and true.
-func (s *MarkSet) Take(payload []byte) (all []uint64, whole bool, err error) {
-	var p Standing
-	if err := p.Parse(payload); err != nil {
-		return nil, false, err
-	}
-	if p.Set != s.set {
-		s.set, s.have = p.Set, nil
-	}
-	if len(s.have)+len(p.Marks) > MaxStanding {
-		return nil, false, ErrShape
-	}
-	s.have, s.begun = append(s.have, p.Marks...), !p.Last
-	if !p.Last {
-		return nil, false, nil
-	}
-	all, s.have = s.have, nil
-	return all, true, nil
-}
-
-// Begun tells whether the last frames of a set are still to come.
-func (s *MarkSet) Begun() bool { return s.begun }
-
 // Append encodes p.
 func (p *User) Append(dst []byte) []byte { return encode(p, dst) }
 

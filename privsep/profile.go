@@ -92,36 +92,3 @@ func (p *Profile) Append(dst []byte) []byte { return encode(p, dst) }
 
 // Parse decodes all of b or fails with ErrShape.
 func (p *Profile) Parse(b []byte) error { return decode(p, b) }
-
-// ProfileSet puts the frames of a set together. A set that begins before the one
-// before is whole replaces it: its sender has died.
-type ProfileSet struct {
-	set  uint32
-	have []Profile
-}
-
-// Take takes the payload of the next PROFILE. With the last one of a set it gives
-// all of it, in order, and true.
-func (s *ProfileSet) Take(payload []byte) (all []Profile, whole bool, err error) {
-	var p Profile
-	if err := p.Parse(payload); err != nil {
-		return nil, false, err
-	}
-	if p.Set != s.set {
-		s.set, s.have = p.Set, nil
-	}
-	if len(s.have) == MaxProfiles || p.Name == "" && s.Begun() {
-		return nil, false, ErrShape
-	}
-	if p.Name != "" {
-		s.have = append(s.have, p)
-	}
-	if !p.Last {
-		return nil, false, nil
-	}
-	all, s.have = s.have, nil
-	return all, true, nil
-}
-
-// Begun tells whether the last frames of a set are still to come.
-func (s *ProfileSet) Begun() bool { return len(s.have) > 0 }

@@ -88,39 +88,6 @@ func MarkThrough(user, issuer uint64) uint64 {
 	return max(1, binary.LittleEndian.Uint64(sum[:]))
 }
 
-// IssuerSet puts the frames of a set together. A set that begins before the one before
-// is whole replaces it: its sender has died.
-type IssuerSet struct {
-	set  uint32
-	have []Issuer
-}
-
-// Take takes the payload of the next ISSUER. With the last one of a set it gives all
-// of it, in order, and true.
-func (s *IssuerSet) Take(payload []byte) (all []Issuer, whole bool, err error) {
-	var p Issuer
-	if err := p.Parse(payload); err != nil {
-		return nil, false, err
-	}
-	if p.Set != s.set {
-		s.set, s.have = p.Set, nil
-	}
-	if len(s.have) == MaxIssuers || p.Environment == "" && s.Begun() {
-		return nil, false, ErrShape
-	}
-	if p.Environment != "" {
-		s.have = append(s.have, p)
-	}
-	if !p.Last {
-		return nil, false, nil
-	}
-	all, s.have = s.have, nil
-	return all, true, nil
-}
-
-// Begun tells whether the last frames of a set are still to come.
-func (s *IssuerSet) Begun() bool { return len(s.have) > 0 }
-
 // Append encodes p.
 func (p *TicketSign) Append(dst []byte) []byte { return encode(p, dst) }
 

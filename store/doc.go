@@ -70,6 +70,8 @@
 //	NewArena           continues the router's numbers, and gives nothing out until
 //	                   all bodies of the predecessor are finished
 //
+// whereupon the router hears of it, and takes its head for true again
+// (Producer.Begun): until then that was its predecessor's,
 // so that published bodies live on until they are delivered, and nobody reads a
 // new body in the place of an old one.
 //

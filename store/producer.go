@@ -16,6 +16,7 @@ type Producer struct {
 	head      uint64 // the consumer's, as last seen
 	at        uint64 // where the reserved record begins
 	reserved  int
+	gone      bool // the consuming process, and its head with it
 	err       error
 
 	tailWord, headWord, wantAt *atomic.Uint64
@@ -71,7 +72,7 @@ func (p *Producer) Recover(tail uint64) error {
 	}
 	p.want.again()
 	p.head, p.published, p.tail, p.reserved = p.headWord.Load(), published, tail, 0
-	p.err, p.max = nil, uint64(MaxRecord(int(p.capacity)))
+	p.gone, p.err, p.max = false, nil, uint64(MaxRecord(int(p.capacity)))
 	p.sleep.owed, p.sleep.rung = true, 0
 	if p.head > published || !sane(p.head, tail, p.capacity) {
 		p.fail(p.head)
@@ -85,11 +86,20 @@ func (p *Producer) Published() uint64 { return p.tailWord.Load() }
 
 // Abandon drops what was committed and not published, and counts what was
 // published as read: the consuming process has ended. Its successor begins at
-// the tail (Consumer.Restart).
+// the tail (Consumer.Restart); until Begun its head is not looked at.
 func (p *Producer) Abandon() {
 	p.tail, p.head, p.reserved = p.published, p.published, 0
-	p.err, p.max = nil, uint64(MaxRecord(int(p.capacity)))
+	p.gone, p.err, p.max = true, nil, uint64(MaxRecord(int(p.capacity)))
 	p.sleep.owed, p.sleep.rung = true, 0
+}
+
+// Begun says that a consuming process has begun, whose head counts from here on. One
+// that makes no sense shows in Err.
+func (p *Producer) Begun() {
+	p.gone, p.err, p.max = false, nil, uint64(MaxRecord(int(p.capacity)))
+	if p.head = p.headWord.Load(); p.head > p.published || !sane(p.head, p.tail, p.capacity) {
+		p.fail(p.head)
+	}
 }
 
 // Restart begins where the consumer has stopped reading, for a new process that
@@ -144,6 +154,9 @@ func (p *Producer) span(n int) (need, skip uint64) {
 // refresh reads the consumer's head. One that went back, or past what was
 // published, ends the ring.
 func (p *Producer) refresh() {
+	if p.gone {
+		return
+	}
 	h := p.headWord.Load()
 	if h-p.head > p.published-p.head || h&7 != 0 {
 		p.fail(h)

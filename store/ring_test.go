@@ -299,9 +299,14 @@ func TestRestart(t *testing.T) {
 		word(r.head, ringSleep).Store(junk)
 		r.p.Lag()
 		r.p.Abandon()
+		if _, unread := r.p.Lag(); unread != 0 || r.p.Err() != nil {
+			t.Fatalf("head %#x of one that has ended: %d bytes unread, %v", junk, unread, r.p.Err())
+		}
 		r.c, err = NewConsumer(r.dataRO, r.head)
 		check(t, err)
 		r.c.Restart()
+		r.p.Begun()
+		check(t, r.p.Err())
 		r.exchange(t)
 	}
 }

@@ -133,6 +133,9 @@ func checkNKey(t *attempt) (*user, privsep.Reason) {
 	if reason == privsep.ReasonBadNKey {
 		return nil, reason
 	}
+	if t.challenge == "" { // of which somebody else may have a signature
+		return nil, privsep.ReasonChallengeUsed
+	}
 	sig, ok := decodeSignature(t.connect.Sig)
 	verified := ok && key.Verify([]byte(t.challenge), sig) == nil
 	if reason == privsep.ReasonNone && !verified {

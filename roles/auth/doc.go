@@ -6,9 +6,10 @@
 //
 // It has the password hashes and public keys of the users, the public keys of other
 // environments and of who vouches for certificates, now and then an executable to be
-// read, and nothing else: no shared memory, no other file, no network. What it says of a client is a user or a reason; what a user may do is the router's affair, and the client hears no reason at all.
-// The router waits for no verdict in its loop, and asks the next auth again when one
-// has ended.
+// read, and nothing else: no shared memory, no other file, no network. What it says of a
+// client is a user or a reason; what a user may do is the router's affair, and the client
+// hears no reason at all. The router waits for no verdict in its loop, and asks the next
+// auth again when one has ended.
 //
 // One goroutine, locked to its thread, reads, decides whose turn it is and answers.
 // Each check has a goroutine of its own, of which there are few: a hash takes a
@@ -66,6 +67,7 @@
 //
 // Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds),
 // transfer.go (tickets), certificate.go (certificates), process.go, witness.go and
-// digest.go (processes), explain.go (what a configuration would make of a client), users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
+// digest.go (processes), explain.go (what a configuration would make of a client),
+// users.go (who there is), queue.go (whose turn it is), failures.go (who is not looked
 // at), orphan.go, setup.go (the role's start).
 package auth

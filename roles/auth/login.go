@@ -61,11 +61,12 @@ func (a *auth) login(m *privsep.Message) error {
 		return err
 	}
 	now := time.Now()
-	t := &attempt{id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS,
-		again: l.Again, challenge: l.Challenge, environment: a.cfg.Environment,
+	t := &attempt{
+		id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS, again: l.Again,
+		challenge: l.Challenge, environment: a.cfg.Environment, chain: bytes.Clone(l.Chain),
 		process: l.Process, processes: a.cfg.Login.Kinds.Has(privsep.CredentialProcess), digests: &a.digests,
-		seen: &a.seen, chain: bytes.Clone(l.Chain), size: attemptSize + len(l.JSON) + len(l.Chain),
-		came: now, until: now.Add(a.cfg.AuthTimeout), origin: originOf(&l)}
+		size: attemptSize + len(l.JSON) + len(l.Chain), came: now, until: now.Add(a.cfg.AuthTimeout), origin: originOf(&l), seen: &a.seen,
+	}
 	t.look = func(file bool) sighting { return a.witness.look(t, file) }
 	var err error
 	erase.Do(func() { t.connect, err = wire.ParseConnect(l.JSON) })

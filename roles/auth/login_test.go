@@ -3,10 +3,12 @@ package auth
 import (
 	"encoding/base64"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nkeys"
 
@@ -106,6 +108,13 @@ func TestVerdicts(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s: %+v, %v, want %+v, %v", tt.name, got, got.Reason, tt.want, tt.want.Reason)
 		}
+	}
+
+	// A challenge that has been used is no text to be signed: a hostile server can have
+	// its clients sign nothing at all.
+	nothing := privsep.Login{Addr: addr(200), JSON: []byte(nkey(pub(carol), sign(t, carol, "")))}
+	if got := g.ask(nothing); got.Reason != privsep.ReasonChallengeUsed {
+		t.Errorf("without a challenge: %+v, %v", got, got.Reason)
 	}
 }
 
@@ -222,6 +231,23 @@ func TestRouterEnds(t *testing.T) {
 	}
 	if err := g.router.Recv(&g.msg); err != privsep.ErrAgain {
 		t.Errorf("says more: %v %v", g.msg.Kind, err)
+	}
+}
+
+// Who has waited for as long as a client may take is not looked at any more.
+func TestLate(t *testing.T) {
+	slow := strings.Replace(horse, "m=1024,t=1", "m=65536,t=8", 1) // nobody's, and takes its time
+	g := newRig(t, []privsep.User{{Mark: 1, Name: "alice", Password: slow}}, func(s *privsep.Setup) {
+		s.Settings.Login.Hashes, s.Settings.AuthTimeout = 1, 50*time.Millisecond
+	})
+	first, second := g.send(1, `{"user":"alice","pass":"mule"}`), g.send(2, `{"user":"alice","pass":"horse"}`)
+	got := map[uint32]privsep.Reason{}
+	for range 2 {
+		v := g.next()
+		got[v.Try] = v.Reason
+	}
+	if want := map[uint32]privsep.Reason{first: privsep.ReasonWrongPassword, second: privsep.ReasonLate}; !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"encoding/base64"
 	"slices"
 	"strings"
 	"sync"
@@ -81,19 +80,14 @@ func (t *attempt) by(is *issuer, ticket *tickets.Transfer) (*user, privsep.Reaso
 	return t.userBy(is)
 }
 
-// ticketIn is the ticket in a CONNECT. Most clients write what their callback signs in
-// base 64, which has no dots.
+// ticketIn is the ticket in a CONNECT, "" if there is none. Most clients write what their
+// callback signs in base 64, which has no dots.
 func ticketIn(c *wire.Connect) string {
-	if len(c.Sig) > 2*tickets.MaxTransfer || strings.Contains(c.Sig, ".") {
+	if strings.Contains(c.Sig, ".") {
 		return c.Sig
 	}
-	text := strings.TrimRight(c.Sig, "=")
-	for _, e := range []*base64.Encoding{base64.RawURLEncoding, base64.RawStdEncoding} {
-		if b, err := e.DecodeString(text); err == nil {
-			return string(b)
-		}
-	}
-	return ""
+	b, _ := decodeBase64(c.Sig, 2*tickets.MaxTransfer)
+	return string(b)
 }
 
 // claims tells what speaks against a ticket that its issuer has signed.
@@ -134,7 +128,8 @@ func (t *attempt) userBy(is *issuer) (*user, privsep.Reason) {
 // seen are the tickets that have been shown, for at least as long as any could be good:
 // two halves, of which the older is forgotten when the younger is that old. It does not
 // outlive the process, and need not: a ticket is for the challenge of one connection,
-// and what this table adds is that it is good there once.
+// and the router gives that for one try. What this table adds is that it is good there
+// once, whatever the router says.
 type seen struct {
 	mu         sync.Mutex
 	young, old map[shown]uint64 // UID of the connection

@@ -38,7 +38,10 @@ func serverFlag() cli.Flag {
 }
 
 func caFlag() cli.Flag {
-	return &cli.StringFlag{Name: "ca", EnvVars: []string{"GATEHOUSE_CA"}, Usage: "PEM `FILE` of whom to believe the broker's certificate, in place of the system's list; implies TLS"}
+	return &cli.StringFlag{
+		Name: "ca", EnvVars: []string{"GATEHOUSE_CA"},
+		Usage: "PEM `FILE` of whom to believe the broker's certificate, in place of the system's list; implies TLS",
+	}
 }
 
 func tlsFirstFlag() cli.Flag {

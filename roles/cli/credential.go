@@ -11,7 +11,11 @@ import (
 )
 
 func certFlag() cli.Flag {
-	return &cli.StringFlag{Name: "cert", EnvVars: []string{"GATEHOUSE_CERT"}, Usage: "log in by the certificate in PEM `FILE`, behind which are those that vouch for it; by TLS it is shown there, too; needs --key and --environment"}
+	return &cli.StringFlag{
+		Name: "cert", EnvVars: []string{"GATEHOUSE_CERT"},
+		Usage: "log in by the certificate in PEM `FILE`, behind which are those that vouch for it; by TLS it is shown there, too; " +
+			"needs --key and --environment",
+	}
 }
 
 func keyFlag() cli.Flag {

@@ -27,8 +27,8 @@ func (p *program) keyCommand() *cli.Command {
 		Category:  groupBroker,
 		Usage:     "encrypt private keys and explain encrypted ones",
 		UsageText: "gatehouse key COMMAND [options]",
-		Description: "The private key of a TLS listener is encrypted on disk, in PKCS#8; serve opens it with\n" +
-			"a secret that lies elsewhere.",
+		Description: "The private keys of TLS listeners and of transfer tickets are encrypted on disk, in\n" +
+			"PKCS#8; serve opens them with a secret that lies elsewhere.",
 		Subcommands: []*cli.Command{p.keyEncryptCommand(), p.keyInspectCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {

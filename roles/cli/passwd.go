@@ -23,7 +23,8 @@ func (p *program) passwdCommand() *cli.Command {
 		Description: "Asks for a password on the terminal, twice, and prints its hash, as password of a\n" +
 			"[[user]] or token of [auth]: argon2id with 64 MiB, 3 passes and 1 lane, or bcrypt as\n" +
 			"nats-server reads it. With --nkey it prints a new pair: the public key for nkey of a\n" +
-			"[[user]], and the seed, which the client keeps to itself.",
+			"[[user]], and the seed, which the client keeps to itself. Nobody else should be able to\n" +
+			"read a configuration with hashes in it: chmod 600, or 640.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "stdin", Usage: "the password is the first line of standard input"},
 			&cli.BoolFlag{Name: "bcrypt", Usage: "hash by bcrypt, which looks at 72 bytes"},

@@ -71,6 +71,9 @@ func (p *program) check(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if text := cfg.Exposed(source); text != "" {
+		fmt.Fprintf(p.env.Stderr, "gatehouse: advice: %s\n", oneLine(text))
+	}
 	e := cfg.Effective()
 	if c.Bool("print") {
 		text, err := e.TOML()

@@ -8,9 +8,9 @@
 //
 // It decides nothing about subjects: not who may publish or subscribe, not who
 // gets a message. It looks at one thing, whether a subject is the broker's own ($GATE.):
-// such a body goes to the router and not into the arena. Whatever the order of a client's operations, the answers to
-// them come back from the router in that order; even the end of a connection
-// over a protocol error is the router's instruction.
+// such a body goes to the router and not into the arena. Whatever the order of a
+// client's operations, the answers to them come back from the router in that order;
+// even the end of a connection over a protocol error is the router's instruction.
 //
 // One goroutine, locked to its thread, runs an edge-triggered event loop over
 // non-blocking sockets; TLS handshakes have a thread of their own. Three laws hold
@@ -76,8 +76,8 @@
 // (workshop; there are two where keys are released), since it takes a millisecond
 // that the loop cannot spare. From INFO on until it is over the workshop alone
 // reads and writes the socket and waits for it, in a poller of its own; the loop
-// closes it only after the workshop has let go of it. auth_timeout, from accept on, is the loop's to enforce, whatever the
-// client or the parent do or do not.
+// closes it only after the workshop has let go of it. auth_timeout, from accept on, is
+// the loop's to enforce, whatever the client or the parent do or do not.
 //
 //	         begin, stop, signature
 //	loop ---------------------------> workshop      mailboxes, each with a bell

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/nats-io/nkeys"
@@ -92,6 +93,20 @@ func (c *Config) credentials() (kinds privsep.CredentialSet) {
 		kinds = kinds.With(privsep.CredentialTransfer)
 	}
 	return kinds
+}
+
+// Exposed says that everybody on this machine can read the hashes in the file that a
+// configuration came from, "" if it has none or they cannot. A group may: that is how
+// several people look after one broker.
+func (c *Config) Exposed(source string) string {
+	if kinds := c.credentials(); source == BuiltIn || !kinds.Has(privsep.CredentialPassword) && !kinds.Has(privsep.CredentialToken) {
+		return ""
+	}
+	info, err := os.Stat(source)
+	if err != nil || info.Mode().Perm()&0o004 == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s has hashes of passwords, which everybody here can read (mode %#o): chmod o= it", source, info.Mode().Perm())
 }
 
 func (c *Config) checkUsers() (faults []fault) {

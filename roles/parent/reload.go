@@ -162,6 +162,8 @@ func (p *parent) apply(r *revision) {
 	p.log = newLog(r.cfg)
 	p.warnInstead(before, openness(p.cfg))
 	p.warnInstead(hindered, p.inspections.hinders(p.cfg))
+	before, p.exposed = p.exposed, p.cfg.Exposed(p.source)
+	p.warnInstead(before, p.exposed)
 	p.setListeners(r.listeners)
 	p.settings.Live = p.liveSettings(r.cfg)
 	p.setProfiles(r.cfg.Profiles)

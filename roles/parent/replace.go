@@ -306,7 +306,7 @@ func (ch *change) orderly(status string) bool {
 	case status == "exit 0", ch.old.id.Role == privsep.RoleRouter:
 		return true
 	case status == statusUnknown:
-		return ch.old.id.Role == privsep.RoleDispatcher || ch.empty
+		return ch.old.id.Role != privsep.RoleCM || ch.empty
 	}
 	return false
 }

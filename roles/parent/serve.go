@@ -31,6 +31,7 @@ type parent struct {
 	started  time.Time
 	began    uint64 // the same, as Uptime has it
 	warnings []string
+	exposed  string   // that of them which is about the configuration's file
 	missing  []string // what the kernel does not give the roles
 	told     bool     // about missing
 
@@ -155,6 +156,9 @@ func (p *parent) prepare(version string, h *handover) error {
 	}
 	if open := openness(p.cfg); open != "" {
 		p.warnings = append(p.warnings, open)
+	}
+	if p.exposed = p.cfg.Exposed(p.source); p.exposed != "" {
+		p.warnings = append(p.warnings, p.exposed)
 	}
 	if err := privsep.CheckKernel(); err != nil {
 		return err

@@ -2,6 +2,7 @@ package parent
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -246,5 +247,27 @@ func TestSecretIsHidden(t *testing.T) {
 	live, _ := differences(people(1), c)
 	if got := keysOf(live); got != "auth.token,user.u0" || strings.Contains(fmt.Sprint(live), "hunter2") {
 		t.Errorf("changed: %s, %v", got, live)
+	}
+}
+
+// A file with hashes that everybody can read is warned of for as long as that is so.
+func TestExposed(t *testing.T) {
+	s := newSigner(t)
+	s.warnings = []string{openness(s.cfg)}
+	s.reloadWith(func(c *Config) { c.Auth.Token = bcryptHash })
+	for _, v := range []struct {
+		mode os.FileMode
+		want []string
+	}{
+		{0o640, []string{}},
+		{0o644, []string{s.source + " has hashes of passwords, which everybody here can read (mode 0644): chmod o= it"}},
+		{0o604, []string{s.source + " has hashes of passwords, which everybody here can read (mode 0604): chmod o= it"}},
+		{0o600, []string{}},
+	} {
+		must(t, os.Chmod(s.source, v.mode))
+		s.reload()
+		if !slices.Equal(s.warnings, v.want) {
+			t.Errorf("mode %v: warnings %q, want %q", v.mode, s.warnings, v.want)
+		}
 	}
 }

@@ -114,12 +114,15 @@
 // A router that is started while another is there gets ready and writes nothing
 // until the parent's first word on a cm, which follows the other's end.
 //
-// Files: move.go (sessions that move), router.go (the loop), link.go (rings of one cm), commit.go (the redo entry,
-// room), session.go (client operations), state.go (what outlives the process),
-// journal.go (its entries), recover.go (the next router), index.go and match.go (who
-// wants a subject), publish.go (the message path), plan.go (messages to very many),
-// hold.go (senders that wait), login.go (who a client is: auth is asked), choose.go (modes), profile.go, request.go and ask.go (who
-// owes answers), affinity.go, ticket.go (ways to other environments), expiry.go (what ends by time), stuck.go (who holds up whose bodies), settings.go
-// (what changes while it runs), orphan.go (without a parent), setup.go (the role's
-// start).
+// Files: router.go (the loop), link.go (rings of one cm), commit.go (the redo entry,
+// room), session.go (client operations), move.go (sessions that move), state.go (what
+// outlives the process), journal.go (how its entries are written), replay.go (how they
+// are repeated), journal_request.go (both for requests), recover.go (the next router),
+// index.go and match.go (who wants a subject), publish.go (the message path), plan.go
+// (messages to very many), hold.go (senders that wait), greeting.go (INFO), login.go
+// (who a client is: auth is asked), profile.go (what he may), choose.go (modes),
+// request.go (who owes answers), ask.go (what the requester is told), affinity.go
+// (sessions of the mode of that name), expiry.go (what ends by time), ticket.go (ways
+// to other environments), stuck.go (who holds up whose bodies), settings.go (what
+// changes while it runs), orphan.go (without a parent), setup.go (the role's start).
 package router

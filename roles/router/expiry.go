@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// What ends by time: requests, sessions that go on (affinity), and the wait for tickets. Most requests end
-// after the same while, so they stand in a list in their order; only those with a time
-// of their own are kept in order.
+// What ends by time: requests, sessions of the mode of that name (affinity), and the wait
+// for tickets. Most requests end after the same while, so they stand in a list in their
+// order; only those with a time of their own are kept in order.
 
 // timed is a heap by time.
 type timed []*request

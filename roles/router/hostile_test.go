@@ -73,6 +73,7 @@ func (g *rig) replace(cm int) {
 	e.In.Restart()
 	g.cms[cm] = e
 	g.r.links[cm].process = 2
+	g.r.links[cm].out.Begun()
 }
 
 // works lets a client of each cm hear the other's.

@@ -264,7 +264,6 @@ func (r *router) verdict(m *privsep.Message) error {
 		return nil
 	}
 	s, name := l.s, nameIn(l.json)
-	s.answered = true
 	r.giveUp(s)
 	r.outOfTurn(s, func() {
 		if v.OK && w.stands(v.Mark) {

@@ -509,6 +509,30 @@ func TestLoginOutlivesRouter(t *testing.T) {
 	}
 }
 
+// A challenge is good for one login, whether the router that hears a second one has seen
+// the first or read of it.
+func TestChallengeUsedOutlivesRouter(t *testing.T) {
+	g := newLoginRig(t, nil)
+	g.join()
+	c := g.connect(1)
+	first := g.asked()
+	if len(first) != 1 || first[0].Challenge == "" {
+		t.Fatalf("auth is asked %+v", first)
+	}
+	g.say(yes(first[0]))
+	for _, before := range []func(){func() {}, g.restart, func() { g.r.compact() }, g.restart} {
+		before()
+		g.r.links[0].process = 1
+		g.join()
+		g.again(c, `{"user":"1"}`)
+		g.route()
+		g.settle()
+		if all := g.asked(); len(all) == 0 || all[len(all)-1].Challenge != "" {
+			t.Fatalf("auth is asked %+v", all)
+		}
+	}
+}
+
 // Whoever has been let in without a question goes when everybody must log in.
 func TestLoginsOn(t *testing.T) {
 	g := newLoginRig(t, func(s *privsep.Settings) { s.Auth = false })

@@ -31,8 +31,8 @@ func (r *router) describe(counts bool) string {
 			for _, f := range s.connectFlags() {
 				flags += fmt.Sprintf("%.1v", *f)
 			}
-			fmt.Fprintf(&b, " %d %d %d %d %q %v %s %v %d %q from %q load %d\n", slot, s.slot, s.gen, s.uid, s.challenge, s.client, flags, s.tls, s.generation,
-				s.who.append(nil), s.from(), s.load())
+			fmt.Fprintf(&b, " %d %d %d %d %q %v %s %v %d %q from %q load %d %v\n", slot, s.slot, s.gen, s.uid, s.challenge, s.client, flags, s.tls, s.generation,
+				s.who.append(nil), s.from(), s.load(), s.answered)
 			for _, sid := range slices.Sorted(maps.Keys(s.subs)) {
 				t := s.subs[sid]
 				fmt.Fprintf(&b, "  %q %q %q %q %d", sid, t.sid, t.subject, t.queue, t.max)

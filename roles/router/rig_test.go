@@ -95,6 +95,7 @@ func (g *rig) start(t fataler) {
 			l.process = 1
 			g.cms[i].Out.Restart()
 			g.cms[i].In.Restart()
+			l.out.Begun()
 		}
 		g.take(i) // what the test before has not taken
 	}
@@ -226,6 +227,7 @@ func (g *rig) renew(cm int, process uint64) {
 	g.r.links[cm].process = process
 	g.cms[cm].Out.Restart()
 	g.cms[cm].In.Restart()
+	g.r.links[cm].out.Begun()
 }
 
 // take gives the instructions that a cm has got since the last time, but for the

@@ -429,8 +429,8 @@ func (r *router) newBell(m *privsep.Message) error {
 	if err := r.poll.Add(l.bell, tokenLink+uint64(d.CM), privsep.In|privsep.Edge); err != nil {
 		return err
 	}
-	if err := l.out.Err(); err != nil {
-		r.refuse(l, "ring refused", err)
+	if l.out.Begun(); l.out.Err() != nil {
+		r.refuse(l, "ring refused", l.out.Err())
 	}
 	r.ring(l) // what was rung on the old one may be lost
 	return nil

@@ -34,7 +34,7 @@ type session struct {
 
 	options
 	knowsInfo, congested, ended, tls bool
-	answered                         bool // its challenge: for one try to log in it was good
+	answered                         bool // its challenge: for one try to log in it was good, by whichever router
 }
 
 // options are what a CONNECT and its credentials have made of a session.
@@ -137,6 +137,7 @@ func (r *router) admit(s *session, o options, id identity, name string) {
 		r.fail(s, wire.CodeAuthViolation)
 		return
 	}
+	s.answered = s.answered || id.mark != 0
 	old := s.prof.limits
 	o.admitted, o.prof, o.who = true, f, whoIs(id, name, f)
 	if !r.begins(s, o) {

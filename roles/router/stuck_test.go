@@ -246,6 +246,23 @@ func TestHeldUpByDeadRouter(t *testing.T) {
 	h.want(t, 1, 0)
 }
 
+// Nobody is blamed for where a cm stopped reading that has ended, neither it nor the next
+// one, which begins behind that.
+func TestHeldUpByOneThatEnded(t *testing.T) {
+	h := newHold(t)
+	for range 100 {
+		h.publish("a")
+	}
+	h.stuck(h.seq)
+	h.r.ended = append(h.r.ended, privsep.CMGone{CM: 0, Generation: 1})
+	h.check(h.r.between())
+	h.want(t, 1, 0)
+	h.check(h.r.links[0].out.Err())
+	h.replace(0)
+	h.check(h.r.links[0].out.Err())
+	h.works()
+}
+
 // A cm that ends, and one that is not there, is not accused.
 func TestHeldUpByNobody(t *testing.T) {
 	h := newHold(t)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"gatehouse.test/interop/certs"
 	"gatehouse/roles/auth/cms/cmstest"
 )
 
@@ -71,6 +72,32 @@ func TestNATSJSX509(t *testing.T) {
 	b := startOwn(t, settings{tables: fmt.Sprintf("[auth]\nx509_approved = [%q]\nfailure_burst = 100\n[[user]]\nname = \"alice\"\ncertificate = \"CN=alice,O=ORGA\"\n",
 		write("root.pem", root.PEM()))})
 	b.runScript("js/x509/login.mjs", "X509="+strings.Join(names, ","))
+}
+
+// TestNATSJSTransfer logs in to one broker by the tickets of another.
+func TestNATSJSTransfer(t *testing.T) {
+	installNATSJS(t)
+	const battery = `password = "$2b$04$cWZiR5Mk5O6IP1rTw4AYCeC0IgpHHtSpxxn/BurQtwEptLO8qnjfO"`
+	key, public := ticketKey(t)
+	people := "organisation = \"ORGA\"\n" + battery + "\n"
+	a := startOwn(t, settings{tables: fmt.Sprintf("[environment]\nname = \"orga\"\n[transfer]\nkey = %q\nunlock_file = %q\n", key.Sealed, key.Unlock) +
+		"[[profile]]\nname = \"traveller\"\ntransfer = [\"orgb\"]\n" +
+		"[[user]]\nname = \"alice\"\nprofile = \"traveller\"\n" + people + "[[user]]\nname = \"carol\"\n" + people})
+	b := startOwn(t, settings{cms: 2, tables: fmt.Sprintf("[environment]\nname = \"orgb\"\n[[transfer_issuer]]\nenvironment = \"orga\"\nkeys = [%q]\n", public) +
+		"organisations = [\"ORGA\"]\n[[user]]\nname = \"alice\"\norganisation = \"ORGA\"\n"})
+	b.runScript("js/transfer/login.mjs", "HOME_URL=nats://"+a.addr)
+}
+
+// ticketKey makes a key for tickets: the files of its private half, and the public one.
+func ticketKey(t *testing.T) (private certs.Files, public string) {
+	t.Helper()
+	dir := t.TempDir()
+	signer := cmstest.Root("tickets", cmstest.NewKey("ed25519"))
+	private, public = certs.In(dir), filepath.Join(dir, "public.pem")
+	must(t, os.WriteFile(private.Key, signer.KeyPEM(), 0o600))
+	must(t, private.Seal(gatehouse(t)))
+	must(t, os.WriteFile(public, signer.PublicPEM(), 0o644))
+	return private, public
 }
 
 // TestNATSJSInTLS runs some of them in TLS: what there is about a connection,

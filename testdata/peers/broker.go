@@ -34,6 +34,7 @@ type broker struct {
 	*command
 	addr string
 	tls  *tls.Config // of its clients; nil: plaintext
+	as   string      // fields of their CONNECT, by which they log in
 	dir  string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the started process has ended
@@ -92,9 +93,9 @@ func buildPeer(ctx context.Context, path string) error {
 	return nil
 }
 
-// start runs the broker in a folder of its own, for clients in plaintext or, if
-// s is there, in TLS, and waits until it greets.
-func (c *command) start(ctx context.Context, o *options, s *secured) (*broker, error) {
+// start runs the broker in a folder of its own, as a case wants it, and waits until it
+// greets.
+func (c *command) start(ctx context.Context, o *options, of *benchCase) (*broker, error) {
 	dir, err := os.MkdirTemp(c.work, "b")
 	if err != nil {
 		return nil, err
@@ -105,14 +106,18 @@ func (c *command) start(ctx context.Context, o *options, s *secured) (*broker, e
 	}
 	b := &broker{command: c, dir: dir, addr: net.JoinHostPort("127.0.0.1", port), done: make(chan struct{})}
 	var id *identity
-	if s != nil {
-		id = o.identities[s.key]
+	if of.tls != nil {
+		id = o.identities[of.tls.key]
 		b.tls = id.client()
+	}
+	ours, theirs := gatehouseConfig(b.addr, dir, o.cms, of.tls, id), natsConfig(port, id)
+	if of.users != nil {
+		b.as, ours, theirs = loginFields, ours+of.users.gatehouse(), theirs+of.users.nats()
 	}
 	config, natsConf := filepath.Join(dir, "broker.toml"), filepath.Join(dir, "nats.conf")
 	err = errors.Join(
-		os.WriteFile(config, []byte(gatehouseConfig(b.addr, dir, o.cms, s, id)), 0o600),
-		os.WriteFile(natsConf, []byte(natsConfig(port, id)), 0o600),
+		os.WriteFile(config, []byte(ours), 0o600),
+		os.WriteFile(natsConf, []byte(theirs), 0o600),
 	)
 	if err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func (b *broker) openFrom(from [4]byte, connect string) (*conn, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	info, err := c.greet(connect, b.tls)
+	info, err := c.greet(withLogin(connect, b.as), b.tls)
 	if err != nil {
 		c.close()
 		return nil, nil, err

@@ -8,6 +8,7 @@
 //	   ^                |  requesters <=====> broker <====> responder    |
 //	   |                |  requests to groups: unequal members, fanout   |
 //	   |                |  idle connections, connect loop                |
+//	   |                |  a requester beside 1,000 logins a second      |
 //	   |                |  streams, idle, connect loop in TLS            |
 //	   +-- /proc -------+  CPU and proportional set size of the tree     |
 //	                    +------------------------------------------------+
@@ -25,6 +26,9 @@
 //     than a chain. It still takes about as much of the machine as a broker, which
 //     hides half of a difference: CPU per connection is shown for that;
 //   - CPU and memory are those of all processes of the broker;
+//   - where clients log in, each broker has a hash as its own command makes it (argon2id,
+//     bcrypt), or the cheapest that it takes; logins are offered at one pace whatever
+//     becomes of them, and all are accounted for: accepted, refused, or unanswered;
 //   - a message lost, doubled or changed is an error, not a number.
 //
 // Medians over the rounds are compared; the least and the greatest value show

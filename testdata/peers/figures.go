@@ -4,29 +4,32 @@ import "context"
 
 // benchCase is one measurement against one broker; run returns a value per figure.
 type benchCase struct {
-	name string
-	run  func(context.Context, *options, *broker) (map[string]float64, error)
-	tls  *secured // nil: plaintext
+	name  string
+	run   func(context.Context, *options, *broker) (map[string]float64, error)
+	tls   *secured // nil: plaintext
+	users *hashes  // nil: nobody must log in
 }
 
 var cases = []benchCase{
-	{"16B-1-1", stream{label: "16 B 1-1", size: 16, subs: 1}.run, nil},
-	{"16B-1-4", stream{label: "16 B 1-4", size: 16, subs: 4}.run, nil},
-	{"1KiB-1-1", stream{label: "1 KiB 1-1", size: 1024, subs: 1}.run, nil},
-	{"request-1", requests{label: "request-reply 1", n: 1}.run, nil},
-	{"request-8", requests{label: "request-reply 8", n: 8}.run, nil},
-	{"request-32", requests{label: "request-reply 32", n: 32}.run, nil},
-	{"balance", balance{"semaphore at 80 %", 0.8}.run, nil},
-	{"fanout-1000", fanout{"fanout to 1,000", 1000}.run, nil},
-	{"idle-memory", idle{"memory per idle connection"}.run, nil},
-	{"connects", connects{label: "new connections", cpu: "CPU per new connection", dialers: dialers}.run, nil},
+	{"16B-1-1", stream{label: "16 B 1-1", size: 16, subs: 1}.run, nil, nil},
+	{"16B-1-4", stream{label: "16 B 1-4", size: 16, subs: 4}.run, nil, nil},
+	{"1KiB-1-1", stream{label: "1 KiB 1-1", size: 1024, subs: 1}.run, nil, nil},
+	{"request-1", requests{label: "request-reply 1", n: 1}.run, nil, nil},
+	{"request-8", requests{label: "request-reply 8", n: 8}.run, nil, nil},
+	{"request-32", requests{label: "request-reply 32", n: 32}.run, nil, nil},
+	{"balance", balance{"semaphore at 80 %", 0.8}.run, nil, nil},
+	{"fanout-1000", fanout{"fanout to 1,000", 1000}.run, nil, nil},
+	{"idle-memory", idle{"memory per idle connection"}.run, nil, nil},
+	{"connects", connects{label: "new connections", cpu: "CPU per new connection", dialers: dialers}.run, nil, nil},
+	{"logins-slow", logins{"logins m=65536,t=3", 1000}.run, nil, &slowHashes},
+	{"logins-cheap", logins{"logins m=1024,t=1", 1000}.run, nil, &cheapHashes},
 
-	{"tls-16B-1-1", stream{label: "TLS 16 B 1-1", size: 16, subs: 1}.run, &secured{p256, "sign"}},
-	{"tls-1KiB-1-1", stream{label: "TLS 1 KiB 1-1", size: 1024, subs: 1}.run, &secured{p256, "sign"}},
-	{"tls-connects-sign", tlsConnects("sign").run, &secured{p256, "sign"}},
-	{"tls-connects-release", tlsConnects("release").run, &secured{p256, "release"}},
-	{"tls-connects-rsa", tlsConnects("RSA-2048").run, &secured{rsa2048, "sign"}},
-	{"tls-idle-memory", idle{"memory per idle TLS connection"}.run, &secured{p256, "sign"}},
+	{"tls-16B-1-1", stream{label: "TLS 16 B 1-1", size: 16, subs: 1}.run, &secured{p256, "sign"}, nil},
+	{"tls-1KiB-1-1", stream{label: "TLS 1 KiB 1-1", size: 1024, subs: 1}.run, &secured{p256, "sign"}, nil},
+	{"tls-connects-sign", tlsConnects("sign").run, &secured{p256, "sign"}, nil},
+	{"tls-connects-release", tlsConnects("release").run, &secured{p256, "release"}, nil},
+	{"tls-connects-rsa", tlsConnects("RSA-2048").run, &secured{rsa2048, "sign"}, nil},
+	{"tls-idle-memory", idle{"memory per idle TLS connection"}.run, &secured{p256, "sign"}, nil},
 }
 
 // tlsConnects is the case of new TLS connections; how is the broker's way with
@@ -78,6 +81,20 @@ var figures = []figure{
 	{"memory per idle connection", "B", false, 0.1, 0.15},
 	{"new connections", "conn/s", true, 1.5, 0},
 	{"CPU per new connection", "us", false, 0, 0},
+	{"logins m=65536,t=3 idle p99", "us", false, 0, 0},
+	{"logins m=65536,t=3 p99", "us", false, 0, 0},
+	{"logins m=65536,t=3 p99 to idle", "", false, 0, 0},
+	{"logins m=65536,t=3 offered", "login/s", true, 0, 0},
+	{"logins m=65536,t=3 accepted", "login/s", true, 0, 0},
+	{"logins m=65536,t=3 refused", "login/s", false, 0, 0},
+	{"logins m=65536,t=3 unanswered", "login/s", false, 0, 0},
+	{"logins m=1024,t=1 idle p99", "us", false, 0, 0},
+	{"logins m=1024,t=1 p99", "us", false, 0, 0},
+	{"logins m=1024,t=1 p99 to idle", "", false, 0, 0},
+	{"logins m=1024,t=1 offered", "login/s", true, 0, 0},
+	{"logins m=1024,t=1 accepted", "login/s", true, 0, 0},
+	{"logins m=1024,t=1 refused", "login/s", false, 0, 0},
+	{"logins m=1024,t=1 unanswered", "login/s", false, 0, 0},
 	{"TLS 16 B 1-1 published", "msg/s", true, 0, 0},
 	{"TLS 16 B 1-1 delivered", "msg/s", true, 0, 1.0},
 	{"TLS 16 B 1-1 CPU per delivery", "ns", false, 0, 0},

@@ -30,6 +30,7 @@ type options struct {
 	rrSpan      time.Duration // request-reply: while counting
 	connSpan    time.Duration // new connections: while counting
 	balanceSpan time.Duration // requests to members of different speed
+	loginSpan   time.Duration // request-reply, alone and beside logins
 	idle        int           // idle connections for the memory figure
 }
 
@@ -56,7 +57,7 @@ func parseFlags(args []string) (*options, error) {
 	o := &options{
 		warm: 300 * time.Millisecond, span: 1800 * time.Millisecond,
 		rrSpan: 1200 * time.Millisecond, connSpan: 1500 * time.Millisecond, idle: 5000,
-		balanceSpan: 10 * time.Second,
+		balanceSpan: 10 * time.Second, loginSpan: 5 * time.Second,
 	}
 	f := flag.NewFlagSet("bench-peers", flag.ContinueOnError)
 	f.StringVar(&o.gatehouse, "gatehouse", "../../gatehouse", "`path` of the gatehouse binary")
@@ -87,7 +88,7 @@ func parseFlags(args []string) (*options, error) {
 	if *quick {
 		o.rounds, o.idle = 1, 200
 		o.warm, o.span = 50*time.Millisecond, 200*time.Millisecond
-		o.rrSpan, o.connSpan, o.balanceSpan = 200*time.Millisecond, 200*time.Millisecond, time.Second
+		o.rrSpan, o.connSpan, o.balanceSpan, o.loginSpan = 200*time.Millisecond, 200*time.Millisecond, time.Second, time.Second
 	}
 	return o, nil
 }
@@ -142,7 +143,7 @@ func progress(format string, args ...any) {
 
 // measure runs one case against one fresh broker.
 func measure(ctx context.Context, o *options, cmd *command, c benchCase, r *report, i int) error {
-	b, err := cmd.start(ctx, o, c.tls)
+	b, err := cmd.start(ctx, o, &c)
 	if err != nil {
 		return err
 	}

@@ -30,14 +30,27 @@ type requester struct {
 	sent    time.Time
 }
 
-func (r requests) run(ctx context.Context, o *options, b *broker) (values map[string]float64, err error) {
-	responder, _, err := b.open(connectLine)
+func (r requests) run(ctx context.Context, o *options, b *broker) (map[string]float64, error) {
+	var times []time.Duration
+	err := r.serve(ctx, b, func(ctx context.Context, rs []*requester) (err error) {
+		times, err = exchange(ctx, o.warm, o.rrSpan, rs)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
+	return r.figures(times, o.rrSpan), nil
+}
+
+// serve connects responder and requesters for as long as talk takes.
+func (r requests) serve(ctx context.Context, b *broker, talk func(context.Context, []*requester) error) error {
+	responder, _, err := b.open(connectLine)
+	if err != nil {
+		return err
+	}
 	defer responder.close()
 	if err := responder.ask("SUB " + service + " 1\r\n"); err != nil {
-		return nil, err
+		return err
 	}
 	rs, err := r.connect(b)
 	defer func() {
@@ -46,7 +59,7 @@ func (r requests) run(ctx context.Context, o *options, b *broker) (values map[st
 		}
 	}()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// The responder ends with its context, a broken one takes the requesters along.
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -58,14 +71,11 @@ func (r requests) run(ctx context.Context, o *options, b *broker) (values map[st
 	})
 	defer serving.Wait()
 	defer cancel(nil)
-	times, err := exchange(ctx, o, rs)
+	err = talk(ctx, rs)
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	if err != nil {
-		return nil, err
-	}
-	return r.figures(times, o.rrSpan), nil
+	return err
 }
 
 func (r requests) connect(b *broker) (rs []*requester, err error) {
@@ -86,11 +96,11 @@ func (r requests) connect(b *broker) (rs []*requester, err error) {
 	return rs, nil
 }
 
-// exchange keeps all requesters busy and returns the round-trip times of the
-// span after the warm-up.
-func exchange(ctx context.Context, o *options, rs []*requester) (times []time.Duration, err error) {
-	from := time.Now().Add(o.warm)
-	until := from.Add(o.rrSpan)
+// exchange keeps all requesters busy and returns the round-trip times of what was
+// asked in the span after the warm-up, however long they are.
+func exchange(ctx context.Context, warm, span time.Duration, rs []*requester) (times []time.Duration, err error) {
+	from := time.Now().Add(warm)
+	until := from.Add(span)
 	conns := make([]*conn, len(rs))
 	for i, q := range rs {
 		conns[i] = q.conn
@@ -110,7 +120,7 @@ func exchange(ctx context.Context, o *options, rs []*requester) (times []time.Du
 		if n > 1 {
 			return false, fmt.Errorf("requester %d: %d replies to one request", i, n)
 		}
-		if q.sent.After(from) && now.Before(until) {
+		if q.sent.After(from) {
 			times = append(times, now.Sub(q.sent))
 		}
 		if now.After(until) {

@@ -19,5 +19,5 @@
 //
 // A leaf may be approved itself. As a certificate, it is then what the operator has
 // seen; by its bare key, nobody but its holder vouches for what else stands in it, so
-// that a client is then known by the key alone (Vouched).
+// that a client is then known by the key alone.
 package chain

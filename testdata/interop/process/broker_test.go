@@ -126,7 +126,8 @@ func newBroker(t testing.TB, s settings) *broker {
 
 func (b *broker) write(file, content string) {
 	b.t.Helper()
-	must(b.t, os.WriteFile(file, []byte(content), 0o644))
+	must(b.t, os.WriteFile(file, []byte(content), 0o600))
+	must(b.t, os.Chown(file, int(b.uid), int(b.uid)))
 }
 
 // startBroker runs a broker until it is ready; it ends with the test.

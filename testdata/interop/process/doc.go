@@ -17,7 +17,8 @@
 // Random input is printed with its seed; GATEHOUSE_SEED repeats one.
 //
 // Files: broker_test.go (start, stop, kill), proc_test.go (its processes; what
-// /proc, status and the log say is package tree's), client_test.go (raw clients), tls_test.go (raw clients in TLS), calm_test.go (clients that nothing may disturb),
-// force_*_test.go (a role made to do what its code does not), and a file for
-// each group of tests.
+// /proc, status and the log say is package tree's), client_test.go (raw clients),
+// tls_test.go (raw clients in TLS), calm_test.go (clients that nothing may disturb),
+// force_*_test.go (a role made to do what its code does not), refused_test.go and two
+// beside it (every wrong login), and a file for each group of tests.
 package process

@@ -51,14 +51,14 @@ func perform(step []string) error {
 		if _, err := bufio.NewReader(os.Stdin).ReadString('\n'); err != nil {
 			return err
 		}
-		return sayLogin(connect)
+		return sayLogin(reachBroker)
 	case "held":
 		return sayLogin(held)
 	case "bequeathed":
 		io.Copy(io.Discard, os.NewFile(aliveFD, "alive"))
 		return sayLogin(held)
 	case "exec":
-		f, err := connect()
+		f, err := reachBroker()
 		if err != nil {
 			return err
 		}
@@ -71,10 +71,10 @@ func perform(step []string) error {
 	case "cover":
 		return cover(step[1], step[2], step[3])
 	}
-	return sayLogin(connect)
+	return sayLogin(reachBroker)
 }
 
-func connect() (*os.File, error) {
+func reachBroker() (*os.File, error) {
 	c, err := net.Dial("unix", os.Getenv(programSocket))
 	if err != nil {
 		return nil, err
@@ -108,7 +108,7 @@ func sayLogin(get func() (*os.File, error)) error {
 }
 
 func pass() error {
-	f, err := connect()
+	f, err := reachBroker()
 	if err != nil {
 		return err
 	}
@@ -327,4 +327,21 @@ func TestProcessReload(t *testing.T) {
 	}
 	b.tells(b.command(pricer, 62004, 62004, "login"), "PONG")
 	b.refuses(b.command(other, 62004, 62004, "login"), "process_nobody")
+}
+
+// A broker without root knows every uid, and what processes of its own execute.
+func TestProcessWithoutRoot(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, settings{uid: 62010, users: "failure_burst = 1000\n@\n"})
+	pricer, other := b.programs()
+	path := fmt.Sprintf("executable = %q", pricer)
+	b.edit("@\n", userTable("own", "uid = 62010", path)+userTable("foreign", "uid = 62011")+userTable("unseen", "uid = 62012", path))
+	b.start()
+	b.tells(b.command(pricer, 62010, 62010, "login"), "PONG")
+	b.refuses(b.command(other, 62010, 62010, "login"), "process_nobody")
+	b.tells(b.command(pricer, 62011, 62011, "login"), "PONG")
+	b.refuses(b.command(pricer, 62012, 62012, "login"), "process_unreadable")
+	if warnings := b.status().Warnings; !slices.Contains(warnings, "not root: only processes of this uid can log in by executable or sha256") {
+		t.Errorf("warned of %q", warnings)
+	}
 }

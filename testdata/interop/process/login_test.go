@@ -38,11 +38,17 @@ var alice = userTable("alice", password(horse))
 // nkey makes a pair: the public key, and the way in by it.
 func nkey(t testing.TB) (string, nats.Option) {
 	t.Helper()
-	k, err := nkeys.CreateUser()
-	must(t, err)
-	public, err := k.PublicKey()
-	must(t, err)
+	public, k := newNKey(t)
 	return public, nats.Nkey(public, k.Sign)
+}
+
+func newNKey(t testing.TB) (public string, key nkeys.KeyPair) {
+	t.Helper()
+	key, err := nkeys.CreateUser()
+	must(t, err)
+	public, err = key.PublicKey()
+	must(t, err)
+	return public, key
 }
 
 // enter connects once, and wants an answer over that connection.
@@ -351,6 +357,9 @@ func TestAdoptAuth(t *testing.T) {
 	within(t, "the end of who was removed", gone)
 	must(t, enter("nats://"+b.addr, nats.UserInfo("dora", "battery")))
 	b.refusedAs("unknown_user", nats.UserInfo("bob", "battery"))
+	if got := b.restart("auth"); !strings.Contains(got, "auth: replaced in") { // and that is no death
+		t.Errorf("said %s", got)
+	}
 	left = b.orphan()
 	must(t, syscall.Kill(left["auth"], syscall.SIGKILL))
 	b.succeed()

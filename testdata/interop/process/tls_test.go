@@ -49,14 +49,24 @@ func (b *broker) dialTLS(d *net.Dialer) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := tls.Client(c.conn, b.clientTLS())
-	c.conn.SetDeadline(time.Now().Add(patience))
-	if err := s.Handshake(); err != nil {
+	if err := b.secureClient(c); err != nil {
 		c.reset()
 		return nil, err
 	}
-	c.conn, c.in = s, bufio.NewReaderSize(s, 4<<10)
 	return c, nil
+}
+
+// secureClient has a client go on in TLS, where it shows a certificate if it is asked.
+func (b *broker) secureClient(c *client, show ...tls.Certificate) error {
+	config := b.clientTLS()
+	config.Certificates = show
+	s := tls.Client(c.conn, config)
+	c.conn.SetDeadline(time.Now().Add(patience))
+	if err := s.Handshake(); err != nil {
+		return err
+	}
+	c.conn, c.in = s, bufio.NewReaderSize(s, 4<<10)
+	return nil
 }
 
 // tlsClient is client in TLS.
