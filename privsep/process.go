@@ -8,7 +8,7 @@ package privsep
 // writes that into the connection table, which nobody else writes. The router reads it
 // there, for connections that the dispatcher has handed to the cm that speaks of them.
 // A cm that was taken over can therefore log in for what was handed to it, and in the
-// name of no other process; whoever lies about one must be the dispatcher.
+// name of no other process: that takes the dispatcher, or who decides anyway.
 
 // Process is who has connected to a Unix socket, as the kernel says of the moment of
 // connecting. The zero value stands for one of whom it says nothing.

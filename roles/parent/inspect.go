@@ -63,12 +63,12 @@ func (p *parent) inspect(c *child, m *privsep.Message) error {
 		return nil
 	}
 	w.running++
-	rules := p.userSet.rules
+	rules, proc, knock := p.userSet.rules, c.proc, p.knock
 	go func() {
 		i := look(&q, rules)
-		i.of, i.proc = c, c.proc
+		i.of, i.proc = c, proc
 		w.done <- i
-		privsep.RawWrite(p.knock, []byte{inspectKnock})
+		privsep.RawWrite(knock, []byte{inspectKnock})
 	}()
 	return nil
 }
@@ -78,7 +78,7 @@ func (p *parent) inspected() {
 	w := &p.inspections
 	i := <-w.done
 	w.running--
-	if i.err != nil && w.told.Take(unseenPace, time.Now()) {
+	if i.answer.Reason == privsep.ReasonProcessUnreadable && i.err != nil && w.told.Take(unseenPace, time.Now()) {
 		p.log.Warn().Err(i.err).Msg("process not looked at")
 	}
 	kind, fds := privsep.KindInspected, []int(nil)
@@ -94,23 +94,7 @@ func (p *parent) inspected() {
 // look looks at a process.
 func look(q *privsep.Inspect, rules []privsep.ProcessRule) inspection {
 	i := inspection{answer: privsep.Inspected{ID: q.ID}, file: -1}
-	sight := &i.answer.Sight
-	w, reason := privsep.Find(q.Process)
-	if reason == privsep.ReasonNone {
-		defer w.Close()
-		if sight.Start, reason = w.Check(); reason == privsep.ReasonNone {
-			i.err = i.lookAtFile(w, q, rules)
-			var start uint64
-			switch start, reason = w.Check(); { // what was read meanwhile was of this process
-			case reason != privsep.ReasonNone:
-			case i.err != nil:
-				reason = privsep.ReasonProcessUnreadable
-			case start != sight.Start:
-				reason = privsep.ReasonProcessChanged
-			}
-		}
-	}
-	if reason != privsep.ReasonNone {
+	if reason := i.look(q, rules); reason != privsep.ReasonNone {
 		i.answer = privsep.Inspected{ID: q.ID, Reason: reason}
 		if i.file >= 0 {
 			privsep.CloseFD(i.file)
@@ -118,6 +102,30 @@ func look(q *privsep.Inspect, rules []privsep.ProcessRule) inspection {
 		}
 	}
 	return i
+}
+
+func (i *inspection) look(q *privsep.Inspect, rules []privsep.ProcessRule) privsep.Reason {
+	w, reason := privsep.Find(q.Process)
+	if reason != privsep.ReasonNone {
+		return reason
+	}
+	defer w.Close()
+	before, reason := w.Check()
+	if reason != privsep.ReasonNone {
+		return reason
+	}
+	i.answer.Start = before
+	i.err = i.lookAtFile(w, q, rules)
+	after, reason := w.Check() // what was read in between was of this process
+	switch {
+	case reason != privsep.ReasonNone:
+		return reason
+	case i.err != nil:
+		return privsep.ReasonProcessUnreadable
+	case after != before:
+		return privsep.ReasonProcessChanged
+	}
+	return privsep.ReasonNone
 }
 
 // lookAtFile finds what the process executes, as far as a rule asks for it.
