@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"golang.org/x/sys/unix"
 )
 
@@ -305,8 +306,9 @@ func TestProcessAmidDeaths(t *testing.T) {
 func TestProcessReload(t *testing.T) {
 	t.Parallel()
 	byUID := userTable("byuid", "uid = 62001")
-	b := startBroker(t, settings{users: "failure_burst = 1000\n" + byUID})
+	b := startBroker(t, settings{users: "failure_burst = 1000\n" + byUID + userTable("tests", `uid = "root"`)})
 	pricer, other := b.programs()
+	must(t, enter("nats://"+b.addr, nats.SetCustomDialer(unixDialer{b.unix})))
 	b.tells(b.command(pricer, 62001, 62001, "login"), "PONG")
 	if got := b.status().Role("parent").Capabilities; slices.Contains(got, "sys_ptrace") {
 		t.Errorf("the parent has kept %v", got)
