@@ -26,7 +26,8 @@
 //	router      its side of every ring, a doorbell to each cm, a channel to auth
 //	auth        password hashes and public keys of the users, public keys of who
 //	            vouches for certificates and of other environments; connections to
-//	            the directory, if there is one, that the parent has begun
+//	            the directory, if there is one, that the parent has begun; executables
+//	            of clients, to be read once
 //
 // What an operator sees, as root; without it every uid is the same:
 //
@@ -74,6 +75,9 @@
 //     value on error, no allocation that the peer sizes.
 //   - Every received fd has one owner: who got the Message, or nobody, and then
 //     it is closed before Recv returns.
+//   - Who has connected to a Unix socket the kernel tells the dispatcher, at accept;
+//     its word goes by the connection table, router and auth to the parent, which finds
+//     that process or nothing (process.go). A cm has no say in it.
 //   - A promise is kept on every thread and proved there, or it is an error.
 //
 // This package never reads a client's bytes or a segment's contents, never

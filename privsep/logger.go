@@ -51,12 +51,14 @@ const (
 	KeyUser
 	KeySubject
 	KeyTicket
+	KeyExecutable
+	KeyUID
 	numLogKeys
 )
 
 var logKeyNames = [numLogKeys]string{
 	"none", "role", "pid", "peer", "kind", "cid", "state", "from", "to", "reason", "err", "n", "addr", "bytes",
-	"user", "subject", "ticket",
+	"user", "subject", "ticket", "executable", "uid",
 }
 
 // String gives the key as logs have it.

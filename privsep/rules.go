@@ -16,7 +16,7 @@ const Version = 4
 type Kind uint16
 
 // The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
-// of MOVE_BYTES the bytes themselves.
+// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -62,6 +62,9 @@ const (
 	KindDial
 	KindDialed
 	KindDialFailed
+	KindInspect
+	KindInspected
+	KindInspectedFile
 	numKinds
 )
 
@@ -143,7 +146,7 @@ var rules = [...]rule{
 	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true, 0},
 	{KindSetupDone, "SETUP_DONE", anyChild, parent, PhaseSetup, 0, 8, true, 0},
-	{KindLog, "LOG", anyChild, parent, PhaseSetup | PhaseRun | PhaseDrain, 0, 2048, false, 1000},
+	{KindLog, "LOG", anyChild, parent, PhaseSetup | PhaseRun | PhaseDrain, 0, 2304, false, 1000},
 	{KindStatsGet, "STATS_GET", parent, anyChild, PhaseRun | PhaseDrain, 0, 8, false, 0},
 	{KindStats, "STATS", anyChild, parent, PhaseRun | PhaseDrain, 0, 512, false, 0},
 	{KindCMGone, "CM_GONE", parent, dispatcher | router, PhaseRun, 0, 16, false, 0},
@@ -181,6 +184,9 @@ var rules = [...]rule{
 	{KindDial, "DIAL", auth, parent, PhaseRun | PhaseDrain, 0, 16, false, 100},
 	{KindDialed, "DIALED", parent, auth, PhaseRun | PhaseDrain, 1, 8, false, 0},
 	{KindDialFailed, "DIAL_FAILED", parent, auth, PhaseRun | PhaseDrain, 0, 16, false, 0},
+	{KindInspect, "INSPECT", auth, parent, PhaseRun | PhaseDrain, 0, 32, false, 2000},
+	{KindInspected, "INSPECTED", parent, auth, PhaseRun | PhaseDrain, 0, 5120, false, 0},
+	{KindInspectedFile, "INSPECTED_FILE", parent, auth, PhaseRun | PhaseDrain, 1, 5120, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

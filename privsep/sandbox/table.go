@@ -102,6 +102,7 @@ var profiles = map[privsep.Role][]call{
 	privsep.RoleDispatcher: {
 		always("accept4", unix.SYS_ACCEPT4),
 		peerCredentials,
+		{"getsockopt SO_PEERPIDFD", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERPIDFD)},
 		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
 	},
 	privsep.RoleRouter: {
@@ -111,7 +112,7 @@ var profiles = map[privsep.Role][]call{
 	privsep.RoleAuth: {
 		adoption,
 		peerCredentials,
-		always("pread64", unix.SYS_PREAD64), // who vouches for certificates: in memfds of the parent's
+		always("pread64", unix.SYS_PREAD64), // who vouches for certificates, in memfds of the parent's; executables of clients
 		// Sockets that the parent connects to the directory become files of Go's.
 		control(unix.F_GETFL, "fcntl F_GETFL"),
 	},

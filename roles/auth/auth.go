@@ -29,6 +29,8 @@ type auth struct {
 	coming      privsep.UserSet
 	comingBy    privsep.IssuerSet
 	seen        seen
+	witness     witness
+	digests     digests
 	queue       *queue
 	running     [numClasses]int
 	done        finished
@@ -60,8 +62,10 @@ const (
 // run checks until the parent says stop. What is not answered by then the next one
 // is asked.
 func (a *auth) run() error {
+	defer a.witness.expire(time.Time{}, true)
 	for !a.stopping && !a.bereft() {
 		a.begin()
+		a.witness.send(a.parent, time.Now())
 		a.flush()
 		ready, err := a.poll.Wait(a.timeout())
 		if err != nil {
@@ -191,6 +195,8 @@ func (a *auth) handle(m *privsep.Message) error {
 		return a.dialed(m)
 	case privsep.KindDialFailed:
 		return a.dialFailed(m)
+	case privsep.KindInspected, privsep.KindInspectedFile:
+		return a.witness.take(m)
 	case privsep.KindSettings:
 		if err := a.cfg.Live.Parse(m.Payload); err != nil {
 			return err
@@ -278,6 +284,7 @@ func (a *auth) byTime(now time.Time) {
 		}
 	}
 	a.tendDirectory(now)
+	a.witness.expire(now, false)
 	if now.Sub(a.swept) >= sweepEvery {
 		a.swept = now
 		a.queue.sweep(now)
@@ -301,6 +308,9 @@ func (a *auth) timeout() time.Duration {
 	}
 	if !a.untidy.IsZero() {
 		soon(later(a.untidy.Add(tidyAfter), a.tidied.Add(tidyAtMost)))
+	}
+	if t := a.witness.next(); !t.IsZero() {
+		soon(t)
 	}
 	if !a.until.IsZero() {
 		soon(a.until)

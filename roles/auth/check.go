@@ -16,9 +16,10 @@ import (
 type class uint8
 
 const (
-	quick  class = iota // less than a millisecond
-	slow                // a hash
-	remote              // what a directory is asked
+	quick   class = iota // less than a millisecond
+	slow                 // a hash
+	looking              // waits for the parent, perhaps for an executable to be read
+	remote               // what a directory is asked
 	numClasses
 )
 
@@ -62,6 +63,10 @@ var checkers = [...]checker{
 		func(t *attempt) bool { return len(t.chain) > 0 },
 		func(*attempt) string { return "" },
 		func(t *attempt) []byte { return t.chain }, checkTLS},
+	// Who shows nothing at all is who he is.
+	{privsep.CredentialProcess, looking,
+		func(t *attempt) bool { return t.unix && t.processes },
+		func(*attempt) string { return "" }, nil, checkProcess},
 }
 
 // classOf is the line that an attempt belongs in, by the users that there are.
@@ -108,14 +113,21 @@ func checkPassword(t *attempt) (*user, privsep.Reason) {
 		right = hash.Check(password)
 		clear(password)
 	})
-	u := t.users.byName[t.connect.User]
+	u, reason := t.users.withPassword(t.connect.User)
+	if reason == privsep.ReasonNone && !right {
+		return nil, privsep.ReasonWrongPassword
+	}
+	return u, reason
+}
+
+// withPassword finds who can log in by that name and the right password.
+func (s *users) withPassword(name string) (*user, privsep.Reason) {
+	u := s.byName[name]
 	switch {
 	case u == nil:
 		return nil, privsep.ReasonUnknownUser
 	case u.hash == nil:
 		return nil, privsep.ReasonNoPassword
-	case !right:
-		return nil, privsep.ReasonWrongPassword
 	}
 	return u, privsep.ReasonNone
 }
@@ -140,23 +152,32 @@ func checkToken(t *attempt) (*user, privsep.Reason) {
 // checkNKey verifies before it looks up: who has no key of a user learns no
 // difference.
 func checkNKey(t *attempt) (*user, privsep.Reason) {
-	key, err := nkeys.FromPublicKey(t.connect.NKey)
-	if err != nil || !nkeys.IsValidPublicUserKey(t.connect.NKey) {
-		return nil, privsep.ReasonBadNKey
+	key, u, reason := t.users.withNKey(t.connect.NKey)
+	if reason == privsep.ReasonBadNKey {
+		return nil, reason
 	}
 	if t.challenge == "" { // of which somebody else may have a signature
 		return nil, privsep.ReasonChallengeUsed
 	}
-	u := t.users.byNKey[t.connect.NKey]
 	sig, ok := decodeSignature(t.connect.Sig)
 	verified := ok && key.Verify([]byte(t.challenge), sig) == nil
-	switch {
-	case u == nil:
-		return nil, privsep.ReasonUnknownNKey
-	case !verified:
+	if reason == privsep.ReasonNone && !verified {
 		return nil, privsep.ReasonBadSignature
 	}
-	return u, privsep.ReasonNone
+	return u, reason
+}
+
+// withNKey finds who can log in by a signature of that key.
+func (s *users) withNKey(public string) (nkeys.KeyPair, *user, privsep.Reason) {
+	key, err := nkeys.FromPublicKey(public)
+	if err != nil || !nkeys.IsValidPublicUserKey(public) {
+		return nil, nil, privsep.ReasonBadNKey
+	}
+	u := s.byNKey[public]
+	if u == nil {
+		return key, nil, privsep.ReasonUnknownNKey
+	}
+	return key, u, privsep.ReasonNone
 }
 
 // maxSignature bounds a signature in base 64: 64 bytes with padding.

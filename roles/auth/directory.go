@@ -65,7 +65,7 @@ func (s *users) inDirectory(name string) bool { return s.directory != nil && s.b
 func checkDirectory(t *attempt) (u *user, reason privsep.Reason) {
 	var e *directory.Entry
 	var err *directory.Error
-	erase.Do(func() { e, err = t.users.directory.Login(t.connect.User, t.connect.Pass, t.by) })
+	erase.Do(func() { e, err = t.users.directory.Login(t.connect.User, t.connect.Pass, t.until) })
 	switch t.at = "ldap"; {
 	case err != nil:
 		return t.unknown(err)
@@ -91,7 +91,7 @@ func (t *attempt) lookUp() (*user, privsep.Reason) {
 	case !is.maySend(t.ticket):
 		return nil, privsep.ReasonTicketSender
 	}
-	e, err := t.users.directory.Lookup(t.ticket.User, t.by)
+	e, err := t.users.directory.Lookup(t.ticket.User, t.until)
 	if err != nil {
 		return t.unknown(err)
 	}

@@ -23,10 +23,13 @@ type attempt struct {
 	unix, tls   bool
 	again       bool // it may have been answered before
 	challenge   string
-	environment string       // that this is
-	chain       []byte       // certificates of its TLS session
-	connect     wire.Connect // has secrets; nobody has it when the attempt is over
-	size        int          // that it counts for in the queue
+	environment string          // that this is
+	process     privsep.Process // that has connected to a Unix socket
+	processes   bool            // can log in
+	until       time.Time       // when it is late
+	chain       []byte          // certificates of its TLS session
+	connect     wire.Connect    // has secrets; nobody has it when the attempt is over
+	size        int             // that it counts for in the queue
 	came        time.Time
 
 	checker *checker
@@ -37,16 +40,18 @@ type attempt struct {
 	lane    *lane
 	users   *users // that there were when its check began
 	seen    *seen
+	look    func(file bool) sighting // at the process, by the parent
+	digests *digests
 	ticket  *tickets.Transfer // that its issuer has signed, nil: none
 	asks    bool              // what is left is to ask the directory whose that is
-	by      time.Time         // then the directory must have answered
 
-	user   *user // what the check found
-	reason privsep.Reason
-	names  certname.Names // of the certificate, if that could be read
-	err    error          // more of the reason
-	at     string         // where the user is known, "": in the list
-	dn     string         // of his entry in a directory
+	user       *user // what the check found
+	reason     privsep.Reason
+	names      certname.Names // of the certificate, if that could be read
+	executable string         // of the process, if that was looked at
+	err        error          // more of the reason
+	at         string         // where the user is known, "": in the list
+	dn         string         // of his entry in a directory
 }
 
 // attemptSize is what an attempt takes beside what the client sent.
@@ -59,11 +64,14 @@ func (a *auth) login(m *privsep.Message) error {
 	if err := l.Parse(m.Payload); err != nil {
 		return err
 	}
+	now := time.Now()
 	t := &attempt{
 		id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS, again: l.Again,
 		challenge: l.Challenge, environment: a.cfg.Environment, chain: bytes.Clone(l.Chain),
-		size: attemptSize + len(l.JSON) + len(l.Chain), came: time.Now(), origin: originOf(l.Addr, l.Unix), seen: &a.seen,
+		process: l.Process, processes: a.cfg.Login.Kinds.Has(privsep.CredentialProcess), digests: &a.digests,
+		size: attemptSize + len(l.JSON) + len(l.Chain), came: now, until: now.Add(a.cfg.AuthTimeout), origin: originOf(&l), seen: &a.seen,
 	}
+	t.look = func(file bool) sighting { return a.witness.look(t, file) }
 	var err error
 	erase.Do(func() { t.connect, err = wire.ParseConnect(l.JSON) })
 	if err != nil {
@@ -118,7 +126,7 @@ func (a *auth) begin() {
 				a.wait(t, now)
 				continue
 			}
-			t.users, t.by = a.users, t.came.Add(a.cfg.AuthTimeout)
+			t.users = a.users
 			a.queue.began(t)
 			a.running[c]++
 			go func() {
@@ -136,12 +144,17 @@ func (a *auth) begin() {
 // quickChecks is how many signatures are verified at a time.
 const quickChecks = 4
 
+// processChecks is how many processes are looked at at a time.
+const processChecks = 8
+
 // most is how many checks of a class may run: of hashes as many as there is memory
 // for, were all of them the greediest.
 func (a *auth) most(c class) int {
 	switch {
 	case c == quick:
 		return quickChecks
+	case c == looking:
+		return processChecks
 	case c == remote && a.known != nil:
 		return a.known.Links()
 	}
@@ -237,6 +250,9 @@ func untold(n *int64) (f []privsep.Field) {
 // fields say whose attempt it is, as far as he says so himself.
 func (t *attempt) fields() []privsep.Field {
 	f := []privsep.Field{privsep.Int(privsep.KeyCID, int64(t.id)), privsep.Str(privsep.KeyAddr, t.from())}
+	if t.process.PID != 0 {
+		f = append(f, privsep.Int(privsep.KeyUID, int64(t.process.UID)))
+	}
 	if t.checker == nil {
 		return f
 	}
@@ -253,6 +269,9 @@ func (t *attempt) fields() []privsep.Field {
 	}
 	if t.names.Subject+t.dn != "" {
 		f = append(f, privsep.Str(privsep.KeySubject, t.names.Subject+t.dn))
+	}
+	if t.executable != "" {
+		f = append(f, privsep.Str(privsep.KeyExecutable, t.executable))
 	}
 	if t.err != nil {
 		f = append(f, privsep.Err(t.err))

@@ -24,6 +24,7 @@ func (a *auth) heard() {
 		if a.known != nil {
 			a.known.Retry()
 		}
+		a.witness.repeat()
 	}
 }
 

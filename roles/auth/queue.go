@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -19,12 +20,17 @@ type queue struct {
 }
 
 // origin is an address as far as it stands for one party: of IPv6 a /64, since that
-// is what one is given. Unix sockets are one together.
+// is what one is given. At Unix sockets it is the uid of the process.
 type origin [16]byte
 
-func originOf(addr [16]byte, unix bool) origin {
+func originOf(l *privsep.Login) origin {
 	const v4 = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff"
-	if !unix && string(addr[:len(v4)]) != v4 {
+	addr := l.Addr
+	switch {
+	case l.Unix:
+		addr = [16]byte{8: 1} // which is no /64
+		binary.LittleEndian.PutUint32(addr[12:], l.Process.UID)
+	case string(addr[:len(v4)]) != v4:
 		clear(addr[8:])
 	}
 	return origin(addr)
@@ -146,6 +152,9 @@ func (q *queue) ended(t *attempt, ok bool, now time.Time) {
 	q.paused(t)
 	if ok {
 		t.lane.streak.succeeded()
+		return
+	}
+	if t.checker.class == looking { // it has guessed nothing, and others of its uid are not to suffer for it
 		return
 	}
 	t.source.failures.add(q.limits, now)

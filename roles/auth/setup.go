@@ -89,6 +89,7 @@ func newAuth(set *privsep.Setup, parent *privsep.Channel) (*auth, error) {
 		return nil, err
 	}
 	a.dialer.bell = a.done.bell
+	a.witness.bell = a.done.bell
 	return a, a.poll.Add(a.bell, tokenDone, privsep.In)
 }
 

@@ -68,7 +68,12 @@ func checkTransfer(t *attempt) (*user, privsep.Reason) {
 	if !ticket.SignedBy(is.keys...) {
 		return nil, privsep.ReasonTicketSignature
 	}
-	t.ticket = &ticket.Transfer // from here on it is the issuer's word
+	return t.sentBy(is, &ticket.Transfer)
+}
+
+// sentBy finds who comes by what an issuer says in a ticket.
+func (t *attempt) sentBy(is *issuer, ticket *tickets.Transfer) (*user, privsep.Reason) {
+	t.ticket = ticket // from here on it is the issuer's word
 	if reason := t.claims(is); reason != privsep.ReasonNone {
 		return nil, reason
 	}

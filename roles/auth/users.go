@@ -36,6 +36,7 @@ type users struct {
 	approvedMark  uint64
 
 	directory *directory.Directory // that knows whoever has no name here, nil: nobody does
+	byProcess []processed
 }
 
 // newUsers makes the set of what the parent has said, which has checked it.
@@ -66,6 +67,9 @@ func newUsers(all []privsep.User, issuers []privsep.Issuer, by approval) (*users
 		}
 		s.byName[p.Name] = u
 		s.certify(u, p)
+		if p.Process.Given() {
+			s.byProcess = append(s.byProcess, processed{p.Process, u})
+		}
 		if u.hash != nil {
 			s.hashes = append(s.hashes, u.hash)
 		}

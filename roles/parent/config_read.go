@@ -203,6 +203,8 @@ func setOption(field reflect.Value, raw any) (err error) {
 		*p, err = sizeOf(raw)
 	case *Responses:
 		*p, err = responsesOf(raw)
+	case *Account:
+		*p, err = accountOf(raw)
 	case *Secret:
 		*p, err = secretOf(raw)
 	case *time.Duration:

@@ -166,6 +166,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.sign(c, m)
 	case privsep.KindTicketSign:
 		return p.signTransfer(c, m)
+	case privsep.KindInspect:
+		return p.inspect(c, m)
 	case privsep.KindCMFault:
 		return p.fault(c, m)
 	case privsep.KindAuthFault:
@@ -245,6 +247,9 @@ func (p *parent) signal() {
 			continue
 		case trialKnock:
 			p.tried()
+			continue
+		case inspectKnock:
+			p.inspected()
 			continue
 		}
 		if syscall.Signal(s) == syscall.SIGHUP {

@@ -163,10 +163,11 @@ func (p *parent) inTheWay(cfg *Config, err error) string {
 // at once what a larger limit allows.
 func (p *parent) apply(r *revision) {
 	p.noteLife(r.cfg.Limits.AuthTimeout)
-	before := openness(p.cfg)
+	before, hindered := openness(p.cfg), p.inspections.hinders(p.cfg)
 	p.cfg, p.source = r.cfg, r.source
 	p.log = newLog(r.cfg)
 	p.warnInstead(before, openness(p.cfg))
+	p.warnInstead(hindered, p.inspections.hinders(p.cfg))
 	before, p.exposed = p.exposed, p.cfg.Exposed(p.source)
 	p.warnInstead(before, p.exposed)
 	p.setListeners(r.listeners)

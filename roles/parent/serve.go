@@ -72,6 +72,7 @@ type parent struct {
 	unsigned       uint64
 	transfers      transfers
 	approval       approval
+	inspections    inspections
 	untidy, tidied time.Time // last use of a key, last sweep of the memory
 	buf            []byte
 
@@ -161,6 +162,10 @@ func (p *parent) prepare(version string, h *handover) error {
 	}
 	if err := privsep.CheckKernel(); err != nil {
 		return err
+	}
+	p.inspections.lacks = privsep.CheckPeerProcess()
+	if text := p.inspections.hinders(p.cfg); text != "" {
+		p.warnings = append(p.warnings, text)
 	}
 	if err := privsep.RaiseFileLimit(); err != nil {
 		p.warnings = append(p.warnings, err.Error())

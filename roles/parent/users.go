@@ -19,6 +19,7 @@ type userSet struct {
 	users     [][]byte       // payload of each USER
 	issuers   [][]byte       // payload of each ISSUER
 	marks     [][]byte       // payload of each STANDING
+	rules     []privsep.ProcessRule
 }
 
 // setUsers makes a set of what the configuration has, unless it is the one that there
@@ -35,6 +36,7 @@ func (p *parent) setUsers(c *Config, issuers []privsep.Issuer, d *directoryText)
 		s.number = uint32(p.began)
 	}
 	s.number = max(s.number+1, 1)
+	s.rules = c.processRules()
 	s.by, s.users, s.issuers = by, userFrames(c, s.number), issuerFrames(issuers, s.number)
 	if !same && d != nil {
 		d.set.Number = s.number

@@ -103,7 +103,14 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 		}
 		r.links = append(r.links, l)
 	}
-	seg, err := privsep.TakeSegment(set, privsep.SegState, 0, store.Map)
+	seg, err := privsep.TakeSegment(set, privsep.SegConnTable, 0, store.Map)
+	if err != nil {
+		return nil, err
+	}
+	if r.table, err = store.NewConnTable(seg, r.cfg.MaxConnections); err != nil {
+		return nil, err
+	}
+	seg, err = privsep.TakeSegment(set, privsep.SegState, 0, store.Map)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"strings"
@@ -307,7 +308,9 @@ func TestBackoff(t *testing.T) {
 		mu.Unlock()
 		if ok {
 			honest(answers())(c)
+			return
 		}
+		c.(*tls.Conn).NetConn().Read(make([]byte, 64<<10)) // the whole hello: else it is a reset
 	})
 	d := f.directory(nil)
 	for i, want := range []privsep.Reason{privsep.ReasonDirectoryTLS, privsep.ReasonDirectoryDown, privsep.ReasonDirectoryDown} {
