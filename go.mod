@@ -20,10 +20,16 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/nats-io/nkeys v0.4.16
+require (
+	github.com/go-ldap/ldap/v3 v3.4.15
+	github.com/nats-io/nkeys v0.4.16
+)
 
 require (
+	github.com/Azure/go-ntlmssp v0.1.1 // indirect
 	github.com/cpuguy83/go-md2man/v2 v2.0.7 // indirect
+	github.com/go-asn1-ber/asn1-ber v1.5.8 // indirect
+	github.com/google/uuid v1.6.0 // indirect
 	github.com/klauspost/compress v1.20.0 // indirect
 	github.com/mattn/go-colorable v0.1.14 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect

@@ -41,7 +41,7 @@ var grants = map[Role][]grant{
 		{SegNamed, all, all, none},
 		{SegReturns, all, none, none},
 		{SegState, all, all, none},
-		{SegConnTable, none, none, all},
+		{SegConnTable, all, none, none}, // which process has connected
 		{SegConnColumns, none, none, all},
 		{SegArena, none, none, all},
 	},

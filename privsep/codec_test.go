@@ -67,14 +67,25 @@ func samples() map[Kind]payload {
 			Handoff: Key{4}, Certificate: 3, Heir: 64, Drain: time.Hour, Peers: values[:MaxStats]},
 		KindUser: &User{Set: 1, Last: true, Mark: 1 << 60, Name: text, Password: strings.Repeat("h", MaxHash), NKey: strings.Repeat("U", MaxNKey),
 			Organisation: text, Profile: text, Subject: strings.Repeat("s", MaxCertName), SAN: strings.Repeat("a", MaxCertName),
-			Key: strings.Repeat("k", MaxCertName)},
+			Key: strings.Repeat("k", MaxCertName), Process: ProcessRule{ByUID: true, ByGID: true, BySum: true, UID: 7, GID: 8,
+				Executable: strings.Repeat("/", MaxExecutable), SHA256: [32]byte{9}}},
 		KindApproval: &Approval{Number: 7, Mark: 1 << 60, Approved: MaxApproved, Lists: MaxLists, Soon: true},
-		KindStanding: &Standing{Set: 1, Last: true, Marks: make([]uint64, MaxMarks)},
+		KindDirectory: &Directory{Number: 7, Mark: 1 << 60, CA: MaxDirectoryCA, Servers: []string{"a", strings.Repeat("s", MaxDirectoryServer)}, Name: text,
+			UserDN: strings.Repeat("d", MaxDirectoryText), Base: text, Filter: text, BindDN: text, BindPass: text,
+			OrganisationAttribute: text, Organisations: []string{text}, ProfileAttribute: text, Values: []string{"v"}, Profiles: []string{"p"},
+			Profile: text, MustMatch: true, Timeout: time.Hour, Links: MaxDirectoryLinks},
+		KindDial:       &Dial{ID: 1 << 60, Number: 2, Server: MaxDirectoryServers},
+		KindDialed:     &Dialed{ID: 1 << 60},
+		KindDialFailed: &DialFailed{ID: 1 << 60, Errno: 111},
+		KindStanding:   &Standing{Set: 1, Last: true, Marks: make([]uint64, MaxMarks)},
 		KindLogin: &Login{ID: 1 << 60, Try: 2, Addr: [16]byte{4}, Unix: true, TLS: true, Again: true, Challenge: strings.Repeat("c", MaxChallenge),
-			Chain: bytes.Repeat([]byte{'c'}, MaxChain), JSON: bytes.Repeat([]byte{'{'}, MaxConnect)},
-		KindVerdict:      &Verdict{ID: 1 << 60, Try: 2, OK: true, Credential: CredentialNKey, Mark: 1, User: text, Organisation: text, Profile: text},
-		KindTicketSign:   &TicketSign{ID: 1 << 50, Connection: 1 << 60, Nonce: [NonceSize]byte{7}, User: text, Organisation: text, Audience: text},
-		KindTicketSigned: &TicketSigned{ID: 1 << 50, Ticket: bytes.Repeat([]byte{'t'}, MaxTicket)},
+			Process: Process{1, 2, 3, 1 << 60}, Chain: bytes.Repeat([]byte{'c'}, MaxChain), JSON: bytes.Repeat([]byte{'{'}, MaxConnect)},
+		KindInspect:       &Inspect{ID: 1 << 50, File: true, Process: Process{1, 2, 3, 1 << 60}},
+		KindInspected:     fullInspected(),
+		KindInspectedFile: fullInspected(),
+		KindVerdict:       &Verdict{ID: 1 << 60, Try: 2, OK: true, Credential: CredentialNKey, Mark: 1, User: text, Organisation: text, Profile: text},
+		KindTicketSign:    &TicketSign{ID: 1 << 50, Connection: 1 << 60, Nonce: [NonceSize]byte{7}, User: text, Organisation: text, Audience: text},
+		KindTicketSigned:  &TicketSigned{ID: 1 << 50, Ticket: bytes.Repeat([]byte{'t'}, MaxTicket)},
 		KindIssuer: &Issuer{Set: 1, Last: true, Environment: text, Mark: 1 << 60, Keys: []string{"a", strings.Repeat("k", MaxIssuerKey)},
 			Organisations: []string{text}, Users: []string{"b", "c"}, Profile: text},
 		KindTLSPolicy: &TLSPolicy{Set: 1, Last: true, Name: text, Host: strings.Repeat("h", MaxTLSHost), Port: 443, Addresses: []string{"192.0.2.7"},
@@ -90,6 +101,14 @@ func samples() map[Kind]payload {
 		KindMoveConn: &MoveConn{UID: 1 << 60, Slot: 2, Flags: allMoveFlags, Pings: 3, Idle: 4, Deadline: 5, InMsgs: 6, InBytes: 7,
 			OutMsgs: 8, OutBytes: 9, HeaderLen: 10, Size: 1 << 20, Parser: 11, Subject: 12, Reply: 13, Body: 1 << 20, Rest: 14, Output: 1 << 30},
 	}
+}
+
+func fullInspected() *Inspected {
+	paths := make([]string, MaxExecutables)
+	for i := range paths {
+		paths[i] = strings.Repeat("/", MaxExecutable)
+	}
+	return &Inspected{ID: 1 << 50, Sight: Sight{Start: 2, Dev: 3, Ino: 4, Link: paths[0], Executables: paths}}
 }
 
 // fresh gives a zero payload of p's type.
@@ -202,6 +221,14 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"unknown kinds":    &Live{Login: LoginSettings{Kinds: 1 << numCredentials}},
 		"long hash":        &User{Password: strings.Repeat("h", MaxHash+1)},
 		"long connect":     &Login{JSON: make([]byte, MaxConnect+1)},
+		"process by TCP":   &Login{Process: Process{PID: 1}},
+		"uid, not asked":   &User{Process: ProcessRule{ByGID: true, UID: 1}},
+		"sum, not asked":   &User{Process: ProcessRule{ByGID: true, SHA256: [32]byte{1}}},
+		"path of anybody":  &User{Process: ProcessRule{Executable: "/a"}},
+		"long path":        &User{Process: ProcessRule{ByGID: true, Executable: strings.Repeat("x", MaxExecutable+1)}},
+		"seen and refused": &Inspected{Reason: ReasonProcessGone, Sight: Sight{Start: 1}},
+		"no such reason":   &Inspected{Reason: numReasons},
+		"many executables": &Inspected{Sight: Sight{Executables: make([]string, MaxExecutables+1)}},
 		"long chain":       &Login{TLS: true, Chain: make([]byte, MaxChain+1)},
 		"chain, no TLS":    &Login{Chain: make([]byte, 1)},
 		"long subject":     &User{Subject: strings.Repeat("s", MaxCertName+1)},
@@ -218,6 +245,13 @@ func TestPayloadsOutOfRange(t *testing.T) {
 		"no auth fault":    &AuthFault{},
 		"three keys":       &Issuer{Environment: "a", Mark: 1, Keys: []string{"a", "b", "c"}},
 		"long key":         &Issuer{Environment: "a", Mark: 1, Keys: []string{strings.Repeat("k", MaxIssuerKey+1)}},
+		"no servers":       &Directory{Mark: 1, CA: 1, Timeout: 1, Links: 1},
+		"no certificates":  &Directory{Mark: 1, Servers: []string{"a"}, Timeout: 1, Links: 1},
+		"half a pair":      &Directory{Mark: 1, CA: 1, Servers: []string{"a"}, Values: []string{"v"}, Timeout: 1, Links: 1},
+		"many links":       &Directory{Mark: 1, CA: 1, Servers: []string{"a"}, Timeout: 1, Links: MaxDirectoryLinks + 1},
+		"no error":         &DialFailed{},
+		"nobody in a set":  &User{Set: 1},
+		"a marked nobody":  &User{Last: true, Mark: 1},
 		"unmarked issuer":  &Issuer{Environment: "a"},
 		"nobody, not all":  &Issuer{},
 		"long ticket":      &TicketSigned{Ticket: make([]byte, MaxTicket+1)},

@@ -25,7 +25,9 @@
 //	cm          connections handed to it, its rings, a doorbell to the router
 //	router      its side of every ring, a doorbell to each cm, a channel to auth
 //	auth        password hashes and public keys of the users, public keys of who
-//	            vouches for certificates and of other environments
+//	            vouches for certificates and of other environments; connections to
+//	            the directory, if there is one, that the parent has begun; executables
+//	            of clients, to be read once
 //	tlsd        a listener of its own, connections to servers
 //
 // What an operator sees, as root; without it every uid is the same:
@@ -75,6 +77,9 @@
 //     value on error, no allocation that the peer sizes.
 //   - Every received fd has one owner: who got the Message, or nobody, and then
 //     it is closed before Recv returns.
+//   - Who has connected to a Unix socket the kernel tells the dispatcher, at accept;
+//     its word goes by the connection table, router and auth to the parent, which finds
+//     that process or nothing (process.go). A cm has no say in it.
 //   - A promise is kept on every thread and proved there, or it is an error.
 //
 // This package never reads a client's bytes or a segment's contents, never

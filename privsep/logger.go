@@ -51,14 +51,15 @@ const (
 	KeyUser
 	KeySubject
 	KeyTicket
-	KeySession
+	KeyExecutable
 	KeyUID
+	KeySession
 	numLogKeys
 )
 
 var logKeyNames = [numLogKeys]string{
 	"none", "role", "pid", "peer", "kind", "cid", "state", "from", "to", "reason", "err", "n", "addr", "bytes",
-	"user", "subject", "ticket", "session", "uid",
+	"user", "subject", "ticket", "executable", "uid", "session",
 }
 
 // String gives the key as logs have it.

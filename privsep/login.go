@@ -35,12 +35,13 @@ const (
 	CredentialToken
 	CredentialNKey
 	CredentialTransfer
-	CredentialX509 // a signature by the key of a certificate
-	CredentialTLS  // the certificate of the TLS session
+	CredentialX509    // a signature by the key of a certificate
+	CredentialTLS     // the certificate of the TLS session
+	CredentialProcess // what the client is that has connected to a Unix socket
 	numCredentials
 )
 
-var credentialNames = [numCredentials]string{"none", "password", "token", "nkey", "transfer", "x509", "tls"}
+var credentialNames = [numCredentials]string{"none", "password", "token", "nkey", "transfer", "x509", "tls", "process"}
 
 // String gives the name that INFO and logs have.
 func (k Credential) String() string {
@@ -58,6 +59,9 @@ func (s CredentialSet) Has(k Credential) bool { return s&(1<<k) != 0 }
 
 // With gives the set with k in it.
 func (s CredentialSet) With(k Credential) CredentialSet { return s | 1<<k }
+
+// Without gives the set without it.
+func (s CredentialSet) Without(k Credential) CredentialSet { return s &^ (1 << k) }
 
 // Names lists the set in its order.
 func (s CredentialSet) Names() []string {
@@ -79,8 +83,8 @@ const (
 	MaxChallenge = 64
 )
 
-// User is one user of a set, which the one with Last completes; no set is empty.
-// Without a name it is whoever knows the token.
+// User is one user of a set, which the one with Last completes. Without a name it is
+// whoever knows the token; without a password, too, it is nobody, and the set is empty.
 type User struct {
 	Set          uint32
 	Last         bool
@@ -93,6 +97,7 @@ type User struct {
 	// What a certificate of his must have, as package certname writes it; all "": cannot
 	// log in by one. Each at most MaxCertName.
 	Subject, SAN, Key string
+	Process           ProcessRule // what a process of his must be
 }
 
 // Certified tells whether the user can log in by a certificate.
@@ -110,6 +115,12 @@ func (p *User) fields(c *coder) {
 	c.text(&p.Subject, MaxCertName)
 	c.text(&p.SAN, MaxCertName)
 	c.text(&p.Key, MaxCertName)
+	p.Process.fields(c)
+	c.check(!p.nobody() || p.Last && p.Mark == 0)
+}
+
+func (p *User) nobody() bool {
+	return p.Name+p.Password+p.NKey+p.Organisation+p.Profile == "" && !p.Certified() && !p.Process.Given()
 }
 
 // String names the user and nothing else.
@@ -151,10 +162,11 @@ type Login struct {
 	Try       uint32   // comes back; another one for each that the router makes
 	Addr      [16]byte // IPv4-mapped for IPv4, zero for Unix
 	Unix, TLS bool
-	Again     bool   // it may have been asked before, and the verdict lost
-	Challenge string // that the client was given, at most MaxChallenge; "": it has been used
-	Chain     []byte // DER of the certificates of its TLS session, its own first, at most MaxChain
-	JSON      []byte // its CONNECT, at most MaxConnect
+	Again     bool    // it may have been asked before, and the verdict lost
+	Challenge string  // that the client was given, at most MaxChallenge; "": it has been used
+	Process   Process // of a Unix socket
+	Chain     []byte  // DER of the certificates of its TLS session, its own first, at most MaxChain
+	JSON      []byte  // its CONNECT, at most MaxConnect
 }
 
 func (p *Login) fields(c *coder) {
@@ -165,6 +177,8 @@ func (p *Login) fields(c *coder) {
 	c.flag(&p.TLS)
 	c.flag(&p.Again)
 	c.text(&p.Challenge, MaxChallenge)
+	p.Process.fields(c)
+	c.check(p.Unix || p.Process == Process{})
 	c.blob(&p.Chain, MaxChain)
 	c.check(p.TLS || len(p.Chain) == 0)
 	c.rest(&p.JSON, MaxConnect)
@@ -257,6 +271,31 @@ const (
 	ReasonCertificateNoList      // no revocation list of its issuer that is valid now
 	ReasonCertificateNobody      // of no user here
 	ReasonCertificateAmbiguous   // of several, and the client says not which
+
+	// Of the directory: of what the client says, of what the directory knows of him, and
+	// of the directory itself.
+	ReasonDirectoryPassword     // which a directory takes for no login at all
+	ReasonDirectoryName         // that no user can have
+	ReasonDirectoryRefused      // the password was not even looked at
+	ReasonDirectoryAmbiguous    // several entries
+	ReasonDirectoryReferral     // another server knows
+	ReasonDirectoryOrganisation // none, several, or not one that is let in
+	ReasonDirectoryProfile      // no profile goes with what the user has
+	ReasonDirectoryDown         // no server has answered, and it is not time to try again
+	ReasonDirectoryUnreachable  // no connection, or it was lost
+	ReasonDirectoryTLS          // not the server that it should be
+	ReasonDirectoryTimeout
+	ReasonDirectoryProtocol // an answer that makes no sense, or is too long
+	ReasonDirectoryAccount  // the account that searches cannot log in
+
+	// Of processes, of which the parent tells the first four.
+	ReasonProcessUnknown    // the kernel does not say which one has connected
+	ReasonProcessGone       // it has ended
+	ReasonProcessChanged    // it is not what it was when it connected, or was looked at
+	ReasonProcessUnreadable // its executable cannot be looked at
+	ReasonProcessNobody     // of no user here
+	ReasonProcessDigest     // of nobody, but would be if its executable held something else
+	ReasonProcessAmbiguous  // of several
 	numReasons
 )
 
@@ -268,6 +307,9 @@ var reasonNames = [numReasons]string{
 	"challenge_used", "cms_form", "cms_attributes", "cms_algorithm", "cms_certificates", "cms_content", "cms_signature",
 	"certificate_unapproved", "certificate_expired", "certificate_not_yet_valid", "certificate_usage", "certificate_constraint",
 	"certificate_key", "certificate_revoked", "certificate_no_list", "certificate_nobody", "certificate_ambiguous",
+	"directory_password", "directory_name", "directory_refused", "directory_ambiguous", "directory_referral", "directory_organisation",
+	"directory_profile", "directory_down", "directory_unreachable", "directory_tls", "directory_timeout", "directory_protocol", "directory_account",
+	"process_unknown", "process_gone", "process_changed", "process_unreadable", "process_nobody", "process_digest", "process_ambiguous",
 }
 
 // String gives the reason as it stands in logs.

@@ -4,6 +4,7 @@ package privsep
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -106,3 +107,21 @@ func RawWrite(int, []byte) (int, syscall.Errno) { return -1, syscall.ENOSYS }
 
 // RawWritev is not supported here.
 func RawWritev(int, []Iovec) (int, syscall.Errno) { return -1, syscall.ENOSYS }
+
+// Connect is not supported here.
+func Connect(netip.AddrPort) (int, error) { return -1, errors.ErrUnsupported }
+
+// Errno is not supported here.
+func Errno(error) uint16 { return 1 }
+
+// ErrnoError is the error with that number.
+func ErrnoError(n uint16) error { return syscall.Errno(n) }
+
+// Stream is not supported here.
+func Stream(fd int) *os.File { return os.NewFile(uintptr(fd), "socket") }
+
+// PeerProcess is not supported here.
+func PeerProcess(int) Process { return Process{} }
+
+// CheckPeerProcess is not supported here.
+func CheckPeerProcess() string { return errors.ErrUnsupported.Error() }

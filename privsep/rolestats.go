@@ -13,6 +13,10 @@ type RoleStats struct {
 
 	Logins, LoginsRefused, LoginsWaiting uint64
 
+	// Of the directory: its DirectoryState, since when (Unix time in milliseconds), the
+	// Reason of its last failure, and how often it was asked and has failed.
+	Directory, DirectorySince, DirectoryReason, DirectoryAsked, DirectoryFailed uint64
+
 	Sessions uint64 // of TLS to others
 }
 
@@ -25,6 +29,7 @@ func (s *RoleStats) values() []*uint64 {
 		&s.Accepted, &s.RefusedRate, &s.RefusedMax,
 		&s.Handshakes, &s.HandshakesFailed,
 		&s.Logins, &s.LoginsRefused, &s.LoginsWaiting,
+		&s.Directory, &s.DirectorySince, &s.DirectoryReason, &s.DirectoryAsked, &s.DirectoryFailed,
 		&s.Sessions,
 	}
 }

@@ -16,7 +16,7 @@ const Version = 4
 type Kind uint16
 
 // The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
-// of MOVE_BYTES the bytes themselves.
+// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -58,6 +58,13 @@ const (
 	KindTicketSigned
 	KindIssuer
 	KindApproval
+	KindDirectory
+	KindDial
+	KindDialed
+	KindDialFailed
+	KindInspect
+	KindInspected
+	KindInspectedFile
 	KindTLSPolicy
 	KindTLSSign
 	KindTLSSigned
@@ -176,6 +183,13 @@ var rules = [...]rule{
 	{KindTicketSigned, "TICKET_SIGNED", parent, router, PhaseRun | PhaseDrain, 0, MaxTicket + 16, false, 0},
 	{KindIssuer, "ISSUER", parent, auth, PhaseSetup | PhaseRun, 0, MaxIssuer, false, 0},
 	{KindApproval, "APPROVAL", parent, auth, PhaseSetup | PhaseRun, 1, 24, false, 0},
+	{KindDirectory, "DIRECTORY", parent, auth, PhaseSetup | PhaseRun, 1, MaxDirectory, false, 0},
+	{KindDial, "DIAL", auth, parent, PhaseRun | PhaseDrain, 0, 16, false, 100},
+	{KindDialed, "DIALED", parent, auth, PhaseRun | PhaseDrain, 1, 8, false, 0},
+	{KindDialFailed, "DIAL_FAILED", parent, auth, PhaseRun | PhaseDrain, 0, 16, false, 0},
+	{KindInspect, "INSPECT", auth, parent, PhaseRun | PhaseDrain, 0, 32, false, 2000},
+	{KindInspected, "INSPECTED", parent, auth, PhaseRun | PhaseDrain, 0, 5120, false, 0},
+	{KindInspectedFile, "INSPECTED_FILE", parent, auth, PhaseRun | PhaseDrain, 1, 5120, false, 0},
 	{KindTLSPolicy, "TLS_POLICY", parent, tlsd, PhaseSetup | PhaseRun, 1, MaxTLSPolicy, false, 0},
 	{KindTLSSign, "TLS_SIGN", tlsd, parent, PhaseRun | PhaseDrain, 0, 192, false, 5000},
 	{KindTLSSigned, "TLS_SIGNED", parent, tlsd, PhaseRun | PhaseDrain, 0, 1056, false, 0},

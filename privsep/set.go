@@ -54,6 +54,9 @@ func (s *UserSet) Take(payload []byte) (all []User, whole bool, err error) {
 	if err := u.Parse(payload); err != nil {
 		return nil, false, err
 	}
+	if u.nobody() {
+		return s.add(u.Set, u.Last, MaxUsers)
+	}
 	return s.add(u.Set, u.Last, MaxUsers, u)
 }
 

@@ -18,6 +18,8 @@ type Setup struct {
 	Users     []User          // auth's
 	Issuers   []Issuer        // auth's
 	Approval  *ApprovalText   // auth's
+	Directory *Directory      // auth's
+	CA        []byte          // of the directory, PEM
 	Policies  []TLSPolicyText // tlsd's
 
 	profiles ProfileSet // being received, as the next four
@@ -103,6 +105,10 @@ func (s *Setup) take(m *Message) error {
 	case KindApproval:
 		var err error
 		s.Approval, err = TakeApproval(m)
+		return err
+	case KindDirectory:
+		var err error
+		s.Directory, s.CA, err = TakeDirectory(m)
 		return err
 	case KindTLSPolicy:
 		all, whole, err := s.policies.Take(m)

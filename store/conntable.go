@@ -97,12 +97,20 @@ type ConnInfo struct {
 	Unix     bool
 	Addr     [16]byte // IPv4-mapped or IPv6, zero for a Unix socket
 	Accepted int64    // Unix time in nanoseconds
+	Process  ConnProcess
+}
+
+// ConnProcess is which process has connected to a Unix socket, as the kernel says; the
+// inode is that of its pidfd.
+type ConnProcess struct {
+	PID, UID, GID uint32
+	PidIno        uint64
 }
 
 // ConnRow is one row in shared memory.
 type ConnRow struct {
 	uid, place, addrHi, addrLo, accepted atomic.Uint64
-	_                                    [3]uint64
+	owner, group, pidIno                 atomic.Uint64
 }
 
 // Set fills the row; it shows only once it is whole. Dispatcher only.
@@ -116,6 +124,9 @@ func (r *ConnRow) Set(i *ConnInfo) {
 	r.addrHi.Store(le.Uint64(i.Addr[:]))
 	r.addrLo.Store(le.Uint64(i.Addr[8:]))
 	r.accepted.Store(uint64(i.Accepted))
+	r.owner.Store(uint64(i.Process.PID) | uint64(i.Process.UID)<<32)
+	r.group.Store(uint64(i.Process.GID))
+	r.pidIno.Store(i.Process.PidIno)
 	r.uid.Store(i.UID)
 }
 
@@ -136,6 +147,8 @@ func (r *ConnRow) Get() (ConnInfo, bool) {
 	le.PutUint64(i.Addr[:], r.addrHi.Load())
 	le.PutUint64(i.Addr[8:], r.addrLo.Load())
 	i.Accepted = int64(r.accepted.Load())
+	owner := r.owner.Load()
+	i.Process = ConnProcess{PID: uint32(owner), UID: uint32(owner >> 32), GID: uint32(r.group.Load()), PidIno: r.pidIno.Load()}
 	// A UID is never used twice: the same one before and after, the same row.
 	if i.UID == 0 || r.uid.Load() != i.UID {
 		return ConnInfo{}, false

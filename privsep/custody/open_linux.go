@@ -95,8 +95,11 @@ type Secret struct {
 
 // ReadSecret reads a secret file as Open does, as who we are. Its errors name
 // the file.
-func ReadSecret(path string) (*Secret, error) {
-	s, err := readSecret(Options{UnlockFile: path})
+func ReadSecret(path string) (*Secret, error) { return ReadSecretAs(path, "") }
+
+// ReadSecretAs reads it as a user, as Open does. After ErrIdentity the process must end.
+func ReadSecretAs(path, user string) (*Secret, error) {
+	s, err := readSecret(Options{UnlockFile: path, UnlockUser: user})
 	if err != nil {
 		return nil, fmt.Errorf("secret file %s: %w", path, err)
 	}

@@ -52,7 +52,8 @@ var hot = []call{
 	always("sched_yield", unix.SYS_SCHED_YIELD),
 	always("epoll_ctl", unix.SYS_EPOLL_CTL),
 	always("recvmsg", unix.SYS_RECVMSG),
-	always("sendmsg", unix.SYS_SENDMSG),
+	// That flag connects, which no role may by itself.
+	when("sendmsg", unix.SYS_SENDMSG, without(2, unix.MSG_FASTOPEN)),
 	always("close", unix.SYS_CLOSE),
 }
 
@@ -112,6 +113,7 @@ var profiles = map[privsep.Role][]call{
 	privsep.RoleDispatcher: {
 		always("accept4", unix.SYS_ACCEPT4),
 		peerCredentials,
+		{"getsockopt SO_PEERPIDFD", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERPIDFD)},
 		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
 	},
 	privsep.RoleRouter: {
@@ -121,7 +123,9 @@ var profiles = map[privsep.Role][]call{
 	privsep.RoleAuth: {
 		adoption,
 		peerCredentials,
-		always("pread64", unix.SYS_PREAD64), // who vouches for certificates: in memfds of the parent's
+		always("pread64", unix.SYS_PREAD64), // who vouches for certificates, in memfds of the parent's; executables of clients
+		// Sockets that the parent connects to the directory become files of Go's.
+		control(unix.F_GETFL, "fcntl F_GETFL"),
 	},
 	privsep.RoleTLSD: {
 		// Local callers, and who they are.

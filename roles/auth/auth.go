@@ -15,29 +15,35 @@ type auth struct {
 	log    *privsep.Logger
 	poll   *privsep.Poller
 
-	router    *privsep.Channel // nil while it is away
-	routers   uint64           // how many there were
-	congested bool             // it has no room for verdicts
-	unsaid    []*privsep.Verdict
-	users     *users
-	issuers   []privsep.Issuer // that come with the next users
-	approval  approval         // that comes with them, if it does not hold yet
-	coming    privsep.UserSet
-	comingBy  privsep.IssuerSet
-	seen      seen
-	queue     *queue
-	running   [numClasses]int
-	done      finished
-	bell      int
-	seed      maphash.Seed
-	turned    bool // it is this one's turn
-	stopping  bool
-	walls     privsep.Sandbox
-	until     time.Time // when an orphan stops, zero: there is a parent
-	untidy    time.Time // last login since the memory was swept, zero: none
-	tidied    time.Time
-	swept     time.Time // what is remembered of failures
-	lateSweep time.Time
+	router      *privsep.Channel // nil while it is away
+	routers     uint64           // how many there were
+	congested   bool             // it has no room for verdicts
+	unsaid      []*privsep.Verdict
+	users       *users
+	issuers     []privsep.Issuer   // that come with the next users
+	approval    approval           // that comes with them, if it does not hold yet
+	directory   *privsep.Directory // that comes with them
+	directoryCA []byte
+	known       *known // the directory, nil: there is none
+	dialer      dialer
+	coming      privsep.UserSet
+	comingBy    privsep.IssuerSet
+	seen        seen
+	witness     witness
+	digests     digests
+	queue       *queue
+	running     [numClasses]int
+	done        finished
+	bell        int
+	seed        maphash.Seed
+	turned      bool // it is this one's turn
+	stopping    bool
+	walls       privsep.Sandbox
+	until       time.Time // when an orphan stops, zero: there is a parent
+	untidy      time.Time // last login since the memory was swept, zero: none
+	tidied      time.Time
+	swept       time.Time // what is remembered of failures
+	lateSweep   time.Time
 
 	accepted, refused  uint64
 	untoldOK, untoldNo int64
@@ -56,8 +62,10 @@ const (
 // run checks until the parent says stop. What is not answered by then the next one
 // is asked.
 func (a *auth) run() error {
+	defer a.witness.expire(time.Time{}, true)
 	for !a.stopping && !a.bereft() {
 		a.begin()
+		a.witness.send(a.parent, time.Now())
 		a.flush()
 		ready, err := a.poll.Wait(a.timeout())
 		if err != nil {
@@ -82,6 +90,7 @@ func (a *auth) event(e privsep.Ready) error {
 		return a.fromRouter()
 	case e.Token == tokenDone:
 		privsep.DrainBell(a.bell)
+		a.dials()
 		a.finish()
 		return nil
 	case a.parent.Orphaned():
@@ -180,14 +189,26 @@ func (a *auth) handle(m *privsep.Message) error {
 		return a.newIssuer(m)
 	case privsep.KindApproval:
 		return a.newApproval(m)
+	case privsep.KindDirectory:
+		return a.newDirectory(m)
+	case privsep.KindDialed:
+		return a.dialed(m)
+	case privsep.KindDialFailed:
+		return a.dialFailed(m)
+	case privsep.KindInspected, privsep.KindInspectedFile:
+		return a.witness.take(m)
 	case privsep.KindSettings:
 		if err := a.cfg.Live.Parse(m.Payload); err != nil {
 			return err
 		}
 		a.log.SetLevel(a.cfg.LogLevel)
 	case privsep.KindStatsGet:
-		return privsep.AnswerStats(a.parent, m, privsep.RoleStats{
-			Logins: a.accepted, LoginsRefused: a.refused, LoginsWaiting: uint64(a.queue.waiting + a.running[quick] + a.running[slow])})
+		s := privsep.RoleStats{Logins: a.accepted, LoginsRefused: a.refused, LoginsWaiting: uint64(a.queue.waiting)}
+		for _, n := range a.running {
+			s.LoginsWaiting += uint64(n)
+		}
+		a.directoryStats(&s)
+		return privsep.AnswerStats(a.parent, m, s)
 	case privsep.KindShutdown:
 		a.stopping = true
 	}
@@ -219,9 +240,22 @@ func (a *auth) newUser(m *privsep.Message) error {
 	if err != nil || !whole {
 		return err
 	}
-	if a.users, err = newUsers(all, a.issuers, a.approval); err != nil {
+	return a.setUsers(all)
+}
+
+// setUsers puts all that says who there is in force.
+func (a *auth) setUsers(all []privsep.User) error {
+	if err := a.setDirectory(a.directory, a.directoryCA); err != nil {
 		return err
 	}
+	s, err := newUsers(all, a.issuers, a.approval)
+	if err != nil {
+		return err
+	}
+	if a.known != nil {
+		s.directory = a.known.Directory
+	}
+	a.users = s
 	return nil
 }
 
@@ -249,6 +283,8 @@ func (a *auth) byTime(now time.Time) {
 			a.refuse(t, privsep.ReasonLate)
 		}
 	}
+	a.tendDirectory(now)
+	a.witness.expire(now, false)
 	if now.Sub(a.swept) >= sweepEvery {
 		a.swept = now
 		a.queue.sweep(now)
@@ -273,8 +309,16 @@ func (a *auth) timeout() time.Duration {
 	if !a.untidy.IsZero() {
 		soon(later(a.untidy.Add(tidyAfter), a.tidied.Add(tidyAtMost)))
 	}
+	if t := a.witness.next(); !t.IsZero() {
+		soon(t)
+	}
 	if !a.until.IsZero() {
 		soon(a.until)
+	}
+	if a.known != nil {
+		if t := a.known.NextProbe(); !t.IsZero() {
+			soon(t)
+		}
 	}
 	return next
 }

@@ -181,17 +181,13 @@ func (a *auth) approve(text *privsep.ApprovalText) {
 	if text == nil {
 		return
 	}
-	next := approval{mark: text.Mark}
-	if text.Approved > 0 {
-		lists, errs := chain.ReadLists(text.ListsPEM, a.approval.approved)
-		for _, err := range errs {
-			a.log.Error("revocation list not read", privsep.Err(err))
-		}
-		var err error
-		if next.approved, err = chain.New(text.ApprovedPEM, lists); err != nil {
-			a.log.Error("approval refused", privsep.Int(privsep.KeyN, int64(text.Number)), privsep.Err(err))
-			return
-		}
+	next, errs, err := readApproval(text, a.approval.approved)
+	for _, err := range errs {
+		a.log.Error("revocation list not read", privsep.Err(err))
+	}
+	if err != nil {
+		a.log.Error("approval refused", privsep.Int(privsep.KeyN, int64(text.Number)), privsep.Err(err))
+		return
 	}
 	a.approval = next
 	if !text.Soon && a.users != nil {
@@ -199,4 +195,16 @@ func (a *auth) approve(text *privsep.ApprovalText) {
 		users.approved = next.approved
 		a.users = &users
 	}
+}
+
+// readApproval reads one, which comes after another. Errors in lists are no reason to
+// refuse it.
+func readApproval(text *privsep.ApprovalText, before *chain.Approved) (next approval, lists []error, err error) {
+	next.mark = text.Mark
+	if text.Approved == 0 {
+		return next, nil, nil
+	}
+	revoked, lists := chain.ReadLists(text.ListsPEM, before)
+	next.approved, err = chain.New(text.ApprovedPEM, revoked)
+	return next, lists, err
 }

@@ -11,13 +11,15 @@ import (
 	"gatehouse/roles/auth/cms"
 )
 
-// class says which of two lines an attempt waits in: a hash must not keep a
-// signature waiting.
+// class says which line an attempt waits in: a hash must not keep a signature waiting,
+// nor a directory either.
 type class uint8
 
 const (
-	quick class = iota // less than a millisecond
-	slow
+	quick   class = iota // less than a millisecond
+	slow                 // a hash
+	looking              // waits for the parent, perhaps for an executable to be read
+	remote               // what a directory is asked
 	numClasses
 )
 
@@ -61,6 +63,18 @@ var checkers = [...]checker{
 		func(t *attempt) bool { return len(t.chain) > 0 },
 		func(*attempt) string { return "" },
 		func(t *attempt) []byte { return t.chain }, checkTLS},
+	// Who shows nothing at all is who he is.
+	{privsep.CredentialProcess, looking,
+		func(t *attempt) bool { return t.unix && t.processes },
+		func(*attempt) string { return "" }, nil, checkProcess},
+}
+
+// classOf is the line that an attempt belongs in, by the users that there are.
+func (a *auth) classOf(t *attempt) class {
+	if t.asks || t.checker.kind == privsep.CredentialPassword && a.users.inDirectory(t.connect.User) {
+		return remote
+	}
+	return t.checker.class
 }
 
 // checkerOf finds the kind that a client offers, nil if it offers none.
@@ -73,8 +87,22 @@ func checkerOf(t *attempt) *checker {
 	return nil
 }
 
-// checkPassword does the same work whoever there is.
+// named is whom a client claims to be, as far as the log may have it: in the place of
+// its public nkey it may have put the seed.
+func (t *attempt) named() string {
+	name := t.checker.claim(t)
+	if t.checker.kind == privsep.CredentialNKey && !strings.HasPrefix(name, "U") {
+		return ""
+	}
+	return name
+}
+
+// checkPassword does the same work whoever there is in the list. Whoever is not in it is
+// the directory's affair, if there is one: how long that takes is its affair, too.
 func checkPassword(t *attempt) (*user, privsep.Reason) {
+	if t.users.inDirectory(t.connect.User) {
+		return checkDirectory(t)
+	}
 	hash := t.users.hashFor(t.connect.User)
 	if hash == nil {
 		return nil, privsep.ReasonNotConfigured
@@ -85,14 +113,21 @@ func checkPassword(t *attempt) (*user, privsep.Reason) {
 		right = hash.Check(password)
 		clear(password)
 	})
-	u := t.users.byName[t.connect.User]
+	u, reason := t.users.withPassword(t.connect.User)
+	if reason == privsep.ReasonNone && !right {
+		return nil, privsep.ReasonWrongPassword
+	}
+	return u, reason
+}
+
+// withPassword finds who can log in by that name and the right password.
+func (s *users) withPassword(name string) (*user, privsep.Reason) {
+	u := s.byName[name]
 	switch {
 	case u == nil:
 		return nil, privsep.ReasonUnknownUser
 	case u.hash == nil:
 		return nil, privsep.ReasonNoPassword
-	case !right:
-		return nil, privsep.ReasonWrongPassword
 	}
 	return u, privsep.ReasonNone
 }
@@ -117,23 +152,32 @@ func checkToken(t *attempt) (*user, privsep.Reason) {
 // checkNKey verifies before it looks up: who has no key of a user learns no
 // difference.
 func checkNKey(t *attempt) (*user, privsep.Reason) {
-	key, err := nkeys.FromPublicKey(t.connect.NKey)
-	if err != nil || !nkeys.IsValidPublicUserKey(t.connect.NKey) {
-		return nil, privsep.ReasonBadNKey
+	key, u, reason := t.users.withNKey(t.connect.NKey)
+	if reason == privsep.ReasonBadNKey {
+		return nil, reason
 	}
 	if t.challenge == "" { // of which somebody else may have a signature
 		return nil, privsep.ReasonChallengeUsed
 	}
-	u := t.users.byNKey[t.connect.NKey]
 	sig, ok := decodeSignature(t.connect.Sig)
 	verified := ok && key.Verify([]byte(t.challenge), sig) == nil
-	switch {
-	case u == nil:
-		return nil, privsep.ReasonUnknownNKey
-	case !verified:
+	if reason == privsep.ReasonNone && !verified {
 		return nil, privsep.ReasonBadSignature
 	}
-	return u, privsep.ReasonNone
+	return u, reason
+}
+
+// withNKey finds who can log in by a signature of that key.
+func (s *users) withNKey(public string) (nkeys.KeyPair, *user, privsep.Reason) {
+	key, err := nkeys.FromPublicKey(public)
+	if err != nil || !nkeys.IsValidPublicUserKey(public) {
+		return nil, nil, privsep.ReasonBadNKey
+	}
+	u := s.byNKey[public]
+	if u == nil {
+		return key, nil, privsep.ReasonUnknownNKey
+	}
+	return key, u, privsep.ReasonNone
 }
 
 // maxSignature bounds a signature in base 64: 64 bytes with padding.

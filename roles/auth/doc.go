@@ -5,10 +5,12 @@
 //	       <--VERDICT---------- +------+
 //
 // It has the password hashes and public keys of the users, the public keys of other
-// environments and of who vouches for certificates, and nothing else: no shared memory,
-// no file, no network. What it says of a client is a user or a reason; what a user may
-// do is the router's affair, and the client hears no reason at all. The router waits
-// for no verdict in its loop, and asks the next auth again when one has ended.
+// environments and of who vouches for certificates, now and then an executable to be
+// read, and nothing else: no shared memory, no other file, no network but connections to
+// the directory, if there is one, for which it asks the parent. What it says of a client
+// is a user or a reason; what a user may do is the router's affair, and the client hears
+// no reason at all. The router waits for no verdict in its loop, and asks the next auth
+// again when one has ended.
 //
 // One goroutine, locked to its thread, reads, decides whose turn it is and answers.
 // Each check has a goroutine of its own, of which there are few: a hash takes a
@@ -53,12 +55,27 @@
 // say its names. What it claims is not known before it is read, so failures are counted
 // by the certificates as they came.
 //
+// A directory (directory.go, package directory) knows whoever is not in the list. That
+// it is asked is a class of its own, since it takes as long as it likes: a login by
+// password goes there at once, one by ticket when all else has been found right. What
+// fails for the directory's sake counts against nobody. Passwords pass through the
+// library's buffers on the way; they are erased as far as they are within reach.
+//
+// A process that has connected to a Unix socket and shows nothing is who it is
+// (process.go). Which one that is has the dispatcher from the kernel; what it is the
+// parent looks at (INSPECT, witness.go), since that takes what auth has not: /proc, and
+// rights. The check waits for that, and for the digest of an executable (digest.go),
+// and has the process looked at once more behind it. While there is no parent it waits
+// for the next one, as long as the client may.
+//
 // Without a parent it goes on for orphan_grace (orphan.go). One that is started while
 // another is there stands by until the parent's first word of the router, and ends
 // with a parent that has not said it.
 //
 // Files: auth.go (the loop), login.go (from LOGIN to VERDICT), check.go (the kinds),
-// transfer.go (tickets), certificate.go (certificates), users.go (who there is),
+// transfer.go (tickets), certificate.go (certificates), process.go, witness.go and
+// digest.go (processes), directory.go (LDAP), dialer.go (connections for that),
+// explain.go (what a configuration would make of a client), users.go (who there is),
 // queue.go (whose turn it is), failures.go (who is not looked at), orphan.go, setup.go
 // (the role's start).
 package auth

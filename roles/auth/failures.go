@@ -112,6 +112,13 @@ func (q *queue) forget() {
 }
 
 // busy tells whether somebody waits or is being checked.
-func (s *source) busy() bool { return s.running > 0 || len(s.turn[quick])+len(s.turn[slow]) > 0 }
+func (s *source) busy() bool {
+	for c := range s.turn {
+		if len(s.turn[c]) > 0 {
+			return true
+		}
+	}
+	return s.running > 0
+}
 
 func (l *lane) busy() bool { return l.running > 0 || len(l.waiting) > 0 }

@@ -23,25 +23,35 @@ type attempt struct {
 	unix, tls   bool
 	again       bool // it may have been answered before
 	challenge   string
-	environment string       // that this is
-	chain       []byte       // certificates of its TLS session
-	connect     wire.Connect // has secrets; nobody has it when the attempt is over
-	size        int          // that it counts for in the queue
+	environment string          // that this is
+	process     privsep.Process // that has connected to a Unix socket
+	processes   bool            // can log in
+	until       time.Time       // when it is late
+	chain       []byte          // certificates of its TLS session
+	connect     wire.Connect    // has secrets; nobody has it when the attempt is over
+	size        int             // that it counts for in the queue
 	came        time.Time
 
 	checker *checker
+	class   class
 	origin  origin
 	who     uint64 // of whom it claims to be, with its kind
 	source  *source
 	lane    *lane
 	users   *users // that there were when its check began
 	seen    *seen
+	look    func(file bool) sighting // at the process, by the parent
+	digests *digests
 	ticket  *tickets.Transfer // that its issuer has signed, nil: none
+	asks    bool              // what is left is to ask the directory whose that is
 
-	user   *user // what the check found
-	reason privsep.Reason
-	names  certname.Names // of the certificate, if that could be read
-	err    error          // more of the reason
+	user       *user // what the check found
+	reason     privsep.Reason
+	names      certname.Names // of the certificate, if that could be read
+	executable string         // of the process, if that was looked at
+	err        error          // more of the reason
+	at         string         // where the user is known, "": in the list
+	dn         string         // of his entry in a directory
 }
 
 // attemptSize is what an attempt takes beside what the client sent.
@@ -54,11 +64,14 @@ func (a *auth) login(m *privsep.Message) error {
 	if err := l.Parse(m.Payload); err != nil {
 		return err
 	}
+	now := time.Now()
 	t := &attempt{
 		id: l.ID, try: l.Try, router: a.routers, addr: l.Addr, unix: l.Unix, tls: l.TLS, again: l.Again,
 		challenge: l.Challenge, environment: a.cfg.Environment, chain: bytes.Clone(l.Chain),
-		size: attemptSize + len(l.JSON) + len(l.Chain), came: time.Now(), origin: originOf(l.Addr, l.Unix), seen: &a.seen,
+		process: l.Process, processes: a.cfg.Login.Kinds.Has(privsep.CredentialProcess), digests: &a.digests,
+		size: attemptSize + len(l.JSON) + len(l.Chain), came: now, until: now.Add(a.cfg.AuthTimeout), origin: originOf(&l), seen: &a.seen,
 	}
+	t.look = func(file bool) sighting { return a.witness.look(t, file) }
 	var err error
 	erase.Do(func() { t.connect, err = wire.ParseConnect(l.JSON) })
 	if err != nil {
@@ -69,11 +82,16 @@ func (a *auth) login(m *privsep.Message) error {
 		a.refuse(t, privsep.ReasonNoCredential)
 		return nil
 	}
-	t.who = a.whose(t)
-	if out, reason := a.queue.add(t, t.came); out != nil {
+	t.who, t.class = a.whose(t), a.classOf(t)
+	a.wait(t, t.came)
+	return nil
+}
+
+// wait has an attempt wait for its turn.
+func (a *auth) wait(t *attempt, now time.Time) {
+	if out, reason := a.queue.add(t, now); out != nil {
 		a.refuse(out, reason)
 	}
-	return nil
 }
 
 // whose is what failures are counted by: who is claimed, by which kind, and by which
@@ -104,11 +122,19 @@ func (a *auth) begin() {
 				a.refuse(t, reason)
 				continue
 			}
+			if t.class = a.classOf(t); t.class != c { // since it came others have become users
+				a.wait(t, now)
+				continue
+			}
 			t.users = a.users
 			a.queue.began(t)
 			a.running[c]++
 			go func() {
-				t.user, t.reason = t.checker.check(t)
+				if t.asks {
+					t.user, t.reason = t.lookUp()
+				} else {
+					t.user, t.reason = t.checker.check(t)
+				}
 				a.done.put(t)
 			}()
 		}
@@ -118,11 +144,19 @@ func (a *auth) begin() {
 // quickChecks is how many signatures are verified at a time.
 const quickChecks = 4
 
+// processChecks is how many processes are looked at at a time.
+const processChecks = 8
+
 // most is how many checks of a class may run: of hashes as many as there is memory
 // for, were all of them the greediest.
 func (a *auth) most(c class) int {
-	if c == quick {
+	switch {
+	case c == quick:
 		return quickChecks
+	case c == looking:
+		return processChecks
+	case c == remote && a.known != nil:
+		return a.known.Links()
 	}
 	n := a.cfg.Login.Hashes
 	if a.users.memory > 0 {
@@ -156,13 +190,22 @@ func (f *finished) take() (all []*attempt) {
 func (a *auth) finish() {
 	now := time.Now()
 	for _, t := range a.done.take() {
-		a.running[t.checker.class]--
-		a.queue.ended(t, t.reason == privsep.ReasonNone, now)
-		if t.reason != privsep.ReasonNone {
+		a.running[t.class]--
+		switch {
+		case t.reason == privsep.ReasonNone && t.user == nil: // now it is the directory's turn
+			a.queue.paused(t)
+			t.class = remote
+			a.wait(t, now)
+		case blameless(t.reason):
+			a.queue.paused(t)
 			a.refuse(t, t.reason)
-			continue
+		case t.reason != privsep.ReasonNone:
+			a.queue.ended(t, false, now)
+			a.refuse(t, t.reason)
+		default:
+			a.queue.ended(t, true, now)
+			a.accept(t, now)
 		}
-		a.accept(t, now)
 	}
 }
 
@@ -207,11 +250,14 @@ func untold(n *int64) (f []privsep.Field) {
 // fields say whose attempt it is, as far as he says so himself.
 func (t *attempt) fields() []privsep.Field {
 	f := []privsep.Field{privsep.Int(privsep.KeyCID, int64(t.id)), privsep.Str(privsep.KeyAddr, t.from())}
+	if t.process.PID != 0 {
+		f = append(f, privsep.Int(privsep.KeyUID, int64(t.process.UID)))
+	}
 	if t.checker == nil {
 		return f
 	}
 	f = append(f, privsep.Str(privsep.KeyKind, t.checker.kind.String()))
-	name := t.checker.claim(t)
+	name := t.named()
 	if t.ticket != nil {
 		name = t.ticket.User
 	}
@@ -221,14 +267,19 @@ func (t *attempt) fields() []privsep.Field {
 	if name != "" {
 		f = append(f, privsep.Str(privsep.KeyUser, name))
 	}
-	if t.names.Subject != "" {
-		f = append(f, privsep.Str(privsep.KeySubject, t.names.Subject))
+	if t.names.Subject+t.dn != "" {
+		f = append(f, privsep.Str(privsep.KeySubject, t.names.Subject+t.dn))
+	}
+	if t.executable != "" {
+		f = append(f, privsep.Str(privsep.KeyExecutable, t.executable))
 	}
 	if t.err != nil {
 		f = append(f, privsep.Err(t.err))
 	}
 	if c := t.ticket; c != nil {
 		f = append(f, privsep.Str(privsep.KeyTicket, tickets.TransferName(c.ID)), privsep.Str(privsep.KeyFrom, c.Issuer))
+	} else if t.at != "" {
+		f = append(f, privsep.Str(privsep.KeyFrom, t.at))
 	}
 	return f
 }

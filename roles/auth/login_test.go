@@ -138,13 +138,14 @@ func TestNotConfigured(t *testing.T) {
 // not, and what is too much is counted.
 func TestLoginLines(t *testing.T) {
 	g := newRig(t, people(t), nil)
-	secrets := []string{"horse", "hunter2", "tokenly", "signature"}
+	secret := seed(t, key(t, 3))
+	secrets := []string{"horse", "hunter2", "tokenly", "signature", secret, secret[1:20]}
 	for _, json := range []string{`{"user":"alice","pass":"horse"}`, `{"user":"al\nice","pass":"hunter2"}`, `{"auth_token":"tokenly"}`,
-		`{"nkey":"UX","sig":"signature"}`, `{}`, `hunter2`} {
+		`{"nkey":"UX","sig":"signature"}`, fmt.Sprintf(`{"nkey":%q}`, secret), `{}`, `hunter2`} {
 		g.login(7, json)
 	}
 	s := g.stats()
-	if s.Logins != 1 || s.LoginsRefused != 5 || s.LoginsWaiting != 0 {
+	if s.Logins != 1 || s.LoginsRefused != 6 || s.LoginsWaiting != 0 {
 		t.Errorf("counted %+v", s)
 	}
 	want := []string{
@@ -152,8 +153,9 @@ func TestLoginLines(t *testing.T) {
 		`warn login refused cid=2048 addr=192.0.2.7 kind=password user="al\nice" reason=unknown_user`,
 		"warn login refused cid=3072 addr=192.0.2.7 kind=token reason=wrong_token",
 		"warn login refused cid=4096 addr=192.0.2.7 kind=nkey user=UX reason=bad_nkey",
-		"warn login refused cid=5120 addr=192.0.2.7 reason=no_credential",
-		"warn login refused cid=6144 addr=192.0.2.7 reason=malformed",
+		"warn login refused cid=5120 addr=192.0.2.7 kind=nkey reason=bad_nkey",
+		"warn login refused cid=6144 addr=192.0.2.7 reason=no_credential",
+		"warn login refused cid=7168 addr=192.0.2.7 reason=malformed",
 	}
 	for i, l := range g.lines {
 		if i >= len(want) || text(&l) != want[i] {

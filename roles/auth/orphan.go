@@ -12,6 +12,7 @@ func (a *auth) lost() error {
 	if err := a.parent.Orphan(a.poll, tokenParent); err != nil {
 		return err
 	}
+	a.noDials()
 	a.until = time.Now().Add(a.cfg.OrphanGrace + a.cfg.DrainTimeout)
 	return nil
 }
@@ -20,6 +21,10 @@ func (a *auth) lost() error {
 func (a *auth) heard() {
 	if a.parent.Adopted(a.poll, tokenParent, privsep.Adopted{Sandbox: a.walls, Leaving: a.stopping}) {
 		a.until = time.Time{}
+		if a.known != nil {
+			a.known.Retry()
+		}
+		a.witness.repeat()
 	}
 }
 

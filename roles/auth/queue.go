@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -19,12 +20,17 @@ type queue struct {
 }
 
 // origin is an address as far as it stands for one party: of IPv6 a /64, since that
-// is what one is given. Unix sockets are one together.
+// is what one is given. At Unix sockets it is the uid of the process.
 type origin [16]byte
 
-func originOf(addr [16]byte, unix bool) origin {
+func originOf(l *privsep.Login) origin {
 	const v4 = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff"
-	if !unix && string(addr[:len(v4)]) != v4 {
+	addr := l.Addr
+	switch {
+	case l.Unix:
+		addr = [16]byte{8: 1} // which is no /64
+		binary.LittleEndian.PutUint32(addr[12:], l.Process.UID)
+	case string(addr[:len(v4)]) != v4:
 		clear(addr[8:])
 	}
 	return origin(addr)
@@ -76,7 +82,7 @@ func (q *queue) add(t *attempt, now time.Time) (*attempt, privsep.Reason) {
 		q.lanes++
 	}
 	t.source, t.lane = s, l
-	c := t.checker.class
+	c := t.class
 	if len(s.turn[c]) == 0 {
 		q.turn[c] = append(q.turn[c], s)
 	}
@@ -143,14 +149,22 @@ func (q *queue) began(t *attempt) {
 }
 
 func (q *queue) ended(t *attempt, ok bool, now time.Time) {
-	t.source.running--
-	t.lane.running--
+	q.paused(t)
 	if ok {
 		t.lane.streak.succeeded()
 		return
 	}
+	if t.checker.class == looking { // it has guessed nothing, and others of its uid are not to suffer for it
+		return
+	}
 	t.source.failures.add(q.limits, now)
 	t.lane.streak.failed(q.limits, now)
+}
+
+// paused ends a check that says nothing of the client, or not all yet.
+func (q *queue) paused(t *attempt) {
+	t.source.running--
+	t.lane.running--
 }
 
 // drop empties the queue and returns what waited: all of it, or what came before a

@@ -31,10 +31,13 @@ func newLine(t fataler, rate, burst int) *line {
 		queue: newQueue(&privsep.LoginSettings{FailureRate: rate, FailureBurst: burst, Backoff: 8 * time.Second})}
 }
 
+// at is an address of IPv4.
+func at(host byte) origin { return originOf(&privsep.Login{Addr: addr(host)}) }
+
 // try makes an attempt of somebody at an address.
 func (l *line) try(host byte, who uint64) *attempt {
 	l.id++
-	return &attempt{id: l.id, checker: checkerOf(&attempt{connect: wire.Connect{User: "u"}}), origin: originOf(addr(host), false), who: who, came: l.now, size: 100}
+	return &attempt{id: l.id, checker: checkerOf(&attempt{connect: wire.Connect{User: "u"}}), origin: at(host), class: slow, who: who, came: l.now, size: 100}
 }
 
 // add wants an attempt taken in.
@@ -233,22 +236,27 @@ func TestCrowded(t *testing.T) {
 	}
 }
 
-// An IPv4 address is one, of IPv6 a /64, and all Unix sockets are one.
+// An IPv4 address is one, of IPv6 a /64, and at Unix sockets each uid.
 func TestOrigin(t *testing.T) {
 	six := func(low, high byte) [16]byte { return [16]byte{0: 0x20, 1: 1, 7: low, 15: high} }
+	ip := func(a [16]byte) privsep.Login { return privsep.Login{Addr: a} }
+	local := func(uid uint32) privsep.Login {
+		return privsep.Login{Unix: true, Process: privsep.Process{UID: uid}}
+	}
 	for _, tt := range []struct {
-		a, b  [16]byte
-		uA    bool
+		a, b  privsep.Login
 		equal bool
 	}{
-		{addr(1), addr(1), false, true},
-		{addr(1), addr(2), false, false},
-		{six(1, 1), six(1, 2), false, true},
-		{six(1, 1), six(2, 1), false, false},
-		{[16]byte{}, [16]byte{}, true, true},
+		{ip(addr(1)), ip(addr(1)), true},
+		{ip(addr(1)), ip(addr(2)), false},
+		{ip(six(1, 1)), ip(six(1, 2)), true},
+		{ip(six(1, 1)), ip(six(2, 1)), false},
+		{local(0), local(0), true},
+		{local(0), local(1000), false},
+		{local(0), ip([16]byte{}), false},
 	} {
-		if got := originOf(tt.a, tt.uA) == originOf(tt.b, tt.uA); got != tt.equal {
-			t.Errorf("%v and %v: %v", tt.a, tt.b, got)
+		if got := originOf(&tt.a) == originOf(&tt.b); got != tt.equal {
+			t.Errorf("%v and %v: %v", tt.a.Addr, tt.b.Addr, got)
 		}
 	}
 }
@@ -262,7 +270,7 @@ func TestSweep(t *testing.T) {
 	busy := l.add(3, 1)
 	l.now = l.now.Add(remembered + time.Second)
 	l.sweep(l.now)
-	if len(l.sources) != 2 || l.lanes != 2 || l.sources[originOf(addr(1), false)].lanes[1] == nil {
+	if len(l.sources) != 2 || l.lanes != 2 || l.sources[at(1)].lanes[1] == nil {
 		t.Errorf("%d addresses, %d lanes are left", len(l.sources), l.lanes)
 	}
 	if l.start() != busy {

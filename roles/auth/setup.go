@@ -88,14 +88,16 @@ func newAuth(set *privsep.Setup, parent *privsep.Channel) (*auth, error) {
 	if a.bell, a.done.bell, err = privsep.Doorbell(); err != nil {
 		return nil, err
 	}
+	a.dialer.bell = a.done.bell
+	a.witness.bell = a.done.bell
 	return a, a.poll.Add(a.bell, tokenDone, privsep.In)
 }
 
 // learn takes what the setup says of users and of who vouches for them: revocation
 // lists are files of others, so nobody reads them before the walls are up.
-func (a *auth) learn(set *privsep.Setup) (err error) {
+func (a *auth) learn(set *privsep.Setup) error {
 	a.approve(set.Approval)
 	a.issuers = set.Issuers
-	a.users, err = newUsers(set.Users, set.Issuers, a.approval)
-	return err
+	a.directory, a.directoryCA = set.Directory, set.CA
+	return a.setUsers(set.Users)
 }

@@ -68,7 +68,12 @@ func checkTransfer(t *attempt) (*user, privsep.Reason) {
 	if !ticket.SignedBy(is.keys...) {
 		return nil, privsep.ReasonTicketSignature
 	}
-	t.ticket = &ticket.Transfer // from here on it is the issuer's word
+	return t.sentBy(is, &ticket.Transfer)
+}
+
+// sentBy finds who comes by what an issuer says in a ticket.
+func (t *attempt) sentBy(is *issuer, ticket *tickets.Transfer) (*user, privsep.Reason) {
+	t.ticket = ticket // from here on it is the issuer's word
 	if reason := t.claims(is); reason != privsep.ReasonNone {
 		return nil, reason
 	}
@@ -103,21 +108,30 @@ func (t *attempt) claims(is *issuer) privsep.Reason {
 	return t.seen.see(t, now)
 }
 
-// userBy finds whose ticket it is. What he may do is the issuer's affair if that says
-// so, and he is who he is for as long as both are what they are.
+// userBy finds whose ticket it is. Whom the list does not have the directory is asked
+// about, in its turn.
 func (t *attempt) userBy(is *issuer) (*user, privsep.Reason) {
 	u := t.users.byName[t.ticket.User]
 	switch {
+	case u == nil && t.users.directory != nil && t.users.directory.LooksUp():
+		t.asks = true
+		return nil, privsep.ReasonNone
 	case u == nil:
 		return nil, privsep.ReasonUnknownUser
 	case u.organisation != t.ticket.Organisation:
 		return nil, privsep.ReasonTicketOrganisation
 	}
+	return through(u, is), privsep.ReasonNone
+}
+
+// through is a user as who he is by a ticket. What he may do is the issuer's affair if
+// that says so, and he is who he is for as long as both are what they are.
+func through(u *user, is *issuer) *user {
 	come := &user{mark: privsep.MarkThrough(u.mark, is.Mark), name: u.name, organisation: u.organisation, profile: u.profile}
 	if is.Profile != "" {
 		come.profile = is.Profile
 	}
-	return come, privsep.ReasonNone
+	return come
 }
 
 // seen are the tickets that have been shown, for at least as long as any could be good:

@@ -8,6 +8,7 @@ import (
 	"gatehouse/privsep"
 	"gatehouse/privsep/passhash"
 	"gatehouse/roles/auth/chain"
+	"gatehouse/roles/auth/directory"
 )
 
 // user is who a client can turn out to be.
@@ -33,6 +34,9 @@ type users struct {
 	byCertificate map[string][]certified // by one of the names that it must have
 	approved      *chain.Approved        // nil: nobody may vouch for one
 	approvedMark  uint64
+
+	directory *directory.Directory // that knows whoever has no name here, nil: nobody does
+	byProcess []processed
 }
 
 // newUsers makes the set of what the parent has said, which has checked it.
@@ -63,6 +67,9 @@ func newUsers(all []privsep.User, issuers []privsep.Issuer, by approval) (*users
 		}
 		s.byName[p.Name] = u
 		s.certify(u, p)
+		if p.Process.Given() {
+			s.byProcess = append(s.byProcess, processed{p.Process, u})
+		}
 		if u.hash != nil {
 			s.hashes = append(s.hashes, u.hash)
 		}

@@ -120,7 +120,7 @@ func (p *program) app() *cli.App {
 		DisableSliceFlagSeparator: true,                         // a header may hold commas
 		Action:                    noCommand,
 		Commands: []*cli.Command{
-			p.serveCommand(), p.checkCommand(), p.statusCommand(), p.restartCommand(), p.upgradeCommand(), p.tlsCommand(), p.keyCommand(), p.passwdCommand(),
+			p.serveCommand(), p.checkCommand(), p.statusCommand(), p.restartCommand(), p.upgradeCommand(), p.tlsCommand(), p.keyCommand(), p.passwdCommand(), p.loginCommand(),
 			p.pubCommand(), p.subCommand(), p.requestCommand(), p.replyCommand(), p.benchCommand(),
 			p.roleCommand("dispatcher", "accepts connections and picks a connection manager", debugDispatcher),
 			p.roleCommand("cm", "keeps client connections and speaks the client protocol", debugCM),

@@ -58,6 +58,9 @@ func (p *program) passwd(c *cli.Context) error {
 	} else {
 		h = passhash.New(password)
 	}
+	if errors.Is(err, passhash.ErrLong) {
+		return fmt.Errorf("%w: leave out --bcrypt", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,9 @@ func (p *program) check(c *cli.Context) error {
 		fmt.Fprintf(p.env.Stderr, "gatehouse: advice: %s\n", oneLine(text))
 	}
 	e := cfg.Effective()
+	if err := parent.CheckDirectory(e, source); err != nil {
+		return err
+	}
 	if c.Bool("print") {
 		text, err := e.TOML()
 		if err != nil {

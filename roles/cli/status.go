@@ -163,6 +163,13 @@ func statusText(st *parent.Status, now time.Time) string {
 	if k := st.Transfer; k != nil {
 		fmt.Fprintf(&b, "transfer key %s, in %s, %d tickets signed, %d refused\n", k.Algorithm, k.Memory, k.Signed, k.Refused)
 	}
+	if d := st.Directory; d != nil {
+		fmt.Fprintf(&b, "directory %s, %s for %s, asked %d times, %d without an answer", strings.Join(d.URLs, " "), d.State, age(now.Sub(d.Since)), d.Asked, d.Failed)
+		if d.LastError != "" {
+			fmt.Fprintf(&b, ", last error %s", d.LastError)
+		}
+		b.WriteString("\n")
+	}
 	if k := st.Identity; k != nil {
 		fmt.Fprintf(&b, "tlsd shows %q until %s, key in %s, %d signatures\n", k.Subject, k.NotAfter.Format(time.DateOnly), k.Memory, k.Signed)
 	}

@@ -43,6 +43,7 @@ func sampleStatus(now time.Time) *parent.Status {
 	return &parent.Status{
 		Version: "1.0", Environment: "orga", Broker: "one", Started: now.Add(-3 * time.Hour), PID: 10, Root: true,
 		Warnings: []string{"no authentication on loopback"}, Listeners: []string{"tcp 127.0.0.1:4222"},
+		Directory: &parent.Directory{URLs: []string{"ldaps://a:636", "ldap://b:389"}, State: "down", Since: now.Add(-time.Minute), LastError: "directory_tls", Asked: 7, Failed: 2},
 		Transfer:  &parent.Transfer{Algorithm: "EdDSA", Memory: "memfd_secret", Erased: true, Signed: 12, Refused: 3},
 		NextStart: []parent.Held{{Key: "cm.count", Running: "1", File: "4"}},
 		Processes: []parent.Process{
@@ -61,6 +62,7 @@ func TestStatusText(t *testing.T) {
 	want := `broker one in environment orga, version 1.0, up 3h0m, pid 10, as root
 listen tcp 127.0.0.1:4222
 transfer key EdDSA, in memfd_secret, 12 tickets signed, 3 refused
+directory ldaps://a:636 ldap://b:389, down for 1m0s, asked 7 times, 2 without an answer, last error directory_tls
 warning: no authentication on loopback
 next start: cm.count = 4, 1 until then
 

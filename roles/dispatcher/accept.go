@@ -154,8 +154,12 @@ func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
 		h.Addr, h.Port = p.addr.Addr().As16(), p.addr.Port()
 	}
 	row := d.slots.table.Row(int(slot))
-	row.Set(&store.ConnInfo{UID: uid, CM: uint16(k), Listener: h.Listener, Port: h.Port, Unix: h.Unix, Addr: h.Addr,
-		Accepted: time.Now().UnixNano()})
+	info := store.ConnInfo{UID: uid, CM: uint16(k), Listener: h.Listener, Port: h.Port, Unix: h.Unix, Addr: h.Addr,
+		Accepted: time.Now().UnixNano()}
+	if h.Unix {
+		info.Process = store.ConnProcess(privsep.PeerProcess(p.fd))
+	}
+	row.Set(&info)
 	err := c.ch.Send(privsep.KindConnHandoff, h.Append(d.buf[:0]), p.fd)
 	if err == nil {
 		return true

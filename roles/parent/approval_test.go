@@ -92,7 +92,7 @@ func TestApprovalInSetup(t *testing.T) {
 		p, c, far := end(t, role, privsep.PhaseSetup)
 		p.setProfiles(nil)
 		p.setApproval(&approval{approved: root.PEM(), lists: []*listFile{{pem: root.List(nil)}}})
-		p.setUsers(people(1), nil)
+		p.setUsers(people(1), nil, nil)
 		handed := make(chan error, 1)
 		go func() { handed <- p.handOut(c) }()
 		s, err := privsep.ReadSetup(far)
@@ -123,7 +123,7 @@ func TestListsAreReadAgain(t *testing.T) {
 	a, err := loadApproval(cfg)
 	must(t, err)
 	p.setApproval(a)
-	p.setUsers(cfg, nil)
+	p.setUsers(cfg, nil, nil)
 	c.users, c.approval = p.userSet.number, p.approval.number
 	now := time.Now()
 	look := func(want []byte, line string) {
@@ -175,13 +175,14 @@ func TestListsAreReadAgain(t *testing.T) {
 // other marks of those who have certificates, and of no others.
 func TestApprovalReload(t *testing.T) {
 	p, c, far := end(t, privsep.RoleAuth, privsep.PhaseRun)
+	c.directory = p.userSet.directoryNumber()
 	root, other := cmstest.Root("root", cmstest.Key("p256")), cmstest.Root("other", cmstest.Key("p384"))
 	cfg := people(1)
 	cfg.Users = append(cfg.Users, UserConfig{Name: "alice", Certificate: "cn=alice, o=ORGA"})
 	step := func(a *approval, want ...privsep.Kind) (marks []uint64) {
 		t.Helper()
 		p.setApproval(a)
-		p.setUsers(cfg, nil)
+		p.setUsers(cfg, nil, nil)
 		p.reloads++
 		p.resettle(c)
 		var got []privsep.Kind

@@ -49,12 +49,13 @@ type child struct {
 	started    time.Time
 	walls      privsep.Sandbox
 
-	reloads  uint64   // what it was told of: parent.reloads of then
-	listens  []uint16 // listeners that it was given, by number
-	profile  uint32   // number of the profiles that it was given
-	users    uint32   // the same of users
-	approval uint32   // and of who vouches for certificates
-	policies uint32   // and of sessions of TLS
+	reloads   uint64   // what it was told of: parent.reloads of then
+	listens   []uint16 // listeners that it was given, by number
+	profile   uint32   // number of the profiles that it was given
+	users     uint32   // the same of users
+	approval  uint32   // and of who vouches for certificates
+	directory uint64   // 1 + number of the directory that it was given; 0: it was told nothing
+	policies  uint32   // and of sessions of TLS
 
 	restarts    int
 	quickEnds   int       // deaths in a row that came soon after the start

@@ -24,22 +24,25 @@ const BuiltIn = "built-in defaults"
 // for what the file leaves out. broker.toml.example explains each option.
 // Effective fills in what depends on the host.
 type Config struct {
-	Environment EnvironmentConfig  `toml:"environment"`
-	Listen      ListenConfig       `toml:"listen"`
-	TLS         TLSConfig          `toml:"tls"`
-	Privsep     PrivsepConfig      `toml:"privsep"`
-	CM          CMConfig           `toml:"cm"`
-	Store       StoreConfig        `toml:"store"`
-	Limits      LimitsConfig       `toml:"limits"`
-	Modes       ModesConfig        `toml:"modes"`
-	Auth        AuthConfig         `toml:"auth"`
-	Transfer    TransferConfig     `toml:"transfer"`
-	TLSD        TLSDConfig         `toml:"tlsd"`
-	Log         LogConfig          `toml:"log"`
-	Profiles    []ProfileConfig    `toml:"profile,omitempty"`
-	Users       []UserConfig       `toml:"user,omitempty"`
-	Issuers     []IssuerConfig     `toml:"transfer_issuer,omitempty"`
-	TLSSessions []TLSSessionConfig `toml:"tls_session,omitempty"`
+	Environment EnvironmentConfig `toml:"environment"`
+	Listen      ListenConfig      `toml:"listen"`
+	TLS         TLSConfig         `toml:"tls"`
+	Privsep     PrivsepConfig     `toml:"privsep"`
+	CM          CMConfig          `toml:"cm"`
+	Store       StoreConfig       `toml:"store"`
+	Limits      LimitsConfig      `toml:"limits"`
+	Modes       ModesConfig       `toml:"modes"`
+	Auth        AuthConfig        `toml:"auth"`
+	Transfer    TransferConfig    `toml:"transfer"`
+	LDAP        LDAPConfig        `toml:"ldap"`
+	TLSD        TLSDConfig        `toml:"tlsd"`
+	Log         LogConfig         `toml:"log"`
+	Profiles    []ProfileConfig   `toml:"profile,omitempty"`
+	Users       []UserConfig      `toml:"user,omitempty"`
+	Issuers     []IssuerConfig    `toml:"transfer_issuer,omitempty"`
+
+	LDAPProfiles []LDAPProfileConfig `toml:"ldap_profile,omitempty"`
+	TLSSessions  []TLSSessionConfig  `toml:"tls_session,omitempty"`
 }
 
 // EnvironmentConfig names this broker and the organisation's set that it is in.
@@ -164,6 +167,7 @@ func Defaults() *Config {
 		Modes:    ModesConfig{RequestTimeout: 30 * time.Second, SessionIdle: 5 * time.Minute, DuplicateInstance: DuplicateRefuse},
 		Auth:     AuthConfig{X509Approved: []string{}, X509CRL: []string{}, Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
 		Transfer: TransferConfig{Rate: 100},
+		LDAP:     LDAPConfig{URLs: []string{}, Organisations: []string{}, Timeout: time.Second, Connections: 4},
 		TLSD:     TLSDConfig{Ports: []int{443}, MaxSessions: 1024, MaxCallers: 4096, UIDSessions: 256, UIDCallers: 1024, UIDMemory: 64 << 20},
 		Log:      LogConfig{Level: "info", Format: "auto"},
 	}
@@ -215,11 +219,12 @@ func (c *Config) Effective() *Config {
 		e.Auth.Hashes = max(1, runtime.NumCPU()/2)
 	}
 	e.Auth.X509Approved, e.Auth.X509CRL = slices.Clone(c.Auth.X509Approved), slices.Clone(c.Auth.X509CRL)
+	e.LDAP.URLs, e.LDAP.Organisations = slices.Clone(c.LDAP.URLs), slices.Clone(c.LDAP.Organisations)
+	e.Users, e.Issuers, e.LDAPProfiles = slices.Clone(c.Users), slices.Clone(c.Issuers), slices.Clone(c.LDAPProfiles)
 	if c.TLSD.Socket != "" {
 		e.TLSD.Socket = absolute(c.TLSD.Socket)
 	}
 	e.TLSD.Ports, e.TLSSessions = slices.Clone(c.TLSD.Ports), slices.Clone(c.TLSSessions)
-	e.Users, e.Issuers = slices.Clone(c.Users), slices.Clone(c.Issuers)
 	e.Profiles = slices.Clone(c.Profiles)
 	for i, p := range e.Profiles {
 		e.Profiles[i] = p.effective()

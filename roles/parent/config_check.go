@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"gatehouse/privsep"
 	"gatehouse/store"
 )
 
@@ -61,6 +62,8 @@ var bounds = []struct {
 	{"auth", "failure_burst", 1, 1 << 20},
 	{"auth", "backoff", int64(time.Second), int64(time.Hour)},
 	{"transfer", "rate", 1, 1000},
+	{"ldap", "timeout", int64(10 * time.Millisecond), int64(time.Hour)},
+	{"ldap", "connections", 1, privsep.MaxDirectoryLinks},
 	{"tlsd", "max_sessions", 1, 1 << 16},
 	{"tlsd", "max_callers", 1, 1 << 16},
 	{"tlsd", "uid_sessions", 1, 1 << 16},
@@ -99,7 +102,7 @@ func (c *Config) Validate() error { return c.check(nil) }
 // and among several faults the one that comes first in the file.
 func (c *Config) check(keys *written) error {
 	var first *ConfigError
-	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles(), c.checkUsers(), c.checkApproval(), c.checkTransfer(), c.checkTLSD()) {
+	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles(), c.checkUsers(), c.checkApproval(), c.checkTransfer(), c.checkLDAP(), c.checkTLSD()) {
 		e := &ConfigError{Key: shown(f.keys[0]), Text: f.text}
 		for _, key := range f.keys {
 			if line := keys.line(key); line > 0 {

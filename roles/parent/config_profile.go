@@ -120,7 +120,8 @@ func (c *Config) checkProfiles() (faults []fault) {
 		add("max_payload", payload)
 		add("max_pending", pending)
 		if n := len(p.payload().Append(nil)); n > privsep.MaxProfile {
-			faults = append(faults, fault{fmt.Sprintf("the lists of %s take %d bytes together, more than %d", show(p.Name), n, privsep.MaxProfile), []string{section}})
+			text := fmt.Sprintf("the lists of %s take %d bytes together, more than %d", show(p.Name), n, privsep.MaxProfile)
+			faults = append(faults, fault{text, []string{section}})
 		}
 		if i == privsep.MaxProfiles {
 			faults = append(faults, fault{fmt.Sprintf("there are more than %d", privsep.MaxProfiles), []string{section}})

@@ -89,7 +89,8 @@ func parseLines(file, text string) (*Config, *written, error) {
 		return nil, nil, err
 	}
 	dir := filepath.Dir(file)
-	paths := []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA, &cfg.Transfer.Key, &cfg.Transfer.UnlockFile}
+	paths := []*string{&cfg.TLS.Cert, &cfg.TLS.Key, &cfg.TLS.UnlockFile, &cfg.TLS.ClientCA, &cfg.Transfer.Key, &cfg.Transfer.UnlockFile,
+		&cfg.LDAP.CA, &cfg.LDAP.BindPasswordFile}
 	for _, path := range slices.Concat(paths, cfg.keyPaths(), cfg.approvalPaths(), cfg.sharingPaths()) {
 		if *path != "" && !filepath.IsAbs(*path) {
 			*path = absolute(filepath.Join(dir, *path))
@@ -205,6 +206,8 @@ func setOption(field reflect.Value, raw any) (err error) {
 		*p, err = sizeOf(raw)
 	case *Responses:
 		*p, err = responsesOf(raw)
+	case *Account:
+		*p, err = accountOf(raw)
 	case *Secret:
 		*p, err = secretOf(raw)
 	case *time.Duration:

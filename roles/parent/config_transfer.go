@@ -64,8 +64,8 @@ func (c *Config) checkTransfer() (faults []fault) {
 		if n := len(is.payload(nil).Append(nil)); n > privsep.MaxIssuer {
 			add("organisations", fmt.Sprintf("and users take %d bytes together, more than %d", n, privsep.MaxIssuer))
 		}
-		if len(c.Users) == 0 {
-			add("environment", "nobody can come from there: there is no [[user]]")
+		if len(c.Users) == 0 && !c.LDAP.looksUp() {
+			add("environment", "nobody can come from there: there is no [[user]], and no directory with an ldap.bind_dn")
 		}
 		for u := range c.Users {
 			if is.maySend(&c.Users[u]) {
@@ -76,8 +76,9 @@ func (c *Config) checkTransfer() (faults []fault) {
 	if n := privsep.MaxIssuers; len(c.Issuers) > n {
 		faults = append(faults, fault{fmt.Sprintf("there are more than %d", n), []string{tableName("transfer_issuer", n)}})
 	}
-	if most := privsep.MaxStanding - 2*privsep.MaxUsers; pairs > most {
-		faults = append(faults, fault{fmt.Sprintf("all of them together may send %d users, more than %d", pairs, most), []string{tableName("transfer_issuer", 0)}})
+	if most := privsep.MaxStanding - 2*privsep.MaxUsers - privsep.MaxIssuers - 1; pairs > most {
+		text := fmt.Sprintf("all of them together may send %d users, more than %d", pairs, most)
+		faults = append(faults, fault{text, []string{tableName("transfer_issuer", 0)}})
 	}
 	return faults
 }

@@ -38,6 +38,12 @@ type UserConfig struct {
 	CertificateSAN string `toml:"certificate_san"`
 	CertificateKey string `toml:"certificate_key"`
 
+	// What a process of his must be that connects to a Unix socket.
+	UID        Account `toml:"uid"`
+	GID        Account `toml:"gid"`
+	Executable string  `toml:"executable"` // path
+	SHA256     string  `toml:"sha256"`     // of what is in it, in hexadecimal
+
 	Organisation string `toml:"organisation"`
 	Profile      string `toml:"profile"`
 }
@@ -79,6 +85,12 @@ func (c *Config) credentials() (kinds privsep.CredentialSet) {
 				kinds = kinds.With(privsep.CredentialTLS)
 			}
 		}
+		if c.Users[i].processed() {
+			kinds = kinds.With(privsep.CredentialProcess)
+		}
+	}
+	if c.LDAP.there() {
+		kinds = kinds.With(privsep.CredentialPassword)
 	}
 	if len(c.Issuers) > 0 {
 		kinds = kinds.With(privsep.CredentialTransfer)
@@ -105,7 +117,7 @@ func (c *Config) checkUsers() (faults []fault) {
 	for i := range c.Profiles {
 		profiles[c.Profiles[i].Name] = true
 	}
-	seen := map[string]bool{}
+	seen, ids := map[string]bool{}, newAccounts()
 	for i := range c.Users {
 		u, section := &c.Users[i], tableName("user", i)
 		add := func(key, text string) {
@@ -131,8 +143,9 @@ func (c *Config) checkUsers() (faults []fault) {
 			}
 		}
 		c.checkCertificate(u, seen, add)
-		if u.Password == "" && u.NKey == "" && !u.certified() && !c.mayCome(u) {
-			add("name", show(u.Name)+" has neither a password nor an nkey nor a certificate to log in by")
+		c.checkProcess(u, ids, seen, add)
+		if u.Password == "" && u.NKey == "" && !u.certified() && !u.processed() && !c.mayCome(u) {
+			add("name", show(u.Name)+" has neither a password nor an nkey nor a certificate nor a uid or gid to log in by")
 		}
 		if !profiles[u.Profile] {
 			add("profile", show(u.Profile)+" is not the name of a [[profile]]")
@@ -190,11 +203,13 @@ func checkNKey(s string) string {
 // users are all who can log in, as auth gets them. set is the number of the set.
 func (c *Config) users(set uint32) []privsep.User {
 	var all []privsep.User
+	ids := newAccounts()
 	for i := range c.Users {
 		u := &c.Users[i]
 		n, _ := u.certificateNames()
+		rule, _ := u.processRule(ids)
 		all = append(all, privsep.User{Name: u.Name, Password: string(u.Password), NKey: u.NKey, Organisation: u.Organisation, Profile: u.Profile,
-			Subject: n.subject, SAN: n.san, Key: n.key})
+			Subject: n.subject, SAN: n.san, Key: n.key, Process: rule})
 	}
 	if c.Auth.Token != "" {
 		all = append(all, privsep.User{Password: string(c.Auth.Token), Profile: c.Auth.TokenProfile})
@@ -207,7 +222,7 @@ func (c *Config) users(set uint32) []privsep.User {
 }
 
 func userMark(u *privsep.User) uint64 {
-	return markOf(u.Name, u.Password, u.NKey, u.Organisation, u.Profile, u.Subject, u.SAN, u.Key)
+	return markOf(u.Name, u.Password, u.NKey, u.Organisation, u.Profile, u.Subject, u.SAN, u.Key, fmt.Sprint(u.Process))
 }
 
 // markOf is the same as long as nothing of what it is of changes. It says nothing of

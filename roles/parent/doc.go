@@ -22,7 +22,10 @@
 // environments (transfer.go). The router asks for one with a few fields; the ticket is
 // made here, so that nothing else can be signed. Each has a line in the log.
 //
-// One goroutine does everything: children's channels, their pidfds, signals and
+// What a process is that logs in at a Unix socket it tells auth (inspect.go), of
+// processes that a rule may fit, and no more than the rule asks for.
+//
+// One goroutine does everything, but for what can wait for a file system: children's channels, their pidfds, signals and
 // the control socket are events of one poller. A child is started by it alone,
 // since a child started from a thread that ends could be killed with it.
 //
@@ -36,6 +39,10 @@
 // but their marks. Auth has a process as long as somebody can log in. Who may vouch for
 // certificates goes to auth in a parcel (approval.go), and again when a file of
 // revocation lists changes, which is looked for all the time.
+//
+// A directory (directory.go) is auth's to talk to. It gets sockets that are on their way
+// to an address of the configuration, which only this process knows, by their number; what
+// passes over them nobody here reads.
 //
 // A parent that is killed leaves its children to the next one, which finds them in
 // the registry and adopts them; what died with it is started. A parent that is
@@ -59,11 +66,12 @@
 // (runtime directory, lock, registry), adopt.go (what an earlier parent left),
 // upgrade.go and handover.go (another binary), listen.go (listeners and their
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
-// users.go and approval.go (what auth gets), notify.go (the service manager), tls.go
+// users.go, approval.go and directory.go (what auth gets), notify.go (the service manager), tls.go
 // (certificate and key), sign.go (who gets a signature), transfer.go (who gets a
-// ticket), tlsd.go (what tlsd gets), offence.go (what is held against a child), sandbox.go (the walls around
+// ticket), inspect.go (what a client's process is),
+// tlsd.go (what tlsd gets), offence.go (what is held against a child), sandbox.go (the walls around
 // parent and children), control.go and status.go (the operator's view), config.go
 // (the configuration), config_tables.go (its lists of tables), config_profile.go,
-// config_user.go, config_certificate.go, config_transfer.go and config_tlsd.go (some of
-// them).
+// config_user.go, config_certificate.go, config_process.go, config_transfer.go,
+// config_ldap.go and config_tlsd.go (some of them).
 package parent

@@ -78,6 +78,21 @@ var liveness = []struct {
 	{"transfer", "unlock_file", atOnce},
 	{"transfer", "unlock_user", atOnce},
 	{"transfer", "rate", atOnce},
+	{"ldap", "urls", atOnce},
+	{"ldap", "ca", atOnce},
+	{"ldap", "server_name", atOnce},
+	{"ldap", "user_dn", atOnce},
+	{"ldap", "base", atOnce},
+	{"ldap", "filter", atOnce},
+	{"ldap", "bind_dn", atOnce},
+	{"ldap", "bind_password_file", atOnce},
+	{"ldap", "bind_password_user", atOnce},
+	{"ldap", "organisation_attribute", atOnce},
+	{"ldap", "organisations", atOnce},
+	{"ldap", "profile_attribute", atOnce},
+	{"ldap", "profile", atOnce},
+	{"ldap", "timeout", atOnce},
+	{"ldap", "connections", atOnce},
 	{"tlsd", "socket", atStart},
 	{"tlsd", "ports", atStart}, // its walls are made by them
 	{"tlsd", "ca", atOnce},
@@ -95,6 +110,7 @@ var liveness = []struct {
 	{"profile", "", atOnce}, // a list of tables has no key
 	{"user", "", atOnce},
 	{"transfer_issuer", "", atOnce},
+	{"ldap_profile", "", atOnce},
 	{"tls_session", "", atOnce},
 }
 

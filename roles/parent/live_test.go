@@ -60,6 +60,8 @@ func other(c *Config) {
 				*p = append(slices.Clone(*p), ProfileConfig{Name: "x"})
 			case *[]UserConfig:
 				*p = append(slices.Clone(*p), UserConfig{Name: "x"})
+			case *[]LDAPProfileConfig:
+				*p = append(slices.Clone(*p), LDAPProfileConfig{Name: "x"})
 			case *[]IssuerConfig:
 				*p = append(slices.Clone(*p), IssuerConfig{Name: "x"})
 			case *[]TLSSessionConfig:

@@ -166,12 +166,16 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.sign(c, m)
 	case privsep.KindTicketSign:
 		return p.signTransfer(c, m)
+	case privsep.KindInspect:
+		return p.inspect(c, m)
 	case privsep.KindTLSSign:
 		return p.signTLS(c, m)
 	case privsep.KindCMFault:
 		return p.fault(c, m)
 	case privsep.KindAuthFault:
 		return p.authFault(c, m)
+	case privsep.KindDial:
+		return p.dial(c, m)
 	case privsep.KindRetiring:
 		return p.retiring(c, m)
 	case privsep.KindDrained:
@@ -245,6 +249,9 @@ func (p *parent) signal() {
 			continue
 		case trialKnock:
 			p.tried()
+			continue
+		case inspectKnock:
+			p.inspected()
 			continue
 		}
 		if syscall.Signal(s) == syscall.SIGHUP {

@@ -40,6 +40,7 @@ type revision struct {
 	transfer  *custody.TicketKey
 	issuers   []privsep.Issuer
 	approval  *approval
+	directory *directoryText // nil: there is none
 	shared    *sharingRead
 }
 
@@ -132,6 +133,9 @@ func (r *revision) load() (err error) {
 	if r.issuers, err = loadIssuers(r.cfg); err != nil {
 		return err
 	}
+	if r.directory, err = loadDirectory(r.cfg, true); err != nil {
+		return err
+	}
 	r.shared, err = loadSharing(r.cfg, r.cred, r.transfer)
 	return err
 }
@@ -167,17 +171,18 @@ func (p *parent) inTheWay(cfg *Config, err error) string {
 // at once what a larger limit allows.
 func (p *parent) apply(r *revision) {
 	p.noteLife(r.cfg.Limits.AuthTimeout)
-	before := openness(p.cfg)
+	before, hindered := openness(p.cfg), p.inspections.hinders(p.cfg)
 	p.cfg, p.source = r.cfg, r.source
 	p.log = newLog(r.cfg)
 	p.warnInstead(before, openness(p.cfg))
+	p.warnInstead(hindered, p.inspections.hinders(p.cfg))
 	before, p.exposed = p.exposed, p.cfg.Exposed(p.source)
 	p.warnInstead(before, p.exposed)
 	p.setListeners(r.listeners)
 	p.settings.Live = p.liveSettings(r.cfg)
 	p.setProfiles(r.cfg.Profiles)
 	p.setApproval(r.approval)
-	p.setUsers(r.cfg, r.issuers)
+	p.setUsers(r.cfg, r.issuers, r.directory)
 	p.setSharing(r.shared)
 	p.setCredential(r.cred)
 	p.setTransferKey(r.transfer)

@@ -27,11 +27,17 @@ func (p *parent) confine() error {
 	if !p.root {
 		return privsep.NoNewPrivs()
 	}
-	_, err := privsep.Keep(
-		privsep.Need{Cap: unix.CAP_SYS_PTRACE, Works: seesProcesses},
+	kept, err := privsep.Keep(
+		privsep.Need{Cap: unix.CAP_SYS_PTRACE, Works: func() bool { return seesProcesses() && !p.cfg.looksAtProcesses() }},
 		privsep.Need{Cap: unix.CAP_DAC_READ_SEARCH, Works: p.reachesRunDir},
 	)
-	return err
+	if err != nil {
+		return err
+	}
+	before := p.inspections.hinders(p.cfg)
+	p.inspections.blind = kept&(1<<unix.CAP_SYS_PTRACE) == 0
+	p.warnInstead(before, p.inspections.hinders(p.cfg))
+	return nil
 }
 
 // seesProcesses: with the mount option hidepid even /proc/PID/status of another

@@ -73,6 +73,7 @@ type parent struct {
 	unsigned       uint64
 	transfers      transfers
 	approval       approval
+	inspections    inspections
 	sharing        sharing
 	untidy, tidied time.Time // last use of a key, last sweep of the memory
 	buf            []byte
@@ -164,6 +165,10 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err := privsep.CheckKernel(); err != nil {
 		return err
 	}
+	p.inspections.lacks = privsep.CheckPeerProcess()
+	if text := p.inspections.hinders(p.cfg); text != "" {
+		p.warnings = append(p.warnings, text)
+	}
 	if err := privsep.RaiseFileLimit(); err != nil {
 		p.warnings = append(p.warnings, err.Error())
 	}
@@ -204,6 +209,10 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err != nil {
 		return err
 	}
+	d, err := loadDirectory(p.cfg, true)
+	if err != nil {
+		return err
+	}
 	shared, err := loadSharing(p.cfg, p.credential(), p.transfers.key)
 	if err != nil {
 		return err
@@ -217,7 +226,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	p.settings = p.makeSettings(version)
 	p.setProfiles(p.cfg.Profiles)
 	p.setApproval(a)
-	p.setUsers(p.cfg, issuers)
+	p.setUsers(p.cfg, issuers, d)
 	p.setSharing(shared)
 	p.settings.ServerID = newServerID()
 	if p.past != nil {

@@ -5,22 +5,23 @@ import "time"
 // Status is what `gatehouse status` shows: the process tree as the parent sees
 // it, with each role's own counters. It travels as JSON over the control socket.
 type Status struct {
-	Version     string    `json:"version"`
-	Environment string    `json:"environment"`
-	Broker      string    `json:"broker"`
-	ServerID    string    `json:"server_id"`
-	Started     time.Time `json:"started"`
-	PID         int       `json:"pid"`
-	Root        bool      `json:"root"`
-	Warnings    []string  `json:"warnings"`
-	Listeners   []string  `json:"listeners"`
-	Processes   []Process `json:"processes"`
-	Arenas      []Arena   `json:"arenas"`
-	Offences    []Offence `json:"offences"`
-	Key         *Key      `json:"key"`        // of the TLS listeners; null without one
-	Transfer    *Transfer `json:"transfer"`   // the key for tickets to other environments; null without one
-	Identity    *Identity `json:"identity"`   // that tlsd shows to servers; null without one
-	NextStart   []Held    `json:"next_start"` // options that the file had otherwise at the last reload
+	Version     string     `json:"version"`
+	Environment string     `json:"environment"`
+	Broker      string     `json:"broker"`
+	ServerID    string     `json:"server_id"`
+	Started     time.Time  `json:"started"`
+	PID         int        `json:"pid"`
+	Root        bool       `json:"root"`
+	Warnings    []string   `json:"warnings"`
+	Listeners   []string   `json:"listeners"`
+	Processes   []Process  `json:"processes"`
+	Arenas      []Arena    `json:"arenas"`
+	Offences    []Offence  `json:"offences"`
+	Key         *Key       `json:"key"`        // of the TLS listeners; null without one
+	Transfer    *Transfer  `json:"transfer"`   // the key for tickets to other environments; null without one
+	Directory   *Directory `json:"directory"`  // LDAP; null without one
+	Identity    *Identity  `json:"identity"`   // that tlsd shows to servers; null without one
+	NextStart   []Held     `json:"next_start"` // options that the file had otherwise at the last reload
 }
 
 // Held is an option that cannot change while the broker runs.
@@ -51,6 +52,16 @@ type Transfer struct {
 	Erased    bool   `json:"erased"`
 	Signed    uint64 `json:"signed"`
 	Refused   uint64 `json:"refused"` // too many, or where no profile may transfer to
+}
+
+// Directory is how the directory is, as auth has found it.
+type Directory struct {
+	URLs      []string  `json:"urls"`
+	State     string    `json:"state"` // "up", "down" (no server answers), "unknown" (none has been asked yet)
+	Since     time.Time `json:"since"`
+	LastError string    `json:"last_error"` // reason as in the log; "": there was none
+	Asked     uint64    `json:"asked"`      // about how many logins
+	Failed    uint64    `json:"failed"`     // of them, for want of an answer
 }
 
 // Identity is the certificate that tlsd shows to servers, and what was done with its

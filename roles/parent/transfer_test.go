@@ -360,7 +360,7 @@ func TestMarksThroughIssuers(t *testing.T) {
 		is, err := loadIssuers(c)
 		must(t, err)
 		var all privsep.MarkSet
-		frames := markFrames(c, is, 0, 1)
+		frames := markFrames(c, is, 0, 0, 1)
 		for i, f := range frames {
 			if m, whole, err := all.Take(f); err != nil || whole != (i == len(frames)-1) {
 				t.Fatal(err)

@@ -13,19 +13,22 @@ import (
 
 // userSet is what auth and the router have, or get.
 type userSet struct {
-	number  uint32   // rises with each change; 0: none has been made
-	by      uint64   // mark of who vouches for certificates
-	users   [][]byte // payload of each USER
-	issuers [][]byte // payload of each ISSUER
-	marks   [][]byte // payload of each STANDING
+	number    uint32         // rises with each change; 0: none has been made
+	by        uint64         // mark of who vouches for certificates
+	directory *directoryText // nil: there is none
+	users     [][]byte       // payload of each USER
+	issuers   [][]byte       // payload of each ISSUER
+	marks     [][]byte       // payload of each STANDING
+	rules     []privsep.ProcessRule
 }
 
 // setUsers makes a set of what the configuration has, unless it is the one that there
 // is: after setApproval. Its numbers are as those of profiles.
-func (p *parent) setUsers(c *Config, issuers []privsep.Issuer) {
+func (p *parent) setUsers(c *Config, issuers []privsep.Issuer, d *directoryText) {
 	s := &p.userSet
 	by := p.approval.mark()
-	if s.number != 0 && s.by == by && slices.EqualFunc(s.users, userFrames(c, s.number), slices.Equal) &&
+	same := s.setDirectory(d)
+	if s.number != 0 && s.by == by && same && slices.EqualFunc(s.users, userFrames(c, s.number), slices.Equal) &&
 		slices.EqualFunc(s.issuers, issuerFrames(issuers, s.number), slices.Equal) {
 		return
 	}
@@ -33,13 +36,37 @@ func (p *parent) setUsers(c *Config, issuers []privsep.Issuer) {
 		s.number = uint32(p.began)
 	}
 	s.number = max(s.number+1, 1)
+	s.rules = c.processRules()
 	s.by, s.users, s.issuers = by, userFrames(c, s.number), issuerFrames(issuers, s.number)
-	s.marks = markFrames(c, issuers, by, s.number)
+	if !same && d != nil {
+		d.set.Number = s.number
+	}
+	s.marks = markFrames(c, issuers, by, d.mark(), s.number)
 }
 
+// setDirectory puts another one in the place of the one there is, and tells whether it
+// is the same.
+func (s *userSet) setDirectory(d *directoryText) bool {
+	old := s.directory
+	s.directory = d
+	same := sameDirectory(old, d)
+	if old != nil {
+		if same {
+			d.set.Number = old.set.Number
+		}
+		old.close()
+	}
+	return same
+}
+
+// userFrames gives the frames of a set, which for no user at all is one.
 func userFrames(c *Config, set uint32) (frames [][]byte) {
 	for _, u := range c.users(set) {
 		frames = append(frames, u.Append(nil))
+	}
+	if len(frames) == 0 {
+		none := privsep.User{Set: set, Last: true}
+		frames = append(frames, none.Append(nil))
 	}
 	return frames
 }
@@ -58,9 +85,15 @@ func issuerFrames(issuers []privsep.Issuer, set uint32) (frames [][]byte) {
 }
 
 // markFrames gives the marks of all users, and of each as who he is by a ticket or by a
-// certificate.
-func markFrames(c *Config, issuers []privsep.Issuer, by uint64, set uint32) (frames [][]byte) {
+// certificate. All whom the directory knows have one together.
+func markFrames(c *Config, issuers []privsep.Issuer, by, directory uint64, set uint32) (frames [][]byte) {
 	var marks []uint64
+	if directory != 0 {
+		marks = append(marks, directory)
+		for _, is := range issuers {
+			marks = append(marks, privsep.MarkThrough(directory, is.Mark))
+		}
+	}
 	for i, u := range c.users(set) {
 		marks = append(marks, u.Mark)
 		if u.Certified() {
@@ -103,6 +136,9 @@ func (p *parent) handOutUsers(c *child) error {
 	if err := p.handOutApproval(c); err != nil {
 		return err
 	}
+	if err := p.handOutDirectory(c); err != nil {
+		return err
+	}
 	for _, fs := range p.userSet.framesFor(c.id.Role) {
 		for _, f := range fs.all {
 			if err := c.ch.SendWait(handOutTime, fs.kind, f); err != nil {
@@ -120,6 +156,7 @@ func (p *parent) giveUsers(c *child) {
 		return
 	}
 	c.users = p.userSet.number
+	p.giveDirectory(c)
 	for _, fs := range p.userSet.framesFor(c.id.Role) {
 		p.giveSet(c, fs.kind, fs.all)
 	}

@@ -27,6 +27,7 @@ func user(name string, lines ...string) string {
 
 func TestUserMistakes(t *testing.T) {
 	const pass = "password = '" + argonHash + "'"
+	const socket = "[listen]\nunix = [\"/run/a\"]\n"
 	for _, tt := range []struct{ text, want string }{
 		{user("", pass), `f:2: user.name: is empty`},
 		{user("al ice", pass), `f:2: user.name: "al ice" has a space`},
@@ -34,6 +35,18 @@ func TestUserMistakes(t *testing.T) {
 		{user(strings.Repeat("a", 129), pass), `f:2: user.name: is longer than 128 bytes`},
 		{user("a", pass) + user("b", pass) + user("a", pass), `f:8: user.name: "a" is the name of another user`},
 		{user("a"), `f:2: user.name: "a" has neither a password nor an nkey`},
+		{user("a", pass, `executable = "/bin/a"`), `f:4: user.executable: needs a uid or a gid`},
+		{user("a", `uid = 7`), `f:3: user.uid: needs a Unix socket, in listen.unix`},
+		{user("a", `uid = "no-such-user"`) + socket, `f:3: user.uid: "no-such-user" is no user here`},
+		{user("a", `gid = "no-such-group"`) + socket, `f:3: user.gid: "no-such-group" is no group here`},
+		{user("a", `uid = -1`) + socket, `f:3: user.uid: "-1" is no user here`},
+		{user("a", `uid = 4294967295`) + socket, `f:3: user.uid: "4294967295" stands for nobody`},
+		{user("a", `uid = true`) + socket, `f:3: user.uid: true is neither a name nor a number`},
+		{user("a", `uid = 7`, `executable = "a"`) + socket, `f:4: user.executable: "a" is not a whole path`},
+		{user("a", `uid = 7`, `executable = "/b/../a"`) + socket, `f:4: user.executable: "/b/../a" is not a whole path`},
+		{user("a", `uid = 7`, `sha256 = "a0"`) + socket, `f:4: user.sha256: "a0" is not the 64 hexadecimal digits`},
+		{user("a", `uid = 7`) + user("b", `uid = "7"`) + socket, `f:6: user.uid: is another user's, too`},
+		{user("a", `gid = "root"`) + user("b", `gid = 0`) + socket, `f:6: user.gid: is another user's, too`},
 		{user("a", `password = "secret"`), `f:3: user.password: is not a hash of a password: gatehouse passwd makes one`},
 		{user("a", `password = ["secret"]`), `f:3: user.password: is not a string`},
 		{user("a", `password = "$argon2id$v=19$m=8,t=1,p=1$c2VjcmV0c2VjcmV0$c2VjcmV0c2VjcmV0c2VjcmV0"`), `f:3: user.password: m=8 is not between`},
@@ -156,7 +169,7 @@ func TestUsersInSetup(t *testing.T) {
 		for _, role := range []privsep.Role{privsep.RoleAuth, privsep.RoleRouter, privsep.RoleDispatcher} {
 			p, c, far := end(t, role, privsep.PhaseSetup)
 			p.setProfiles(nil)
-			p.setUsers(people(n), nil)
+			p.setUsers(people(n), nil, nil)
 			handed := make(chan error, 1)
 			go func() { handed <- p.handOut(c) }()
 			s, err := privsep.ReadSetup(far)
@@ -196,7 +209,7 @@ func TestUsersToRoles(t *testing.T) {
 			cfg  *Config
 			sets int
 		}{{people(3), 1}, {people(3), 0}, {people(2), 1}} {
-			p.setUsers(step.cfg, nil)
+			p.setUsers(step.cfg, nil, nil)
 			p.reloads++
 			p.resettle(c)
 			sets := 0

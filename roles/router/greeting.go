@@ -16,21 +16,25 @@ const globalAccount = "$G"
 // greetings are one for each way to connect and largest message, made when first
 // wanted.
 type greetings struct {
-	plain, secure wire.Info
-	made          map[greeted]*greeting
+	plain, secure, local wire.Info
+	made                 map[greeted]*greeting
 }
 
 type greeted struct {
-	tls     bool
-	payload int
+	tls, local bool
+	payload    int
 }
 
 func (g *greetings) of(s *session) *greeting {
 	i := &g.plain
-	if s.tls {
+	key := greeted{tls: s.tls, local: !s.client.IsValid()}
+	switch {
+	case key.tls:
 		i = &g.secure
+	case key.local:
+		i = &g.local
 	}
-	key := greeted{s.tls, i.MaxPayload}
+	key.payload = i.MaxPayload
 	if most := int(s.prof.limits.payload); most > 0 {
 		key.payload = min(key.payload, most)
 	}
@@ -45,9 +49,11 @@ func (g *greetings) of(s *session) *greeting {
 }
 
 func newGreetings(cfg *privsep.Settings) greetings {
-	plain, secure := infoOf(cfg), infoOf(cfg)
+	kinds := cfg.Login.Kinds
+	remote := kinds.Without(privsep.CredentialProcess)
+	plain, secure, local := infoOf(cfg, remote), infoOf(cfg, remote), infoOf(cfg, kinds)
 	secure.TLSRequired, secure.TLSVerify = true, cfg.TLS.Client == privsep.ClientAuthRequire
-	return greetings{plain, secure, make(map[greeted]*greeting)}
+	return greetings{plain, secure, local, make(map[greeted]*greeting)}
 }
 
 // greeting is the three INFO lines that a client may get. What differs from
@@ -71,8 +77,8 @@ func newGreeting(i wire.Info) *greeting {
 	return g
 }
 
-// infoOf is what all clients are told alike.
-func infoOf(cfg *privsep.Settings) wire.Info {
+// infoOf is what all clients are told alike that can log in by such credentials.
+func infoOf(cfg *privsep.Settings, kinds privsep.CredentialSet) wire.Info {
 	return wire.Info{
 		ServerID:   cfg.ServerID,
 		ServerName: cfg.Broker,
@@ -83,7 +89,7 @@ func infoOf(cfg *privsep.Settings) wire.Info {
 		Port:       cfg.Port,
 		Headers:    true,
 		MaxPayload: cfg.MaxPayload,
-		Gatehouse:  &wire.GatehouseInfo{Version: cfg.Version, Environment: cfg.Environment, Credentials: cfg.Login.Kinds.Names()},
+		Gatehouse:  &wire.GatehouseInfo{Version: cfg.Version, Environment: cfg.Environment, Credentials: kinds.Names()},
 
 		AuthRequired: cfg.Auth,
 	}

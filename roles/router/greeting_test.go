@@ -15,12 +15,16 @@ func TestGreeting(t *testing.T) {
 	for i, addr := range []string{"", "127.0.0.1", "2001:db8::1"} {
 		s := &session{options: options{prof: unrestricted}, uid: 1<<53 - 1, challenge: "abcdefghijklmnopqrstuvwxyz-_0123", tls: i > 0}
 		cfg.TLS.Client = privsep.ClientAuth(i)
-		all := newGreetings(cfg)
-		g := all.of(s)
 		if addr != "" {
 			s.client = netip.MustParseAddr(addr)
 		}
-		want := infoOf(cfg)
+		kinds := privsep.CredentialSet(0).With(privsep.CredentialPassword)
+		if cfg.Login.Kinds = kinds.With(privsep.CredentialProcess); addr == "" {
+			kinds = cfg.Login.Kinds // at a Unix socket alone
+		}
+		all := newGreetings(cfg)
+		g := all.of(s)
+		want := infoOf(cfg, kinds)
 		want.ClientID, want.ClientIP, want.Nonce = s.uid, addr, s.challenge
 		want.TLSRequired, want.TLSVerify = i > 0, i == 2
 		for _, c := range []struct {

@@ -177,7 +177,7 @@ func (r *router) submit() {
 		l := w.unsent[0]
 		if s := l.s; s != nil {
 			m := privsep.Login{ID: s.uid, Try: l.try, Addr: s.client.As16(), Unix: !s.client.IsValid(), TLS: s.tls, Again: l.sent,
-				Challenge: s.challenge, Chain: l.chain, JSON: l.json}
+				Challenge: s.challenge, Process: r.processOf(s), Chain: l.chain, JSON: l.json}
 			if s.answered {
 				m.Challenge = ""
 			}
@@ -194,6 +194,25 @@ func (r *router) submit() {
 		}
 		w.unsent[0], w.unsent = nil, w.unsent[1:]
 	}
+}
+
+// processOf is which process has connected, in the words of the dispatcher, who had the
+// connection first. Of one that it has handed to another cm it says nothing.
+func (r *router) processOf(s *session) (p privsep.Process) {
+	if s.client.IsValid() {
+		return p
+	}
+	row, ok := r.table.Row(int(s.slot)).Get()
+	if !ok || row.UID != s.uid || !row.Unix || !r.holds(s.cm, int(row.CM)) {
+		return p
+	}
+	return privsep.Process(row.Process)
+}
+
+// holds tells whether a connection that was handed to cm k can be at l: there, or moved
+// from there.
+func (r *router) holds(l *link, k int) bool {
+	return k == l.index || k < len(r.links) && r.links[k].successor == l
 }
 
 // turnOfVerdicts is how many verdicts are taken before messages have their turn.

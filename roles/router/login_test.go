@@ -552,3 +552,52 @@ func TestLoginsOn(t *testing.T) {
 		t.Errorf("told %q without a CONNECT", got)
 	}
 }
+
+// Which process has connected is the dispatcher's word, about connections that it has
+// handed to the cm that speaks of them, and nobody else's.
+func TestLoginProcess(t *testing.T) {
+	g := newLoginRig(t, nil)
+	g.join()
+	table, err := g.mem.Table()
+	g.check(err)
+	process := store.ConnProcess{PID: 7, UID: 1000, GID: 100, PidIno: 1 << 40}
+	row := func(slot uint32, change func(*store.ConnInfo)) {
+		i := store.ConnInfo{UID: uint64(slot), CM: 0, Unix: true, Process: process}
+		change(&i)
+		table.Row(int(slot)).Set(&i)
+	}
+	row(1, func(*store.ConnInfo) {})
+	row(2, func(i *store.ConnInfo) { i.UID = 99 }) // somebody else has the slot
+	row(3, func(i *store.ConnInfo) { i.CM = 1 })   // another cm has the connection
+	row(4, func(i *store.ConnInfo) { i.Unix = false })
+	row(5, func(*store.ConnInfo) {})
+	row(7, func(i *store.ConnInfo) { i.CM = 1 }) // which moves to this one
+	for slot := range uint32(6) {
+		o := store.RecOpen{Conn: store.Conn{Slot: slot + 1, Gen: 1}, UID: uint64(slot + 1), Unix: true}
+		if slot+1 == 5 {
+			o.Unix, o.Addr = false, [16]byte{10: 0xff, 11: 0xff, 12: 192} // says the cm
+		}
+		g.put(0, &o)
+		g.again(o.Conn, `{}`)
+	}
+	g.route()
+	g.settle()
+	for i, l := range g.asked() {
+		want := privsep.Process{}
+		if i == 0 {
+			want = privsep.Process(process)
+		}
+		if l.Process != want || l.Unix != (l.ID != 5) {
+			t.Errorf("connection %d is of %+v", l.ID, l.Process)
+		}
+	}
+	g.r.links[1].successor = g.r.links[0]
+	g.put(0, &store.RecOpen{Conn: store.Conn{Slot: 7, Gen: 1}, UID: 7, Unix: true})
+	g.again(store.Conn{Slot: 7, Gen: 1}, `{}`)
+	g.route()
+	g.settle()
+	if got := g.asked(); len(got) != 1 || got[0].Process != privsep.Process(process) {
+		t.Errorf("after a move: %+v", got)
+	}
+	g.r.links[1].successor = nil
+}

@@ -84,6 +84,7 @@ type router struct {
 	notes int // arenas with a note
 
 	logins logins
+	table  *store.ConnTable // whose rows say which process has connected
 	desk   desk
 
 	// What the parent said, acted on between batches.

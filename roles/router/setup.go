@@ -79,8 +79,8 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	r := &router{
 		at:  nobody,
 		cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent),
-		index: newIndex(), requests: newRequests(), profiles: newSet(set.Profiles), began: time.Now(), greeting: newGreetings(&set.Settings), names: make(map[string]string),
-		refused: make(map[wire.Code]uint64),
+		index: newIndex(), requests: newRequests(), profiles: newSet(set.Profiles), greeting: newGreetings(&set.Settings),
+		names: make(map[string]string), refused: make(map[wire.Code]uint64), began: time.Now(),
 	}
 	r.log.SetLevel(set.Settings.LogLevel)
 	r.setMost()
@@ -103,7 +103,14 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 		}
 		r.links = append(r.links, l)
 	}
-	seg, err := privsep.TakeSegment(set, privsep.SegState, 0, store.Map)
+	seg, err := privsep.TakeSegment(set, privsep.SegConnTable, 0, store.Map)
+	if err != nil {
+		return nil, err
+	}
+	if r.table, err = store.NewConnTable(seg, r.cfg.MaxConnections); err != nil {
+		return nil, err
+	}
+	seg, err = privsep.TakeSegment(set, privsep.SegState, 0, store.Map)
 	if err != nil {
 		return nil, err
 	}

@@ -38,13 +38,13 @@ var served = map[string]map[string][]privsep.Kind{
 	stageRun: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
-		"auth":       {privsep.KindLog, privsep.KindDrained},
+		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 	stageDrain: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained},
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
-		"auth":       {privsep.KindLog, privsep.KindDrained},
+		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 }
@@ -73,6 +73,9 @@ func payload(role string, k privsep.Kind) []byte {
 	case privsep.KindAuthFault: // of one that there will never be
 		m := privsep.AuthFault{Generation: 1 << 40, Reason: privsep.FaultStalled}
 		return m.Append(nil)
+	case privsep.KindInspect: // of one that is not the one of that inode
+		m := privsep.Inspect{File: true, Process: privsep.Process{PID: 1, PidIno: 1}}
+		return m.Append(nil)
 	case privsep.KindSetupDone:
 		m := privsep.SetupDone{Version: privsep.Version}
 		return m.Append(nil)
@@ -83,6 +86,9 @@ func payload(role string, k privsep.Kind) []byte {
 		return m.Append(nil)
 	case privsep.KindTicketSign: // there is no key for tickets here
 		m := privsep.TicketSign{User: "alice", Audience: "orgb"}
+		return m.Append(nil)
+	case privsep.KindDial: // there is no directory here
+		m := privsep.Dial{ID: 1}
 		return m.Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}

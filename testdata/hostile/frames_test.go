@@ -88,8 +88,8 @@ var frameCases = map[string]frameCase{
 	// Length of payloads.
 	"LOG of 0":            {"LOG", "malformed", "", sized(privsep.KindLog, 0)},
 	"LOG of 1":            {"LOG", "malformed", "", sized(privsep.KindLog, 1)},
-	"LOG of most":         {"LOG", "malformed", "", sized(privsep.KindLog, 2048)},
-	"LOG of too much":     {"", "truncated", "", sized(privsep.KindLog, 2049)},
+	"LOG of most":         {"LOG", "malformed", "", sized(privsep.KindLog, 2304)},
+	"LOG of too much":     {"", "truncated", "", sized(privsep.KindLog, 2305)},
 	"LOG of 64 KiB":       {"", "truncated", "", sized(privsep.KindLog, 64<<10)},
 	"LOG of 64 KiB and 1": {"", "truncated", "", sized(privsep.KindLog, 64<<10+1)},
 	"STATS of 0":          {"STATS", "malformed", "", sized(privsep.KindStats, 0)},
@@ -110,6 +110,10 @@ var frameCases = map[string]frameCase{
 	"SIGN of most":         {"SIGN", "malformed", "", sized(privsep.KindSign, 256)},
 	"SIGN of too much":     {"SIGN", "size", "", sized(privsep.KindSign, 257)},
 	"SIGN of 64 KiB and 1": {"", "truncated", "", sized(privsep.KindSign, 64<<10+1)},
+
+	"INSPECT of 0":        {"INSPECT", "malformed", "", sized(privsep.KindInspect, 0)},
+	"INSPECT of most":     {"INSPECT", "malformed", "", sized(privsep.KindInspect, 32)},
+	"INSPECT of too much": {"INSPECT", "size", "", sized(privsep.KindInspect, 33)},
 
 	// Payloads that say what none may.
 	"LOG as parent": {"LOG", "malformed", "", func(v *villain) {
@@ -207,6 +211,9 @@ func TestFrames(t *testing.T) {
 			stage = stageRun
 		}
 		roles := []string{"cm"}
+		if c.kind == privsep.KindInspect.String() {
+			roles = []string{"auth"}
+		}
 		if slices.Contains(everywhere, name) {
 			roles = append(roles, "dispatcher", "router")
 		}

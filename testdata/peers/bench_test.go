@@ -17,8 +17,8 @@ func TestMain(m *testing.M) {
 func quick() *options {
 	return &options{
 		window: 256 << 10, idle: 10, warm: 10 * time.Millisecond,
-		span: 50 * time.Millisecond, rrSpan: 50 * time.Millisecond, connSpan: 50 * time.Millisecond,
-		balanceSpan: 300 * time.Millisecond, loginSpan: 100 * time.Millisecond,
+		span: 200 * time.Millisecond, rrSpan: 200 * time.Millisecond, connSpan: 300 * time.Millisecond,
+		balanceSpan: 300 * time.Millisecond, loginSpan: 300 * time.Millisecond,
 	}
 }
 

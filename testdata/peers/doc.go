@@ -27,8 +27,8 @@
 //     hides half of a difference: CPU per connection is shown for that;
 //   - CPU and memory are those of all processes of the broker;
 //   - where clients log in, each broker has a hash as its own command makes it (argon2id,
-//     bcrypt), or the cheapest that it takes; logins are offered at one pace whatever
-//     becomes of them, and all are accounted for: accepted, refused, or unanswered;
+//     bcrypt), or the cheapest that it takes, and an nkey; logins are offered at one pace
+//     whatever becomes of them, and all are accounted for: accepted, refused, unanswered;
 //   - a message lost, doubled or changed is an error, not a number.
 //
 // Medians over the rounds are compared; the least and the greatest value show

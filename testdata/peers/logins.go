@@ -3,12 +3,15 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nkeys"
 )
 
 // hashes are what a broker keeps of the password of the one user that there is, "bench":
@@ -29,24 +32,58 @@ var (
 
 const loginFields = `"user":"bench","pass":"bench"`
 
+// signer is the nkey by which one can log in as well. It is always the same.
+var signer, public = func() (nkeys.KeyPair, string) {
+	key, err := nkeys.FromRawSeed(nkeys.PrefixByteUser, make([]byte, 32))
+	if err != nil {
+		panic(err)
+	}
+	public, err := key.PublicKey()
+	if err != nil {
+		panic(err)
+	}
+	return key, public
+}()
+
 // gatehouse and nats are the users in the configuration of each.
 func (h *hashes) gatehouse() string {
-	return fmt.Sprintf("[[user]]\nname = \"bench\"\npassword = %q\n", h.argon2id)
+	return fmt.Sprintf("[[user]]\nname = \"bench\"\npassword = %q\nnkey = %q\n", h.argon2id, public)
 }
 
 func (h *hashes) nats() string {
-	return fmt.Sprintf("authorization { users = [{user: bench, password: %q}] }\n", h.bcrypt)
+	return fmt.Sprintf("authorization { users = [{user: bench, password: %q}, {nkey: %s}] }\n", h.bcrypt, public)
 }
 
 // logins is the case of one requester and one responder that talk, first alone and then
 // while others log in: so many a second begin, whatever becomes of those before, each
-// with the right password and from one of 250 addresses. A hash by slowHashes takes 0.15 s
-// of a processor, so most of those must come to nothing; what is measured is that they
-// keep nobody else from talking. All of it shares the machine with this client, which
+// with the right credential and from one of 250 addresses. A hash by slowHashes takes 0.15 s
+// of a processor, so most of many a second must come to nothing; what is measured is that
+// they keep nobody else from talking. All of it shares the machine with this client, which
 // takes a part of it for the logins that it makes.
 type logins struct {
 	label string
-	rate  int // a second
+	ways  []way
+}
+
+// way is a kind of login, and how many of it begin in a second.
+type way struct {
+	name string // in the figures
+	rate int
+	say  func(nonce string) (fields string)
+}
+
+func byPassword(name string, rate int) way {
+	return way{name, rate, func(string) string { return loginFields }}
+}
+
+func byNKey(name string, rate int) way {
+	return way{name, rate, func(nonce string) string {
+		sig, err := signer.Sign([]byte(nonce))
+		if err != nil {
+			return ""
+		}
+		return fmt.Sprintf(`"nkey":%q,"sig":%q`, public, base64.RawURLEncoding.EncodeToString(sig))
+	}}
 }
 
 // outcome is what becomes of a login.
@@ -64,16 +101,20 @@ var outcomeNames = [outcomes]string{" offered", " accepted", " refused", " unans
 
 func (l logins) run(ctx context.Context, o *options, b *broker) (map[string]float64, error) {
 	var alone, amid []time.Duration
-	var counts [outcomes]int
+	crowds := make([]*crowd, len(l.ways))
 	talk := requests{l.label, 1}
 	err := talk.serve(ctx, b, func(ctx context.Context, rs []*requester) (err error) {
 		if alone, err = exchange(ctx, o.warm, o.loginSpan, rs); err != nil {
 			return err
 		}
-		crowd := l.begin(b, o.warm, o.loginSpan)
+		for i, w := range l.ways {
+			crowds[i] = w.begin(b, o.warm, o.loginSpan)
+		}
 		amid, err = exchange(ctx, o.warm, o.loginSpan, rs)
-		counts = crowd.end()
-		return errors.Join(err, crowd.err)
+		for _, c := range crowds {
+			err = errors.Join(err, c.end())
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -83,14 +124,17 @@ func (l logins) run(ctx context.Context, o *options, b *broker) (map[string]floa
 		l.label + " p99":      talk.figures(amid, o.loginSpan)[l.label+" p99"],
 	}
 	values[l.label+" p99 to idle"] = values[l.label+" p99"] / values[l.label+" idle p99"]
-	for i, n := range counts {
-		values[l.label+outcomeNames[i]] = float64(n) / o.loginSpan.Seconds()
+	for i, w := range l.ways {
+		for k, n := range crowds[i].counts {
+			values[l.label+w.name+outcomeNames[k]] = float64(n) / o.loginSpan.Seconds()
+		}
 	}
 	return values, nil
 }
 
-// crowd is who logs in, and what became of it between two times.
+// crowd is who logs in in one way, and what became of it between two times.
 type crowd struct {
+	way
 	from, until time.Time
 	over        context.CancelFunc
 	done        sync.WaitGroup
@@ -101,15 +145,15 @@ type crowd struct {
 }
 
 // begin has clients log in, and counts in the span after the warm-up.
-func (l logins) begin(b *broker, warm, span time.Duration) *crowd {
+func (w way) begin(b *broker, warm, span time.Duration) *crowd {
 	ctx, over := context.WithCancel(context.Background())
 	now := time.Now()
-	c := &crowd{from: now.Add(warm), until: now.Add(warm + span), over: over}
+	c := &crowd{way: w, from: now.Add(warm), until: now.Add(warm + span), over: over}
 	c.done.Go(func() {
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
 		for n := 0; ctx.Err() == nil; <-tick.C {
-			for ; n < int(time.Since(now).Seconds()*float64(l.rate)); n++ {
+			for ; n < int(time.Since(now).Seconds()*float64(w.rate)); n++ {
 				from := net.TCPAddr{IP: net.IPv4(127, 0, 2, byte(n%250+1))}
 				c.done.Go(func() { c.login(ctx, b.addr, &from) })
 			}
@@ -119,11 +163,11 @@ func (l logins) begin(b *broker, warm, span time.Duration) *crowd {
 }
 
 // end waits until all have ended.
-func (c *crowd) end() [outcomes]int {
+func (c *crowd) end() error {
 	c.over()
 	c.done.Wait()
 	c.counts[unanswered] = c.counts[offered] - c.counts[accepted] - c.counts[refused]
-	return c.counts
+	return c.err
 }
 
 func (c *crowd) count(o outcome, err error) {
@@ -150,10 +194,13 @@ func (c *crowd) login(ctx context.Context, addr string, from net.Addr) {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	c.count(offered, nil)
 	in := bufio.NewReaderSize(conn, 2<<10)
-	if _, err := in.ReadSlice('\n'); err != nil {
+	info, err := in.ReadString('\n')
+	if err != nil {
 		return
 	}
-	if _, err := conn.Write([]byte(withLogin(shortConnectLine, loginFields) + "PING\r\n")); err != nil {
+	_, nonce, _ := strings.Cut(info, `"nonce":"`)
+	nonce, _, _ = strings.Cut(nonce, `"`)
+	if _, err := conn.Write([]byte(withLogin(shortConnectLine, c.say(nonce)) + "PING\r\n")); err != nil {
 		return
 	}
 	line, err := in.ReadString('\n')

@@ -29,6 +29,12 @@ type Status struct {
 		Signed    uint64 `json:"signed"`
 		Refused   uint64 `json:"refused"`
 	} `json:"transfer"`
+	Directory *struct {
+		State     string `json:"state"`
+		LastError string `json:"last_error"`
+		Asked     uint64 `json:"asked"`
+		Failed    uint64 `json:"failed"`
+	} `json:"directory"`
 }
 
 // Process is one role of it.

@@ -31,6 +31,9 @@ const (
 var gatehouse string
 
 func TestMain(m *testing.M) {
+	if steps := os.Getenv(programSteps); steps != "" {
+		program(steps)
+	}
 	if words := strings.Split(os.Getenv(callEnv), "|"); len(words) == 4 {
 		if err := call(words); err != nil {
 			fmt.Fprintln(os.Stderr, err)

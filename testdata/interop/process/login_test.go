@@ -357,8 +357,8 @@ func TestAdoptAuth(t *testing.T) {
 	within(t, "the end of who was removed", gone)
 	must(t, enter("nats://"+b.addr, nats.UserInfo("dora", "battery")))
 	b.refusedAs("unknown_user", nats.UserInfo("bob", "battery"))
-	if got := b.restart("auth"); !strings.Contains(got, "auth: replaced in") { // and that is no death
-		t.Errorf("said %s", got)
+	if got := b.restart("auth"); !strings.Contains(got, "auth: replaced in") || len(b.log.All("role died")) > 0 {
+		t.Errorf("said %s, and died %v", got, b.log.All("role died"))
 	}
 	left = b.orphan()
 	must(t, syscall.Kill(left["auth"], syscall.SIGKILL))

@@ -30,7 +30,7 @@ var everyChild = map[string]int{"unix seqpacket listener": 1, "/dev/null": 2, "p
 // cms has two places.
 var mapped = map[string]map[string]int{
 	"router": {"ring_up_head rw-s": 4, "ring_down_data rw-s": 4, "ring_up_data r--s": 4, "ring_down_head r--s": 4,
-		"named rw-s": 4, "returns r--s": 4, "router_state rw-s": 1},
+		"named rw-s": 4, "returns r--s": 4, "router_state rw-s": 1, "conn_table r--s": 1},
 	"dispatcher": {"conn_table rw-s": 1, "conn_columns r--s": 4},
 	"cm/0":       cmMaps,
 	"cm/1":       cmMaps,

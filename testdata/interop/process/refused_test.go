@@ -35,7 +35,9 @@ type attempt struct {
 var elsewhere = map[string]string{
 	"crowded":     "takes 64 MiB of logins that wait, or 65,536 tickets: TestCrowded and TestSeen of roles/auth",
 	"malformed":   "takes a router that passes on what it closes for: TestVerdicts of roles/auth",
+	"directory_":  "takes a directory: TestLDAPRefused, TestLDAPSilent, and TestRefusedBind of roles/auth/directory",
 	"late":        "takes a login that waits for auth_timeout: TestLate of roles/auth",
+	"process_":    "takes processes: TestProcess, and TestRunBy of roles/auth",
 	"ticket_seen": "takes a router that gives a challenge twice: TestTransferAgain of roles/auth",
 }
 
