@@ -27,7 +27,8 @@ type caller struct {
 	early   []byte // was read behind the head
 	req     protocol.Request
 	can     rights
-	piece   int // of the chunk that is being read, what is still to come
+	piece   int    // of the chunk that is being read, what is still to come
+	has     uint64 // bytes that it says, with RELEASE, it has read
 
 	// With a session, and under its lock.
 	wake  *sync.Cond
@@ -38,6 +39,7 @@ type caller struct {
 	asked bool   // raw: it is among the session's readers
 	used  bool   // exclusive: bytes have gone either way
 	lost  bool   // bytes were taken for it that it has not got
+	got   uint64 // bytes that were written to it
 }
 
 const (
@@ -293,6 +295,7 @@ var (
 	errRelease  = errors.New("released")
 	errProtocol = errors.New("protocol")
 	errHungUp   = errors.New("gone")
+	errUnread   = errors.New("released with something unread")
 )
 
 // pump carries bytes both ways until the caller or the session ends, and gives the
@@ -329,6 +332,9 @@ func (c *caller) pump(s *session) error {
 	if over && !lost {
 		c.sayEnd(clean)
 	}
+	if err == errRelease && s.mode != protocol.Framed && c.has != c.got {
+		err = errUnread // which is lost to the next one
+	}
 	return err
 }
 
@@ -349,9 +355,9 @@ func (c *caller) sayEnd(clean bool) {
 func (c *caller) part(s *session, err error) {
 	s.mu.Lock()
 	delete(s.callers, c)
-	dirty := s.detach(c, err == errRelease) && !s.over
+	dirty := s.detach(c, err == errRelease, err == errUnread) && !s.over
 	s.mu.Unlock()
-	if dirty && (c.lost || !s.policy.Keep) {
+	if dirty && (c.lost || err == errUnread || !s.policy.Keep) {
 		s.end("dirty", false)
 	}
 	if s.mode == protocol.Exclusive {
@@ -364,14 +370,14 @@ func (c *caller) part(s *session, err error) {
 
 // detach undoes attach, and tells whether the caller leaves something behind. The lock
 // is held.
-func (s *session) detach(c *caller, released bool) (dirty bool) {
+func (s *session) detach(c *caller, released, unread bool) (dirty bool) {
 	switch s.mode {
 	case protocol.Exclusive:
 		s.holder = nil
 		return c.lost || c.used && !released
 	case protocol.Raw:
 		s.dropReader(c)
-		return c.lost || c.piece > 0
+		return c.lost || c.piece > 0 || unread
 	}
 	c.account.refund(len(c.out))
 	c.out = nil
@@ -413,12 +419,22 @@ func (c *caller) readChunk() (protocol.Chunk, error) {
 	n := protocol.Chunk(binary.BigEndian.Uint32(h[:]))
 	switch {
 	case n == protocol.Release:
-		return 0, errRelease
+		return 0, c.readRelease()
 	case n > protocol.MaxChunk:
 		return 0, errProtocol
 	}
 	c.piece = int(n)
 	return n, nil
+}
+
+// readRelease reads what stands behind RELEASE.
+func (c *caller) readRelease() error {
+	var b [protocol.ReleaseCount]byte
+	if _, err := io.ReadFull(readerFunc(c.readRaw), b[:]); err != nil {
+		return errHungUp
+	}
+	c.has = binary.BigEndian.Uint64(b[:])
+	return errRelease
 }
 
 type readerFunc func([]byte) (int, error)
@@ -482,6 +498,7 @@ func (c *caller) deliver(s *session) {
 			s.mu.Unlock()
 			return
 		}
+		c.got += uint64(n)
 	}
 }
 

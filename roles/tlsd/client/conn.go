@@ -25,6 +25,7 @@ type Conn struct {
 	reading sync.Mutex
 	rest    []byte // came behind the answer
 	left    int    // of a piece
+	has     uint64 // bytes that were read
 	wanted  bool   // raw: a read is asked for
 	ended   error  // io.EOF, io.ErrUnexpectedEOF or errReleased
 
@@ -33,9 +34,10 @@ type Conn struct {
 	gone    bool
 }
 
-// ErrUnread is Detach's and Close's: bytes of the session had come to this Conn that
-// nobody had read, and are lost to the next one.
-var ErrUnread = errors.New("tlsd: the session was let go with bytes unread")
+// ErrUnread is Detach's and Close's, but for framed mode: bytes of the session had come
+// to this Conn that nobody had read. They are lost to the next one, so the session has
+// ended.
+var ErrUnread = errors.New("tlsd: the session was let go with bytes unread, and has ended")
 
 var errReleased = errors.New("tlsd: the session has been let go")
 
@@ -107,6 +109,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 	}
 	n, err := c.readRaw(b[:min(len(b), c.left)])
 	c.left -= n
+	c.has += uint64(n)
 	if n > 0 {
 		err = nil
 	}
@@ -194,17 +197,19 @@ func cmpError(first, second error) error {
 	return second
 }
 
-// say writes what stands in the place of a length.
+// say writes what stands in the place of a length. c.reading is held.
 func (c *Conn) say(what protocol.Chunk) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if c.broken != nil || c.gone {
 		return cmpError(c.broken, net.ErrClosed)
 	}
+	b := binary.BigEndian.AppendUint32(nil, uint32(what))
 	if what == protocol.Release {
 		c.gone = true
+		b = binary.BigEndian.AppendUint64(b, c.has)
 	}
-	_, err := c.conn.Write(binary.BigEndian.AppendUint32(nil, uint32(what)))
+	_, err := c.conn.Write(b)
 	if err != nil {
 		c.broken = err
 	}
@@ -214,8 +219,7 @@ func (c *Conn) say(what protocol.Chunk) error {
 // releaseTime is how long tlsd may take to let go.
 const releaseTime = 10 * time.Second
 
-// Detach lets the session go: it is the next one's. What had come and was not read is
-// ErrUnread. The Conn is closed in any case.
+// Detach lets the session go: it is the next one's. The Conn is closed in any case.
 func (c *Conn) Detach() error {
 	defer c.conn.Close()
 	c.conn.SetDeadline(time.Unix(1, 0)) // whatever is under way ends
@@ -226,22 +230,23 @@ func (c *Conn) Detach() error {
 	c.writing.Unlock()
 	c.say(protocol.Release) // if tlsd hears no more it has said why
 	unread := c.left > 0
-	for c.ended == nil {
+	var err error
+	for c.ended == nil && err == nil {
 		if c.left > 0 {
-			n, err := io.CopyN(io.Discard, readerFunc(c.readRaw), int64(c.left))
+			var n int64
+			n, err = io.CopyN(io.Discard, readerFunc(c.readRaw), int64(c.left))
 			c.left -= int(n)
-			if err != nil {
-				return err
-			}
+			continue
 		}
 		c.wanted = true // nothing is asked for any more
-		if err := c.next(); err != nil && c.ended == nil {
-			return err
-		}
+		err = c.next()
 		unread = unread || c.left > 0
 	}
-	if unread {
+	switch {
+	case unread && c.mode != protocol.Framed: // there what is unread is nobody else's
 		return ErrUnread
+	case c.ended == nil:
+		return err
 	}
 	return nil
 }

@@ -123,9 +123,11 @@ const (
 	Broken     Chunk = 0xFFFFFFFE
 )
 
-// ChunkHeader is the length of a length. MaxChunk bounds a piece in either direction,
+// ChunkHeader is the length of a length, ReleaseCount that of what follows a Release: how
+// many bytes of the session the caller has read, big endian. MaxChunk bounds a piece in either direction,
 // in bytes.
 const (
-	ChunkHeader = 4
-	MaxChunk    = 1 << 20
+	ChunkHeader  = 4
+	ReleaseCount = 8
+	MaxChunk     = 1 << 20
 )

@@ -41,9 +41,9 @@
 // or, instead of 200, a status of the table in answer.go; then there is nothing more.
 //
 // After a 200 come and go the bytes of the session. In exclusive mode they are this
-// caller's until it closes the connection: it then has the session back to itself
-// or, if it has not said that it lets go (RELEASE), the session ends, since nobody
-// knows what it was in the middle of; unless its policy says keep. In framed mode
+// caller's until it closes the connection. If it has said before that it lets go
+// (RELEASE), and has read all that was written to it, the next one goes on; else the session ends, since
+// nobody knows what it was in the middle of, unless its policy says keep. In framed mode
 // nothing but whole frames goes anywhere. Closing one's sending side alone means
 // that one still reads.
 //
@@ -53,7 +53,9 @@
 //	          to tlsd                          from tlsd
 //	n         n bytes                          n bytes
 //	0         raw: a read is wanted            the server has ended the session
-//	FFFFFFFF  the session is let go (RELEASE)  that has been done, the last piece
+//	FFFFFFFF  the session is let go (RELEASE); that has been done, the last piece
+//	          8 bytes follow, big endian: how
+//	          many of it have been read
 //	FFFFFFFE                                   the session broke off
 //
 // In raw mode a piece to tlsd is one write: nothing is sent between its bytes. A read
