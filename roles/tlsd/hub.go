@@ -1,6 +1,7 @@
 package tlsd
 
 import (
+	"crypto/x509"
 	"errors"
 	"maps"
 	"os"
@@ -8,8 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"crypto/x509"
 
 	"gatehouse/privsep"
 	"gatehouse/roles/tlsd/protocol"
@@ -44,25 +43,6 @@ type failing struct {
 	until time.Time
 	err   error
 }
-
-// account is what one uid has. It is the hub's but for bytes.
-type account struct {
-	uid               int
-	sessions, callers int
-	bytes             atomic.Int64
-	limit             *atomic.Int64
-}
-
-// charge takes n bytes, unless there would be too many.
-func (a *account) charge(n int) bool {
-	if a.bytes.Add(int64(n)) <= a.limit.Load() {
-		return true
-	}
-	a.bytes.Add(-int64(n))
-	return false
-}
-
-func (a *account) refund(n int) { a.bytes.Add(-int64(n)) }
 
 const (
 	// recordLimit is where a session is replaced: a key of TLS 1.3 is good for some 2^24
@@ -172,14 +152,6 @@ func (h *hub) dismiss(c *caller) {
 	h.settle(c.account)
 	if h.closing {
 		privsep.Ring(h.bell)
-	}
-}
-
-// settle forgets an account of somebody who has nothing here. The caller holds the
-// lock.
-func (h *hub) settle(a *account) {
-	if a.callers == 0 && a.sessions == 0 {
-		delete(h.accounts, a.uid)
 	}
 }
 
