@@ -49,10 +49,10 @@
 // drain_timeout is over; the new one has begun by then. Without a parent it goes on for
 // orphan_grace; signatures wait.
 //
-// Files: tlsd.go (the loop), hub.go (who finds what), account.go (what a uid has), policy.go (who
-// may), caller.go (a
-// caller's life), pump.go (while it has a session), session.go and open.go (a session's), exclusive.go, framed.go and raw.go
-// (the modes), line.go (turns), transport.go (what is under crypto/tls, and counts
-// records), sign.go (signatures), list.go (LIST and CLOSE), journal.go (the log),
-// orphan.go, setup.go (the role's start).
+// Files: tlsd.go (the loop), hub.go (who finds what), account.go (what a uid has),
+// policy.go (who may), caller.go (a caller's life), pump.go (while it has a session),
+// session.go and open.go (a session's), exclusive.go, framed.go and raw.go (the modes),
+// line.go (turns), transport.go (what is under crypto/tls, and counts records), sign.go
+// (signatures), list.go (LIST and CLOSE), journal.go (the log), orphan.go, setup.go (the
+// role's start).
 package tlsd
