@@ -1,8 +1,10 @@
 package privsep
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -73,6 +75,21 @@ func Connected(fd int, addr netip.AddrPort) (bool, error) {
 		}
 	}
 }
+
+// Errno is the number of a system call's error, EIO for any other.
+func Errno(err error) uint16 {
+	var n syscall.Errno
+	if errors.As(err, &n) && n > 0 && n < 1<<16 {
+		return uint16(n)
+	}
+	return uint16(unix.EIO)
+}
+
+// ErrnoError is the error with that number.
+func ErrnoError(n uint16) error { return syscall.Errno(n) }
+
+// Stream is a socket whose reads and writes wait until a deadline. It owns the fd.
+func Stream(fd int) *os.File { return os.NewFile(uintptr(fd), "socket") }
 
 // Caller is who has opened a connection to a Unix socket, as the kernel knows it.
 type Caller struct {

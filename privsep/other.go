@@ -4,7 +4,6 @@ package privsep
 
 import (
 	"errors"
-	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -107,9 +106,6 @@ func RawWrite(int, []byte) (int, syscall.Errno) { return -1, syscall.ENOSYS }
 
 // RawWritev is not supported here.
 func RawWritev(int, []Iovec) (int, syscall.Errno) { return -1, syscall.ENOSYS }
-
-// Connect is not supported here.
-func Connect(netip.AddrPort) (int, error) { return -1, errors.ErrUnsupported }
 
 // Errno is not supported here.
 func Errno(error) uint16 { return 1 }

@@ -82,7 +82,7 @@ func TestDirectoryHangs(t *testing.T) {
 	g := newRig(t, people(t), withDirectory(patience))
 	answer := func() {
 		d := g.dial()
-		fd, err := privsep.Connect(l.Addr().(*net.TCPAddr).AddrPort())
+		fd, err := privsep.ConnectTCP(l.Addr().(*net.TCPAddr).AddrPort())
 		must(t, err)
 		yes := privsep.Dialed{ID: d.ID}
 		must(t, g.parent.SendWait(patience, privsep.KindDialed, yes.Append(nil), fd))

@@ -109,7 +109,7 @@ func (p *parent) dial(c *child, m *privsep.Message) error {
 	}
 	fd, err := -1, error(errStale)
 	if to, ok := p.userSet.server(&d); ok {
-		fd, err = privsep.Connect(to)
+		fd, err = privsep.ConnectTCP(to)
 	}
 	if err != nil {
 		no := privsep.DialFailed{ID: d.ID, Errno: privsep.Errno(err)}
