@@ -71,7 +71,7 @@ func Main(args []string, env Env) int {
 	}
 	p := &program{env}
 	app := p.app()
-	if len(args) > 1 {
+	if len(args) > 1 && args[len(args)-1] != completionFlag {
 		args = arrangeAll(app, args)
 	}
 	err := app.Run(args)
@@ -86,6 +86,9 @@ func Main(args []string, env Env) int {
 	}
 	return ExitFailed
 }
+
+// completionFlag, at the end, is how a shell asks what could stand there.
+const completionFlag = "--generate-bash-completion"
 
 // complain writes an error, whatever is in it, on one line.
 func (p *program) complain(err error) {
@@ -118,6 +121,7 @@ func (p *program) app() *cli.App {
 		ErrWriter:                 p.env.Stderr,
 		ExitErrHandler:            func(*cli.Context, error) {}, // Main does it
 		DisableSliceFlagSeparator: true,                         // a header may hold commas
+		EnableBashCompletion:      true,
 		Action:                    noCommand,
 		Commands: []*cli.Command{
 			p.serveCommand(), p.checkCommand(), p.statusCommand(), p.restartCommand(), p.upgradeCommand(), p.tlsCommand(), p.keyCommand(), p.passwdCommand(), p.loginCommand(),

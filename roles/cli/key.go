@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -29,7 +30,7 @@ func (p *program) keyCommand() *cli.Command {
 		UsageText: "gatehouse key COMMAND [options]",
 		Description: "The private keys of TLS listeners and of transfer tickets are encrypted on disk, in\n" +
 			"PKCS#8; serve opens them with a secret that lies elsewhere.",
-		Subcommands: []*cli.Command{p.keyEncryptCommand(), p.keyInspectCommand()},
+		Subcommands: []*cli.Command{p.keyEncryptCommand(), p.keyInspectCommand(), p.keyDevelopmentCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return misuse(c, "there is no command %q", c.Args().First())
@@ -79,6 +80,34 @@ func (p *program) keyInspectCommand() *cli.Command {
 		},
 		Action: p.keyInspect,
 	}
+}
+
+func (p *program) keyDevelopmentCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "development",
+		Usage:     "make a certificate to begin with, signed by itself",
+		UsageText: "gatehouse key development DIRECTORY",
+		Description: "Makes a P-256 key, encrypted, the secret that opens it and a certificate for localhost\n" +
+			"and this host's name in DIRECTORY, unless they are there. Prints what [tls] of the\n" +
+			"configuration says to use them. Clients trust it by its file, development.crt.",
+		Action: p.keyDevelopment,
+	}
+}
+
+func (p *program) keyDevelopment(c *cli.Context) error {
+	if err := arguments(c, 1, 1, "DIRECTORY"); err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(c.Args().First())
+	if err != nil {
+		return err
+	}
+	cert, key, unlock, err := custody.Development(dir)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.env.Stdout, "cert = %q\nkey = %q\nunlock_file = %q\n", cert, key, unlock)
+	return nil
 }
 
 func (p *program) keyEncrypt(c *cli.Context) error {
