@@ -23,6 +23,8 @@ type notifier struct {
 	mute  bool      // the roles did not answer in time, which was logged
 	until time.Time // of a stop that takes longer than the manager allows by itself
 	again time.Time // when it is told so next
+	shown string    // the line for people
+	fixed bool      // which stays until the next reload
 }
 
 const (
@@ -72,9 +74,26 @@ func (n *notifier) ready(up bool, text string) {
 		return
 	}
 	n.say("READY=1", fmt.Sprintf("MAINPID=%d", os.Getpid()), status(text))
+	n.shown, n.fixed = text, false
 	if n.every > 0 && n.due.IsZero() {
 		n.due = time.Now()
 	}
+}
+
+// failed says that all is up as before a reload that came to nothing, and why.
+func (n *notifier) failed(up bool, err error) {
+	n.ready(up, "reload failed: "+err.Error())
+	n.fixed = true
+}
+
+// alive is a sign of life. The line for people goes with it when it has changed.
+func (n *notifier) alive(text string) {
+	lines := []string{"WATCHDOG=1"}
+	if !n.fixed && text != n.shown {
+		lines = append(lines, status(text))
+		n.shown = text
+	}
+	n.say(lines...)
 }
 
 func (n *notifier) reloading() {
@@ -122,7 +141,7 @@ func (p *parent) notifyByTime(now time.Time) {
 func (p *parent) signOfLife(now time.Time) {
 	n := &p.notify
 	if p.allAnswered(n.asked) {
-		n.say("WATCHDOG=1")
+		n.alive(p.stateText())
 		n.asked, n.mute = 0, false
 		return
 	}
@@ -137,7 +156,47 @@ func (p *parent) signOfLife(now time.Time) {
 	}
 }
 
-// stateText is what the service manager shows of a broker that is well.
+// stateText is what the service manager shows of a broker that is well. Connections
+// are counted when each cm has told how many it has.
 func (p *parent) stateText() string {
-	return "listening on " + strings.Join(p.addresses(), ", ")
+	var parts []string
+	var cms, connections, sessions uint64
+	all := true
+	for _, c := range p.children {
+		if c.state != running {
+			continue
+		}
+		if c.id.Role == privsep.RoleCM {
+			if !c.leaves() {
+				cms++
+			}
+			connections += c.stats.Connections
+			all = all && c.statsID > 0
+		}
+		sessions += c.stats.Sessions
+	}
+	if !p.alone {
+		parts = append(parts, counted(cms, "cm"))
+	}
+	if !p.alone && all {
+		parts = append(parts, counted(connections, "connection"))
+	}
+	if p.cfg.TLSD.Socket != "" {
+		parts = append(parts, counted(sessions, "TLS session"))
+	}
+	if as := p.addresses(); len(as) > 0 {
+		parts = append(parts, "listening on "+strings.Join(as, ", "))
+	}
+	text := strings.Join(parts, ", ")
+	for i, h := range p.held {
+		text += [...]string{"; for the next start: ", ", "}[min(i, 1)] + h.Key
+	}
+	return text
+}
+
+func counted(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -59,7 +59,7 @@ func (p *parent) reload() {
 		p.fatal = err
 	case err != nil:
 		p.log.Error().Err(err).Msg("reload failed: everything stays as it is")
-		p.notify.ready(p.up, "reload failed: "+err.Error())
+		p.notify.failed(p.up, err)
 	default:
 		p.apply(r)
 	}
@@ -260,16 +260,10 @@ func (p *parent) endReload() {
 		}
 	}
 	r.line(p.log.Info())
-	var keys []string
 	for _, h := range p.held {
-		keys = append(keys, h.Key)
 		p.log.Warn().Str("key", h.Key).Str("running", h.Running).Str("file", h.File).Msg("takes effect at the next start")
 	}
-	state := p.stateText()
-	if len(keys) > 0 {
-		state += "; for the next start: " + strings.Join(keys, ", ")
-	}
-	p.notify.ready(p.up, state)
+	p.notify.ready(p.up, p.stateText())
 }
 
 // life is how long the tickets were good that were issued up to a moment.

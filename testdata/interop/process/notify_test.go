@@ -154,6 +154,38 @@ func TestNotifyWatchdog(t *testing.T) {
 	}
 }
 
+// The line that a service manager shows is brought up to date, but for why a reload
+// failed, which stands there until the next one.
+func TestNotifyStatus(t *testing.T) {
+	t.Parallel()
+	m := newManager(t, filepath.Join(t.TempDir(), "notify"))
+	b := m.managed(t, settings{cms: 2}, "WATCHDOG_USEC=100000")
+	shows := func(text string) {
+		t.Helper()
+		for !strings.Contains(within(t, text, m.news)["STATUS"], text) {
+		}
+	}
+	shows("2 cms, 0 connections, listening on ")
+	c := b.client("")
+	shows("2 cms, 1 connection, listening on ")
+	b.edit("[limits]\n", "[limits]\nping_max = 0\n")
+	b.reload("reload failed: everything stays as it is")
+	shows("reload failed: ")
+	c.conn.Close()
+	for len(m.alive) > 0 {
+		<-m.alive
+	}
+	for range 3 {
+		within(t, "a sign of life", m.alive)
+	}
+	for len(m.news) > 0 {
+		t.Errorf("and then: %v", <-m.news)
+	}
+	b.edit("ping_max = 0", "ping_max = 3")
+	b.reload("reloaded")
+	shows("2 cms, 0 connections, listening on ")
+}
+
 // A watchdog for another process is none of ours.
 func TestNotifyOthersWatchdog(t *testing.T) {
 	t.Parallel()
