@@ -15,7 +15,7 @@ INNER := ./testdata/hostile ./testdata/tree
 # Modules of their own: what only tests and benchmarks need.
 MODULES := testdata/cms testdata/interop testdata/peers
 
-.PHONY: help build run test test-root race interop bench bench-peers torture fuzz check clean
+.PHONY: help build run test test-root race interop bench bench-peers torture fuzz check packages test-packages clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -66,5 +66,12 @@ check: ## gofmt, vet, staticcheck, and that the binary has no cgo
 	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
 	@$(MAKE) -s build && go version -m gatehouse | grep -q 'CGO_ENABLED=0'
 
+packages: build ## .deb and .rpm in dist
+	@packaging/build.sh gatehouse '$(VERSION)' dist
+
+test-packages: ## install, upgrade, remove, purge in a Debian tree, as root: MIRROR=URL SUITE=name
+	@for v in 1 2; do $(MAKE) -s build VERSION=v0.0.$$v && packaging/build.sh gatehouse v0.0.$$v dist/test/$$v || exit 1; done
+	@packaging/test.sh dist/test/1 dist/test/2
+
 clean:
-	rm -f gatehouse
+	rm -rf gatehouse dist
