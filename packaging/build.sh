@@ -25,7 +25,6 @@ mkdir "$stage" "$stage/man"
 cp -r setup broker.toml gatehouse.service sysusers.conf tmpfiles.conf nfpm.yaml completion deb rpm "$stage"
 cp ../LICENSE ../broker.toml.example "$binary" "$stage"
 for page in man/*.[578]; do
-  [ -e "$page" ] || continue
   section=$stage/man/man${page##*.}
   mkdir -p "$section"
   gzip -9n < "$page" > "$section/${page##*/}.gz"
