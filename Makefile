@@ -44,7 +44,7 @@ interop: build ## nats.go's own tests, where their runner is
 bench: ## the hot paths, one by one
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./wire ./store ./privsep/... ./roles/...
 
-bench-peers: build ## beside nats-server: throughput, CPU, latency, memory
+bench-peers: build ## beside nats-server: throughput, CPU, latency, memory; tlsd beside stunnel
 	cd testdata/peers && go run . -gatehouse ../../gatehouse
 
 torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9 SEED=n TORTURE=-h
