@@ -33,6 +33,8 @@ type auth struct {
 	digests     digests
 	queue       *queue
 	running     [numClasses]int
+	takes       [numClasses]time.Duration // that a check lately took, about
+	processors  int                       // there are for Go, beside those for hashes
 	done        finished
 	bell        int
 	seed        maphash.Seed
@@ -202,6 +204,7 @@ func (a *auth) handle(m *privsep.Message) error {
 			return err
 		}
 		a.log.SetLevel(a.cfg.LogLevel)
+		a.useProcessors()
 	case privsep.KindStatsGet:
 		s := privsep.RoleStats{Logins: a.accepted, LoginsRefused: a.refused, LoginsWaiting: uint64(a.queue.waiting)}
 		for _, n := range a.running {

@@ -27,6 +27,7 @@ type attempt struct {
 	process     privsep.Process // that has connected to a Unix socket
 	processes   bool            // can log in
 	until       time.Time       // when it is late
+	began       time.Time       // its check
 	chain       []byte          // certificates of its TLS session
 	connect     wire.Connect    // has secrets; nobody has it when the attempt is over
 	size        int             // that it counts for in the queue
@@ -126,7 +127,11 @@ func (a *auth) begin() {
 				a.wait(t, now)
 				continue
 			}
-			t.users = a.users
+			if t.until.Sub(now) < a.atLeast(c) {
+				a.refuse(t, privsep.ReasonLate)
+				continue
+			}
+			t.users, t.began = a.users, now
 			a.queue.began(t)
 			a.running[c]++
 			go func() {
@@ -140,6 +145,16 @@ func (a *auth) begin() {
 		}
 	}
 }
+
+// atLeast is how much time an attempt must have left for it to be worth its check. Where
+// more come than can be checked, whoever has waited longest is the one whose client is
+// about to give up: without it all checks would be made, and all of them in vain.
+func (a *auth) atLeast(c class) time.Duration {
+	return min(a.takes[c]*3/2, a.cfg.AuthTimeout/2)
+}
+
+// took notes how long a check has taken, of which the last few count.
+func (a *auth) took(c class, d time.Duration) { a.takes[c] += (d - a.takes[c]) / 4 }
 
 // quickChecks is how many signatures are verified at a time.
 const quickChecks = 4
@@ -191,6 +206,7 @@ func (a *auth) finish() {
 	now := time.Now()
 	for _, t := range a.done.take() {
 		a.running[t.class]--
+		a.took(t.class, now.Sub(t.began))
 		switch {
 		case t.reason == privsep.ReasonNone && t.user == nil: // now it is the directory's turn
 			a.queue.paused(t)

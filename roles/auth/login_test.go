@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"gatehouse/privsep"
+	"gatehouse/roles/standin"
 )
 
 // What a client shows, and what becomes of it. A refused one is told of by nothing
@@ -279,8 +280,8 @@ func TestManyLogins(t *testing.T) {
 	}
 }
 
-// The README's table has every reason, in order, and no other.
-func TestReadmeHasReasons(t *testing.T) {
+// The README's table has every reason, in order, and no other, and so has gatehouse(8).
+func TestReasonsAreDocumented(t *testing.T) {
 	b, err := os.ReadFile("../../README.md")
 	must(t, err)
 	_, table, ok := strings.Cut(string(b), "\n| reason | means |\n| --- | --- |\n")
@@ -298,5 +299,51 @@ func TestReadmeHasReasons(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the table has %q, there are %q", got, want)
+	}
+	page, err := os.ReadFile("../../packaging/man/gatehouse.8")
+	must(t, err)
+	_, list, _ := strings.Cut(string(page), "\n.Sh DIAGNOSTICS\n")
+	list, _, _ = strings.Cut(list, "\n.Sh ")
+	got = nil
+	for line := range strings.Lines(list) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), ".It Li "); ok {
+			got = append(got, name)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("gatehouse(8) has %q, there are %q", got, want)
+	}
+}
+
+// Whoever has too little time left for a check is refused without one, however long the
+// last checks took: who has just come is always checked.
+func TestHopeless(t *testing.T) {
+	mine, theirs, err := privsep.Socketpair()
+	must(t, err)
+	k := privsep.NewKey()
+	parent := privsep.NewChannel(mine, privsep.RoleParent, privsep.RoleAuth, k)
+	defer parent.Close()
+	child := privsep.NewChannel(theirs, privsep.RoleAuth, privsep.RoleParent, k)
+	defer child.Close()
+	a, err := newAuth(&privsep.Setup{Settings: standin.Settings(1)}, child)
+	must(t, err)
+	defer a.poll.Close()
+	a.users, err = newUsers(people(t), nil, approval{})
+	must(t, err)
+	a.cfg.AuthTimeout = time.Minute
+	a.takes[slow] = time.Hour
+	checked := make(chan uint64, 2)
+	c := &checker{kind: privsep.CredentialToken, class: slow, claim: func(*attempt) string { return "" },
+		check: func(t *attempt) (*user, privsep.Reason) {
+			checked <- t.id
+			return nil, privsep.ReasonWrongToken
+		}}
+	now := time.Now()
+	for i, left := range []time.Duration{29 * time.Second, time.Minute} {
+		a.wait(&attempt{id: uint64(i), who: uint64(i), checker: c, class: slow, came: now, until: now.Add(left)}, now)
+	}
+	a.begin()
+	if id := <-checked; id != 1 || a.refused != 1 || a.running[slow] != 1 || a.queue.waiting != 0 {
+		t.Errorf("attempt %d is checked, %d refused, %d waiting", id, a.refused, a.queue.waiting)
 	}
 }

@@ -77,6 +77,8 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 func newAuth(set *privsep.Setup, parent *privsep.Channel) (*auth, error) {
 	a := &auth{cfg: &set.Settings, parent: parent, log: privsep.NewLogger(parent), seed: maphash.MakeSeed()}
 	a.log.SetLevel(a.cfg.LogLevel)
+	a.processors = runtime.GOMAXPROCS(0)
+	a.useProcessors()
 	a.queue = newQueue(&a.cfg.Login)
 	var err error
 	if a.poll, err = privsep.NewPoller(); err != nil {
@@ -91,6 +93,15 @@ func newAuth(set *privsep.Setup, parent *privsep.Channel) (*auth, error) {
 	a.dialer.bell = a.done.bell
 	a.witness.bell = a.done.bell
 	return a, a.poll.Add(a.bell, tokenDone, privsep.In)
+}
+
+// useProcessors gives each hash one of Go's processors for itself: a goroutine of its length
+// is interrupted every 10 ms only, and signatures would have to wait for that. The kernel
+// divides what processors there really are by shorter turns.
+func (a *auth) useProcessors() {
+	if n := a.processors + a.cfg.Login.Hashes; n != runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(n)
+	}
 }
 
 // learn takes what the setup says of users and of who vouches for them: revocation

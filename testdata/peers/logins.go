@@ -116,6 +116,9 @@ func (l logins) run(ctx context.Context, o *options, b *broker) (map[string]floa
 		}
 		return err
 	})
+	if errors.Is(err, errSilent) && len(alone) > 0 { // one that outlasts our patience is a figure, too
+		amid, err = append(amid, silence), nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -47,5 +47,7 @@ func poll(ctx context.Context, conns []*conn, ready func(i int) (done bool, err 
 			}
 		}
 	}
-	return errors.New("an answer is missing")
+	return errSilent
 }
+
+var errSilent = errors.New("an answer is missing")
