@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -21,6 +22,17 @@ func (r *rig) callers() int {
 	r.hub.mu.Lock()
 	defer r.hub.mu.Unlock()
 	return r.hub.callers
+}
+
+// waitsIn tells whether a goroutine waits in a method until another one wakes it.
+func waitsIn(method string) bool {
+	b := make([]byte, 1<<20)
+	for g := range strings.SplitSeq(string(b[:runtime.Stack(b, true)]), "\n\n") {
+		if strings.Contains(g, "sync.(*Cond).Wait") && strings.Contains(g, method) {
+			return true
+		}
+	}
+	return false
 }
 
 // A caller in raw mode that writes to a session which is over, and wants none of what
@@ -84,6 +96,7 @@ func TestReaderGoesAmid(t *testing.T) {
 	s.mu.Unlock()
 	kept := make(chan bool)
 	go func() { kept <- s.keep(frame) }()
+	(&rig{t: t}).await("waits", func() bool { return waitsIn("(*session).keep(") })
 	s.mu.Lock()
 	s.detach(c, false, false)
 	s.mu.Unlock()
@@ -167,8 +180,10 @@ func TestUnanswered(t *testing.T) {
 		t.Errorf("%d answers are waited for", n)
 	}
 	c := r.mustDial(to, client.Options{Session: "s", Mode: protocol.Framed})
+	must(t, c.SetReadDeadline(time.Now().Add(patience)))
 	_, err := c.Write(frameOf(1, 1))
 	must(t, err)
+	r.await("waits", func() bool { return waitsIn("(*caller).awaitAnswers(") })
 	close(answers)
 	if got, err := readFrame(c); err != nil || string(got) != string(frameOf(1, 1)) {
 		t.Errorf("%d bytes, %v", len(got), err)
