@@ -280,8 +280,8 @@ func TestManyLogins(t *testing.T) {
 	}
 }
 
-// The README's table has every reason, in order, and no other.
-func TestReadmeHasReasons(t *testing.T) {
+// The README's table has every reason, in order, and no other, and so has gatehouse(8).
+func TestReasonsAreDocumented(t *testing.T) {
 	b, err := os.ReadFile("../../README.md")
 	must(t, err)
 	_, table, ok := strings.Cut(string(b), "\n| reason | means |\n| --- | --- |\n")
@@ -299,6 +299,19 @@ func TestReadmeHasReasons(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("the table has %q, there are %q", got, want)
+	}
+	page, err := os.ReadFile("../../packaging/man/gatehouse.8")
+	must(t, err)
+	_, list, _ := strings.Cut(string(page), "\n.Sh DIAGNOSTICS\n")
+	list, _, _ = strings.Cut(list, "\n.Sh ")
+	got = nil
+	for line := range strings.Lines(list) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), ".It Li "); ok {
+			got = append(got, name)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("gatehouse(8) has %q, there are %q", got, want)
 	}
 }
 

@@ -32,7 +32,7 @@ func (p *program) serveCommand() *cli.Command {
 			"and, where clients must log in, auth as processes of their own, and runs until SIGTERM\n" +
 			"or SIGINT. As root every process gets its own uid; without root all of it works except\n" +
 			"that. SIGHUP reads the configuration, certificates and key again: all of it holds at\n" +
-			"once, or nothing. broker.toml.example explains every option.",
+			"once, or nothing. broker.toml(5) explains every option.",
 		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			if err := arguments(c, 0, 0); err != nil {
