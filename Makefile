@@ -14,14 +14,21 @@ SEED ?= 0
 INNER := ./testdata/hostile ./testdata/tree
 # Modules of their own: what only tests and benchmarks need.
 MODULES := testdata/cms testdata/interop testdata/peers
+PRELOAD := roles/tlsd/preload
 
-.PHONY: help build run test test-root race interop bench bench-peers torture fuzz check clean
+.PHONY: help build preload run test test-root race interop bench bench-peers torture fuzz check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 build: ## ./gatehouse
 	@$(BUILD) -o gatehouse .
+
+preload: ## ./gatehouse-preload.so, for programs with OpenSSL (needs cc, libssl-dev)
+	@if ! command -v $(CC) >/dev/null; then echo 'SKIP preload: no C compiler'; \
+	elif ! echo '#include <openssl/ssl.h>' | $(CC) -E - >/dev/null 2>&1; then echo 'SKIP preload: no OpenSSL headers'; \
+	else $(CC) -O2 -Wall -Wextra -fPIC -shared -Wl,--version-script=$(PRELOAD)/preload.map -Wl,-z,relro,-z,now \
+	  -o gatehouse-preload.so $(PRELOAD)/preload.c -lssl -lcrypto; fi
 
 run: build ## build and start a broker on its built-in defaults, in the foreground
 	@echo 'in another terminal:'
@@ -32,7 +39,7 @@ run: build ## build and start a broker on its built-in defaults, in the foregrou
 	@echo '(--ca development.crt of the runtime directory); control-C stops the broker'
 	@./gatehouse serve
 
-test: build ## everything; as root also what needs root
+test: build preload ## everything; as root also what needs root
 	@testdata/test.sh
 
 race: ## the packages under the race detector (needs a C compiler)
@@ -67,4 +74,4 @@ check: ## gofmt, vet, staticcheck, and that the binary has no cgo
 	@$(MAKE) -s build && go version -m gatehouse | grep -q 'CGO_ENABLED=0'
 
 clean:
-	rm -f gatehouse
+	rm -f gatehouse gatehouse-preload.so

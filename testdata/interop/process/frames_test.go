@@ -201,7 +201,7 @@ func (sh *sharing) serveFrames() *frameServer {
 			go f.serve(conn.(*tls.Conn))
 		}
 	}()
-	sh.redirect(l.Addr().(*net.TCPAddr).Port)
+	sh.turnTo(l.Addr().String())
 	return f
 }
 

@@ -26,8 +26,8 @@ func TestSharedWithNginx(t *testing.T) {
 	must(t, err)
 	files := certs.In(sh.dir)
 	must(t, files.Write(pair, ""))
-	port, dir := freePort(t), t.TempDir()
-	sh.redirect(port)
+	addr, dir := freeAddress(t), t.TempDir()
+	sh.turnTo(addr)
 	text := fmt.Sprintf(`daemon off; master_process off; pid %[1]s/pid; error_log stderr;
 events {}
 http {
@@ -35,12 +35,12 @@ http {
 	log_format served "$connection $connection_requests $ssl_session_reused $status";
 	access_log %[1]s/access served;
 	server {
-		listen 127.0.0.1:%[2]d ssl;
+		listen %[2]s ssl;
 		ssl_certificate %[3]s; ssl_certificate_key %[4]s;
 		location / { return 200 "$connection_requests"; }
 	}
 }
-`, dir, port, files.Cert, files.Key)
+`, dir, addr, files.Cert, files.Key)
 	config := filepath.Join(dir, "nginx.conf")
 	must(t, os.WriteFile(config, []byte(text), 0o600))
 	server := exec.Command("nginx", "-c", config, "-e", "stderr")
