@@ -14,14 +14,21 @@ SEED ?= 0
 INNER := ./testdata/hostile ./testdata/tree
 # Modules of their own: what only tests and benchmarks need.
 MODULES := testdata/cms testdata/interop testdata/peers
+PRELOAD := roles/tlsd/preload
 
-.PHONY: help build run test test-root race interop bench bench-peers torture fuzz check packages test-packages clean
+.PHONY: help build preload run test test-root race interop bench bench-peers torture fuzz check packages test-packages clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 build: ## ./gatehouse
 	@$(BUILD) -o gatehouse .
+
+preload: ## ./gatehouse-preload.so, for programs with OpenSSL (needs cc, libssl-dev)
+	@if ! command -v $(CC) >/dev/null; then echo 'SKIP preload: no C compiler'; \
+	elif ! echo '#include <openssl/ssl.h>' | $(CC) -E - >/dev/null 2>&1; then echo 'SKIP preload: no OpenSSL headers'; \
+	else $(CC) -O2 -Wall -Wextra -fPIC -shared -Wl,--version-script=$(PRELOAD)/preload.map -Wl,-z,relro,-z,now \
+	  -o gatehouse-preload.so $(PRELOAD)/preload.c -lssl -lcrypto; fi
 
 run: build ## build and start a broker on its built-in defaults, in the foreground
 	@echo 'in another terminal:'
@@ -32,7 +39,7 @@ run: build ## build and start a broker on its built-in defaults, in the foregrou
 	@echo '(--ca development.crt of the runtime directory); control-C stops the broker'
 	@./gatehouse serve
 
-test: build ## everything; as root also what needs root
+test: build preload ## everything; as root also what needs root
 	@testdata/test.sh
 
 race: ## the packages under the race detector (needs a C compiler)
@@ -44,7 +51,7 @@ interop: build ## nats.go's own tests, where their runner is
 bench: ## the hot paths, one by one
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./wire ./store ./privsep/... ./roles/...
 
-bench-peers: build ## beside nats-server: throughput, CPU, latency, memory
+bench-peers: build ## beside nats-server: throughput, CPU, latency, memory; tlsd beside stunnel
 	cd testdata/peers && go run . -gatehouse ../../gatehouse
 
 torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9 SEED=n TORTURE=-h
@@ -74,4 +81,4 @@ test-packages: ## install, upgrade, remove, purge in a Debian tree, as root: MIR
 	@packaging/test.sh dist/test/1 dist/test/2
 
 clean:
-	rm -rf gatehouse dist
+	rm -rf gatehouse gatehouse-preload.so dist

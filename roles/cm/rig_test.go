@@ -16,6 +16,8 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -27,6 +29,14 @@ import (
 	"gatehouse/roles/standin"
 	"gatehouse/store"
 )
+
+// TestMain gives Go more processors than there are: a cm's loop and its threads for
+// handshakes keep theirs for some milliseconds while they wait, and here the test itself,
+// the stand-ins and the clients need some, too.
+func TestMain(m *testing.M) {
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), 8))
+	os.Exit(m.Run())
+}
 
 // rig is a cm in this process and what stands in for everybody around it: a
 // parent that signs, a dispatcher that hands over whoever connects, a router

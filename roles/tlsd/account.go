@@ -8,6 +8,11 @@ type account struct {
 	sessions, callers int
 	bytes             atomic.Int64
 	limit             *atomic.Int64
+	handshakes        chan struct{} // has room for as many as may be under way
+}
+
+func newAccount(uid int, limit *atomic.Int64) *account {
+	return &account{uid: uid, limit: limit, handshakes: make(chan struct{}, uidHandshakes)}
 }
 
 // charge takes n bytes, unless there would be too many.

@@ -134,18 +134,27 @@ func (c *caller) awaitHangup() error {
 // has gone. done must be called before anything is read.
 func (c *caller) patience() (ctx context.Context, done func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.req.Timeout)
+	watched := c.watch(cancel)
+	return ctx, func() {
+		watched()
+		cancel()
+	}
+}
+
+// watch calls gone if the caller goes before done is called, which must be before
+// anything is read.
+func (c *caller) watch(gone func()) (done func()) {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		if c.awaitHangup() == nil {
-			cancel()
+			gone()
 		}
 	}()
-	return ctx, func() {
+	return func() {
 		c.file.SetReadDeadline(past)
 		<-watched
 		c.file.SetReadDeadline(time.Time{})
-		cancel()
 	}
 }
 
@@ -180,11 +189,11 @@ func (c *caller) acquire(ctx context.Context) (*session, string, *refusal) {
 			}
 			return nil, "", no
 		}
-		no = c.await(ctx, s)
+		turn, no := c.await(ctx, s)
 		if no == nil && s.attach(c) {
 			return s, how(c, fresh), nil
 		}
-		if no == nil && s.mode == protocol.Exclusive {
+		if turn {
 			s.lease.give()
 		}
 		c.hub.leave(s, c)
@@ -204,20 +213,23 @@ func how(c *caller, fresh bool) string {
 	return "joined"
 }
 
-// await waits for the session and for the caller's turn.
-func (c *caller) await(ctx context.Context, s *session) *refusal {
+// await waits for the session and, in exclusive mode, for the caller's turn, which it
+// has to give back; or for the session's end.
+func (c *caller) await(ctx context.Context, s *session) (turn bool, no *refusal) {
 	select {
 	case <-s.opened:
 	case <-ctx.Done():
-		return &refusal{code: protocol.Late}
+		return false, &refusal{code: protocol.Late}
 	}
 	if s.failure != nil {
-		return &refusal{protocol.NotConnected, s.failure}
+		return false, &refusal{protocol.NotConnected, s.failure}
 	}
-	if s.mode == protocol.Exclusive && !s.lease.take(ctx) {
-		return &refusal{code: protocol.Late}
+	if s.mode == protocol.Exclusive {
+		if turn = s.lease.take(ctx, s.ended); !turn && ctx.Err() != nil {
+			return false, &refusal{code: protocol.Late}
+		}
 	}
-	return nil
+	return turn, nil
 }
 
 // attach makes the caller one of the session's; false: that is over.
@@ -238,9 +250,9 @@ func (s *session) attach(c *caller) bool {
 // refuse says why there is no session.
 func (c *caller) refuse(no *refusal) {
 	a := protocol.Answer{Code: no.code, Text: no.code.String()}
-	if no.err != nil {
-		a.Add("Verify", verdict(no.err))
-		a.Add("Reason", no.err.Error())
+	if no.why != nil {
+		a.Add("Verify", no.why.verify)
+		a.Add("Reason", no.why.reason)
 	}
 	c.write(a.Append(nil), partTime)
 	c.settle()

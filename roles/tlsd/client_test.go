@@ -2,6 +2,7 @@ package tlsd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -115,7 +116,7 @@ func TestDetachUnread(t *testing.T) {
 // passed over.
 func TestLine(t *testing.T) {
 	var l line
-	if !l.take(t.Context()) {
+	if !l.take(t.Context(), nil) {
 		t.Fatal("taken by nobody")
 	}
 	order := make(chan int, 3)
@@ -124,7 +125,7 @@ func TestLine(t *testing.T) {
 	r := &rig{t: t}
 	for i, ctx := range []context.Context{t.Context(), ctx, t.Context()} {
 		go func() {
-			if l.take(ctx) {
+			if l.take(ctx, nil) {
 				order <- i
 			} else {
 				order <- -1
@@ -143,7 +144,49 @@ func TestLine(t *testing.T) {
 		}
 	}
 	l.give()
-	if l.wanted() || !l.take(t.Context()) {
+	if l.wanted() || !l.take(t.Context(), nil) {
 		t.Error("not free")
 	}
+}
+
+// As long a wait as anybody likes is asked for, up to the longest.
+func TestLongTimeout(t *testing.T) {
+	r := newRig(t)
+	to := r.serve(echo)
+	r.policy("s", to, nil)
+	c := r.mustDial(to, client.Options{Session: "s", Timeout: 2 * protocol.MaxTimeout})
+	must(t, ask(c, "one"))
+	must(t, c.Close())
+}
+
+// Close does not wait for a write that the server does not take.
+func TestCloseAmidWrite(t *testing.T) {
+	r := newRig(t)
+	end := make(chan struct{})
+	defer close(end)
+	to := r.serve(func(*tls.Conn) { <-end })
+	r.policy("s", to, nil)
+	c := r.mustDial(to, client.Options{Session: "s"})
+	failed := make(chan error, 1)
+	go func() {
+		for b := make([]byte, protocol.MaxChunk); ; {
+			if _, err := c.Write(b); err != nil {
+				failed <- err
+				return
+			}
+		}
+	}()
+	s := r.sessions()[0]
+	var last uint64
+	r.await("stuck", func() bool { // nothing for a while
+		before := last
+		<-time.After(50 * time.Millisecond)
+		last = s.outBytes.Load()
+		return last == before
+	})
+	began := time.Now()
+	if err := c.Close(); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) > 5*time.Second {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+	<-failed
 }

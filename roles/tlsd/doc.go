@@ -36,13 +36,14 @@
 //   - Nothing is kept for a caller without bound: bytes that wait for it, and frames that
 //     are not whole, are charged to its uid; one that does not read is cut off where
 //     others would wait for it. Nothing is kept of a server without bound: beyond
-//     maxUnread TCP slows it down.
+//     maxUnread TCP slows it down. Handshakes under way are bounded for all and for one
+//     uid.
 //   - A session is replaced long before its keys have had the records that they are good
 //     for, as Go begins no key update: whoever comes then gets a new one.
 //   - A certificate is verified always, in the handshake and every revalidate. There are
 //     no session tickets and no early data.
-//   - An end that the server has announced (close_notify) and one that came over it are
-//     told apart to those who speak in chunks.
+//   - An end that the server has announced (close_notify) and one that came over it, or
+//     in the middle of a frame, are told apart to those who speak in chunks.
 //
 // A process that ends takes its sessions along, as no library gives the state of one
 // away. One that is replaced accepts no more, and ends when its callers have gone or
@@ -50,9 +51,9 @@
 // orphan_grace; signatures wait.
 //
 // Files: tlsd.go (the loop), hub.go (who finds what), account.go (what a uid has),
-// policy.go (who may), caller.go (a caller's life), pump.go (while it has a session),
-// session.go and open.go (a session's), exclusive.go, framed.go and raw.go (the modes),
-// line.go (turns), transport.go (what is under crypto/tls, and counts records), sign.go
-// (signatures), list.go (LIST and CLOSE), journal.go (the log), orphan.go, setup.go (the
-// role's start).
+// policy.go (who may), failure.go (why there is no session), caller.go (a caller's life),
+// pump.go (while it has a session), session.go and open.go (a session's), exclusive.go,
+// framed.go and raw.go (the modes), line.go (turns), transport.go (what is under
+// crypto/tls, and counts records), sign.go (signatures), list.go (LIST and CLOSE),
+// journal.go (the log), orphan.go, setup.go (the role's start).
 package tlsd

@@ -10,8 +10,9 @@ import (
 
 const (
 	// mostOwed bounds the answers that one caller may wait for, before nothing more is
-	// read from it.
-	mostOwed = 1024
+	// read from it, and mostOrder those to all of a session, the dead among them.
+	mostOwed  = 1024
+	mostOrder = 1 << 16
 	// mostOut is how much may wait for a caller that does not read, beside one frame, in
 	// bytes.
 	mostOut = 1 << 20
@@ -44,15 +45,40 @@ func (c *caller) sendFrame(s *session, frame []byte) error {
 	if s.read != protocol.ReadOrder {
 		return s.send(c, frame, nil)
 	}
-	s.mu.Lock()
-	for c.owed >= mostOwed && !s.over && !c.stop {
-		c.wake.Wait()
-	}
-	s.mu.Unlock()
+	c.awaitAnswers(s)
 	return s.send(c, frame, func() {
 		s.order = append(s.order, c)
 		c.owed++
 	})
+}
+
+// awaitAnswers waits until one more answer may be waited for. A caller that goes
+// meanwhile is stopped.
+func (c *caller) awaitAnswers(s *session) {
+	s.mu.Lock()
+	full := s.full(c, mostOwed)
+	s.mu.Unlock()
+	if !full {
+		return
+	}
+	done := c.watch(func() {
+		s.mu.Lock()
+		c.stop = true
+		c.wake.Broadcast()
+		s.mu.Unlock()
+	})
+	s.mu.Lock()
+	for s.full(c, mostOwed/2+1) && !s.over && !c.stop { // not for each answer anew
+		c.wake.Wait()
+	}
+	s.mu.Unlock()
+	done()
+}
+
+// full tells whether a caller waits for so many answers, or all together for too many.
+// The lock is held.
+func (s *session) full(c *caller, most int) bool {
+	return c.owed >= most || len(s.order) >= mostOrder
 }
 
 // route gives a frame of the server to whose it is.
@@ -73,6 +99,9 @@ func (s *session) route(frame []byte) error {
 	s.order[0] = nil
 	s.order = s.order[1:]
 	c.owed--
+	if len(s.order) == mostOrder-1 {
+		s.wakeAll()
+	}
 	if c.stop {
 		s.dropped++
 		return nil
@@ -214,3 +243,6 @@ func (f *splitter) release() {
 }
 
 func (f *splitter) close() { f.release() }
+
+// amid tells whether a frame has begun and is not whole.
+func (f *splitter) amid() bool { return len(f.part) > 0 }

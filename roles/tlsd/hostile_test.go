@@ -183,7 +183,7 @@ func FuzzSplitter(f *testing.F) {
 		split := func(step int) (frames [][]byte, err error) {
 			var limit atomic.Int64
 			limit.Store(1 << 20)
-			a := &account{limit: &limit}
+			a := newAccount(1, &limit)
 			s := newSplitter(kind, 64, a)
 			for rest := b; len(rest) > 0 && err == nil; {
 				n := min(step, len(rest))

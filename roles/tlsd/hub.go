@@ -1,8 +1,6 @@
 package tlsd
 
 import (
-	"crypto/x509"
-	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -37,24 +35,15 @@ type hub struct {
 	closing  bool
 }
 
-// failing is a session that could not be made a moment ago: nobody tries again before
-// until.
-type failing struct {
-	until time.Time
-	err   error
-}
-
 const (
 	// recordLimit is where a session is replaced: a key of TLS 1.3 is good for some 2^24
 	// records, and Go begins no key update.
 	recordLimit = 1<<24 - 1<<16
 	// handshakesAtOnce bounds what all handshakes together take of the processor, and
-	// of the parent.
+	// of the parent, and uidHandshakes those of one uid: servers that do not answer hold
+	// nobody else up.
 	handshakesAtOnce = 32
-	// retryAfter is how long a session that could not be made is not tried again, and
-	// mostFailing of how many that is known.
-	retryAfter  = time.Second
-	mostFailing = 1024
+	uidHandshakes    = handshakesAtOnce / 4
 )
 
 func newHub(limits privsep.TLSDSettings, log *journal, s *signatures) *hub {
@@ -118,7 +107,7 @@ func (h *hub) admit(fd int) {
 	h.mu.Lock()
 	a := h.accounts[who.UID]
 	if a == nil {
-		a = &account{uid: who.UID, limit: &h.uidMemory}
+		a = newAccount(who.UID, &h.uidMemory)
 	}
 	code := protocol.OK
 	switch {
@@ -202,7 +191,7 @@ func (h *hub) endAll(why string) {
 // refusal is why there is no session for a caller.
 type refusal struct {
 	code protocol.Code
-	err  error // of NotConnected
+	why  *failure // of NotConnected
 }
 
 // join finds the session that a caller wants, or begins one. The caller is among its
@@ -267,7 +256,7 @@ func (h *hub) begin(c *caller) (*session, *refusal) {
 	s := newSession(h, c, p)
 	now := time.Now()
 	if f, ok := h.failing[s.asked()]; ok && now.Before(f.until) {
-		return nil, &refusal{protocol.NotConnected, f.err}
+		return nil, &refusal{protocol.NotConnected, f.why}
 	}
 	switch {
 	case len(h.all) >= h.limits.MaxSessions:
@@ -311,6 +300,9 @@ func (h *hub) leave(s *session, c *caller) {
 func (h *hub) reap(s *session) {
 	h.mu.Lock()
 	unused := s.users == 0
+	if unused { // nobody is to join it in its last moment
+		s.worn.Store(true)
+	}
 	h.mu.Unlock()
 	if unused {
 		s.end("idle", false)
@@ -326,26 +318,22 @@ func (h *hub) unname(s *session) {
 	}
 }
 
-// forget is the end of a session. err is why it was never one.
-func (h *hub) forget(s *session, err error) {
+// forget is the end of a session. why is of one that was never one.
+func (h *hub) forget(s *session, why *failure) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.named[s.name] == s {
 		delete(h.named, s.name)
 	}
 	delete(h.all, s.id)
+	if s.idle != nil { // which would keep all of it until its time
+		s.idle.Stop()
+		s.idle = nil
+	}
 	s.owner.sessions--
 	h.settle(s.owner)
-	if err != nil && len(h.failing) < mostFailing {
-		key := s.asked()
-		h.failing[key] = failing{time.Now().Add(retryAfter), err}
-		time.AfterFunc(retryAfter, func() {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			if f := h.failing[key]; !time.Now().Before(f.until) {
-				delete(h.failing, key)
-			}
-		})
+	if why != nil {
+		h.remember(s.asked(), why)
 	}
 }
 
@@ -355,25 +343,4 @@ func (h *hub) stats() privsep.RoleStats {
 	defer h.mu.Unlock()
 	return privsep.RoleStats{Sessions: uint64(len(h.all)), Connections: uint64(h.callers), Malformed: h.malformed.Load(),
 		Handshakes: h.shaken.Load(), HandshakesFailed: h.failed.Load(), InBytes: h.inBytes.Load(), OutBytes: h.outBytes.Load()}
-}
-
-// verdict is what a caller is told of the server's certificate when there is no
-// session, "" if it is not the certificate's fault.
-func verdict(err error) string {
-	var (
-		bad       x509.CertificateInvalidError
-		hostname  x509.HostnameError
-		authority x509.UnknownAuthorityError
-	)
-	switch {
-	case errors.As(err, &authority):
-		return "unknown_authority"
-	case errors.As(err, &hostname):
-		return "hostname"
-	case errors.As(err, &bad) && bad.Reason == x509.Expired:
-		return "expired"
-	case errors.As(err, &bad):
-		return "invalid"
-	}
-	return ""
 }

@@ -13,8 +13,8 @@ type line struct {
 	waiting []chan struct{} // each is closed when its turn has come
 }
 
-// take waits for its turn; false: ctx has ended before.
-func (l *line) take(ctx context.Context) bool {
+// take waits for its turn; false: ctx has ended before, or off was closed.
+func (l *line) take(ctx context.Context, off <-chan struct{}) bool {
 	l.mu.Lock()
 	if !l.taken {
 		l.taken = true
@@ -28,6 +28,7 @@ func (l *line) take(ctx context.Context) bool {
 	case <-turn:
 		return true
 	case <-ctx.Done():
+	case <-off:
 	}
 	l.mu.Lock()
 	i := slices.Index(l.waiting, turn)

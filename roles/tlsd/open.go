@@ -18,25 +18,19 @@ const openTime = 10 * time.Second
 func (s *session) open() {
 	ctx, cancel := context.WithTimeout(context.Background(), openTime)
 	defer cancel()
-	var err error
-	select {
-	case s.hub.handshakes <- struct{}{}:
-		err = s.connect(ctx)
-		<-s.hub.handshakes
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
+	err := s.connectInTurn(ctx)
 	fields := []privsep.Field{privsep.Str(privsep.KeySession, s.name), privsep.Str(privsep.KeyAddr, s.remote()), privsep.Int(privsep.KeyUID, int64(s.owner.uid))}
 	if err != nil {
 		s.hub.failed.Add(1)
 		s.hub.log.warn("session not opened", append(fields, privsep.Err(err))...)
-		s.failure = err
+		s.failure = newFailure(err)
 		s.mu.Lock()
 		was := s.over
 		s.over, s.why = true, "failed"
 		s.mu.Unlock()
 		if !was {
-			s.hub.forget(s, err)
+			close(s.ended)
+			s.hub.forget(s, s.failure)
 			close(s.closed)
 		}
 		close(s.opened)
@@ -51,6 +45,20 @@ func (s *session) open() {
 	}
 	s.revalidateLater()
 	s.receive()
+}
+
+// connectInTurn waits for its turn among those of one uid, who have their own servers
+// to wait for, and then among all.
+func (s *session) connectInTurn(ctx context.Context) error {
+	for _, room := range []chan struct{}{s.owner.handshakes, s.hub.handshakes} {
+		select {
+		case room <- struct{}{}:
+			defer func() { <-room }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.connect(ctx)
 }
 
 // connect makes the connection and the handshake.

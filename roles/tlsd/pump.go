@@ -103,6 +103,7 @@ func (s *session) detach(c *caller, released, unread bool) (dirty bool) {
 	c.out = nil
 	if c.frame > 0 { // nobody else begins in the middle of one
 		s.unread = s.unread[:copy(s.unread, s.unread[c.frame:])]
+		s.room.Broadcast()
 	}
 	return false
 }
@@ -254,6 +255,9 @@ func (s *session) next(c *caller, b []byte) int {
 		n := copy(b, c.out)
 		c.out = c.out[:copy(c.out, c.out[n:])]
 		c.account.refund(n)
+		if len(c.out) == 0 && cap(c.out) > 64<<10 { // for which nobody is charged
+			c.out = nil
+		}
 		return n
 	case s.mode == protocol.Raw:
 		return s.nextRaw(c, b)

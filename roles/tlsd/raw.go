@@ -21,9 +21,10 @@ func (c *caller) collectRaw(s *session) error {
 			}
 			continue
 		case !c.can.write:
+			c.piece = 0 // it was in the middle of nothing
 			return errProtocol
 		}
-		if err := c.passWrite(s, buf, int(n)); err != nil {
+		if err := c.passWrite(s, buf, int(n)); err != nil && err != errOver { // what is unread can be had still
 			return err
 		}
 	}

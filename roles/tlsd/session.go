@@ -41,8 +41,9 @@ type session struct {
 	began  time.Time
 
 	opened  chan struct{} // closed when it is known whether there is a session
+	ended   chan struct{} // when it is over
 	closed  chan struct{} // and when its connection is closed
-	failure error         // written before that, as the next three
+	failure *failure      // written before opened is closed, as the next three
 	conn    *tls.Conn
 	wire    *transport
 	state   tls.ConnectionState
@@ -84,7 +85,7 @@ func newSession(h *hub, c *caller, p *policy) *session {
 	rand.Read(id[:])
 	s := &session{hub: h, id: hex.EncodeToString(id[:]), name: r.Session, host: p.Host, port: p.Port, sni: sniOf(r), alpn: r.ALPN, mode: r.Mode,
 		frame: r.Frame, read: readOf(r), shared: r.Shared, policy: p, owner: c.account, began: time.Now(),
-		opened: make(chan struct{}), closed: make(chan struct{}), callers: map[*caller]struct{}{}}
+		opened: make(chan struct{}), ended: make(chan struct{}), closed: make(chan struct{}), callers: map[*caller]struct{}{}}
 	s.room = sync.NewCond(&s.mu)
 	s.lastUse.Store(s.began.UnixNano())
 	return s
@@ -168,9 +169,8 @@ func (s *session) end(why string, clean bool) {
 		return
 	}
 	s.over, s.clean, s.why = true, clean, why
-	for c := range s.callers {
-		c.wake.Broadcast()
-	}
+	close(s.ended)
+	s.wakeAll()
 	s.room.Broadcast()
 	if s.again != nil {
 		s.again.Stop()
@@ -190,10 +190,17 @@ func (s *session) end(why string, clean bool) {
 		privsep.Str(privsep.KeyReason, why), privsep.Int(privsep.KeyUID, int64(s.owner.uid)))
 }
 
+// wakeAll has all callers look what has changed. The lock is held.
+func (s *session) wakeAll() {
+	for c := range s.callers {
+		c.wake.Broadcast()
+	}
+}
+
 // send writes for a caller, all of b at once, in turn with others. before is called
 // when the turn has come, under the session's lock.
 func (s *session) send(c *caller, b []byte, before func()) error {
-	s.turns.take(context.Background())
+	s.turns.take(context.Background(), nil)
 	defer s.turns.give()
 	s.mu.Lock()
 	if s.over || c.stop {
@@ -272,7 +279,7 @@ func (s *session) receive() {
 		} else if n > 0 && !s.keep(buf[:n]) {
 			return
 		}
-		if err == io.EOF && s.wire.cut { // no close_notify came before
+		if err == io.EOF && (s.wire.cut || frames != nil && frames.amid()) { // no close_notify came before, or in the middle
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
@@ -329,9 +336,7 @@ func (s *session) takeUnread(b []byte) int {
 	}
 	s.room.Broadcast()
 	if s.over && len(s.unread) == 0 {
-		for c := range s.callers {
-			c.wake.Broadcast()
-		}
+		s.wakeAll()
 	}
 	return n
 }

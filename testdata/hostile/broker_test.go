@@ -41,6 +41,7 @@ type settings struct {
 	tls     *identity
 	limits  string // lines of [limits]
 	logins  bool   // clients must log in
+	shares  bool   // there is a tlsd
 	plans   map[string][]plan
 	env     []string
 }
@@ -85,6 +86,9 @@ func newBroker(t testing.TB, s settings) *broker {
 	text += s.tls.config(t, dir)
 	if s.logins {
 		text += fmt.Sprintf("[auth]\ntoken = %q\n", tokenHash)
+	}
+	if s.shares {
+		text += sharing(t, dir)
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "broker.toml"), []byte(text), 0o600))
 	return b

@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"crypto/tls"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,6 +17,9 @@ var offences = map[string]offence{
 	"claim":                       (*villain).claim,
 	"peer":                        (*villain).peerCell,
 	"sign":                        (*villain).signCase,
+	"tls sign":                    (*villain).tlsSignCase,
+	"flood of tls signs":          (*villain).floodTLSSigns,
+	"outwards":                    (*villain).outwards,
 	"leak":                        (*villain).leak,
 	"foreign":                     (*villain).foreign,
 	"flood of signs":              (*villain).floodSigns,
@@ -33,18 +37,21 @@ var served = map[string]map[string][]privsep.Kind{
 		"dispatcher": {privsep.KindSetupDone, privsep.KindLog},
 		"router":     {privsep.KindSetupDone, privsep.KindLog},
 		"auth":       {privsep.KindSetupDone, privsep.KindLog},
+		"tlsd":       {privsep.KindSetupDone, privsep.KindLog},
 		"cm":         {privsep.KindSetupDone, privsep.KindLog},
 	},
 	stageRun: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
 		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
+		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 	stageDrain: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained},
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
 		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
+		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 }
@@ -90,6 +97,9 @@ func payload(role string, k privsep.Kind) []byte {
 	case privsep.KindDial: // there is no directory here
 		m := privsep.Dial{ID: 1}
 		return m.Append(nil)
+	case privsep.KindTLSSign: // by a key that is not there
+		m := privsep.TLSSign{Scheme: uint16(tls.ECDSAWithP256AndSHA256), Input: verifyInput(clientContext, 32)}
+		return m.Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}
 		return m.Append(nil)
@@ -109,7 +119,7 @@ func (v *villain) cell() error {
 func TestCells(t *testing.T) {
 	t.Parallel()
 	var jobs []job
-	for _, role := range []string{"dispatcher", "router", "auth", "cm"} {
+	for _, role := range []string{"dispatcher", "router", "auth", "tlsd", "cm"} {
 		for _, stage := range []string{stageBoot, stageSetup, stageRun} {
 			for _, k := range kinds() {
 				if stage == stageBoot && k > privsep.KindConfig {

@@ -88,8 +88,8 @@ var frameCases = map[string]frameCase{
 	// Length of payloads.
 	"LOG of 0":            {"LOG", "malformed", "", sized(privsep.KindLog, 0)},
 	"LOG of 1":            {"LOG", "malformed", "", sized(privsep.KindLog, 1)},
-	"LOG of most":         {"LOG", "malformed", "", sized(privsep.KindLog, 2304)},
-	"LOG of too much":     {"", "truncated", "", sized(privsep.KindLog, 2305)},
+	"LOG of most":         {"LOG", "malformed", "", sized(privsep.KindLog, 2560)},
+	"LOG of too much":     {"", "truncated", "", sized(privsep.KindLog, 2561)},
 	"LOG of 64 KiB":       {"", "truncated", "", sized(privsep.KindLog, 64<<10)},
 	"LOG of 64 KiB and 1": {"", "truncated", "", sized(privsep.KindLog, 64<<10+1)},
 	"STATS of 0":          {"STATS", "malformed", "", sized(privsep.KindStats, 0)},
@@ -114,6 +114,10 @@ var frameCases = map[string]frameCase{
 	"INSPECT of 0":        {"INSPECT", "malformed", "", sized(privsep.KindInspect, 0)},
 	"INSPECT of most":     {"INSPECT", "malformed", "", sized(privsep.KindInspect, 32)},
 	"INSPECT of too much": {"INSPECT", "size", "", sized(privsep.KindInspect, 33)},
+
+	"TLS_SIGN of 0":        {"TLS_SIGN", "malformed", "", sized(privsep.KindTLSSign, 0)},
+	"TLS_SIGN of most":     {"TLS_SIGN", "malformed", "", sized(privsep.KindTLSSign, 192)},
+	"TLS_SIGN of too much": {"TLS_SIGN", "size", "", sized(privsep.KindTLSSign, 193)},
 
 	// Payloads that say what none may.
 	"LOG as parent": {"LOG", "malformed", "", func(v *villain) {
@@ -211,11 +215,14 @@ func TestFrames(t *testing.T) {
 			stage = stageRun
 		}
 		roles := []string{"cm"}
-		if c.kind == privsep.KindInspect.String() {
+		switch c.kind {
+		case privsep.KindInspect.String():
 			roles = []string{"auth"}
+		case privsep.KindTLSSign.String():
+			roles = []string{"tlsd"}
 		}
 		if slices.Contains(everywhere, name) {
-			roles = append(roles, "dispatcher", "router")
+			roles = append(roles, "dispatcher", "router", "tlsd")
 		}
 		for _, role := range roles {
 			jobs = append(jobs, job{role: role, plan: plan{Stage: stage, Do: "frame", S: name}, kind: c.kind, reason: c.reason})
@@ -261,7 +268,7 @@ func answered(want syscall.Errno) func(*testing.T, *broker, int) {
 func TestFDs(t *testing.T) {
 	t.Parallel()
 	var jobs []job
-	for _, role := range []string{"cm", "dispatcher", "router"} {
+	for _, role := range []string{"cm", "dispatcher", "router", "tlsd"} {
 		for _, n := range fdCounts {
 			want := unix.EPERM
 			if n > 253 { // SCM_MAX_FD

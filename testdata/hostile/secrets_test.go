@@ -243,7 +243,7 @@ func TestSecrets(t *testing.T) {
 func (b *broker) checkSecrets(id *identity) {
 	b.t.Helper()
 	secrets := secretsOf(b.t, id.key)
-	unlock, err := os.ReadFile(filepath.Join(b.dir, "unlock"))
+	unlock, err := os.ReadFile(filepath.Join(b.dir, "server.unlock"))
 	must(b.t, err)
 	secrets["unlocking secret"] = bytes.TrimSpace(unlock)
 	n := newNeedles(secrets)

@@ -84,19 +84,25 @@ func (i *identity) config(t testing.TB, dir string) string {
 	if i == nil {
 		return ""
 	}
+	return fmt.Sprintf("[tls]\n%skey_use = %q\n%s\n", i.write(t, dir, "server"), i.use, i.more)
+}
+
+// write writes the files under a name, and gives the lines that name them.
+func (i *identity) write(t testing.TB, dir, name string) string {
+	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(i.key)
 	must(t, err)
 	secret := rand.Text()
 	encrypted, err := keyfile.Encrypt(der, []byte(secret), keyfile.Options{Iterations: 10_000})
 	must(t, err)
-	for name, content := range map[string][]byte{
-		"server.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.cert.Raw}),
-		"server.key": encrypted,
-		"unlock":     []byte(secret + "\n"),
+	for suffix, content := range map[string][]byte{
+		".pem":    pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.cert.Raw}),
+		".key":    encrypted,
+		".unlock": []byte(secret + "\n"),
 	} {
-		must(t, os.WriteFile(filepath.Join(dir, name), content, 0o400))
+		must(t, os.WriteFile(filepath.Join(dir, name+suffix), content, 0o400))
 	}
-	return fmt.Sprintf("[tls]\ncert = \"server.pem\"\nkey = \"server.key\"\nunlock_file = \"unlock\"\nkey_use = %q\n%s\n", i.use, i.more)
+	return fmt.Sprintf("cert = \"%[1]s.pem\"\nkey = \"%[1]s.key\"\nunlock_file = \"%[1]s.unlock\"\n", name)
 }
 
 // handshake makes one and ends it; how long it took.

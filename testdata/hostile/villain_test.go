@@ -127,7 +127,7 @@ func (v *villain) live() error {
 			return err
 		}
 	}
-	if v.plan.Stage == stageDrain && v.id.Role != privsep.RoleDispatcher && v.id.Role != privsep.RoleAuth { // they are told twice
+	if v.plan.Stage == stageDrain && (v.id.Role == privsep.RoleCM || v.id.Role == privsep.RoleRouter) { // they are told twice
 		v.pen.send(privsep.KindDrained, nil)
 		if err := v.told(); err != nil {
 			return err
@@ -189,7 +189,7 @@ func (v *villain) announce() error {
 	if err := privsep.Drop(v.boot.UID, v.boot.GID); err != nil {
 		return err
 	}
-	walls, err := sandbox.Enter(v.id.Role, sandbox.Options{OwnUID: true})
+	walls, err := sandbox.Enter(v.id.Role, sandbox.Options{OwnUID: true, Connect: v.set.Settings.TLSPorts})
 	if err != nil {
 		return err
 	}

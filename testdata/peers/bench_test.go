@@ -10,6 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	program(os.Args)
 	silence = 500 * time.Millisecond
 	os.Exit(m.Run())
 }

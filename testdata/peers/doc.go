@@ -31,7 +31,13 @@
 //     whatever becomes of them, and all are accounted for: accepted, refused, unanswered;
 //   - a message lost, doubled or changed is an error, not a number.
 //
+// Short requests are another comparison, in a table of its own: 1,000 processes with one
+// request each for a TLS server, by tlsd, by stunnel (Debian's, where it is installed)
+// and by crypto/tls. Callers, what stands between, and the server are processes of
+// their own, whose CPU is shown. Callers of the first two are one program that does
+// next to nothing, whose start is nevertheless most of what they cost.
+//
 // Medians over the rounds are compared; the least and the greatest value show
 // the noise. nats-server is built from the module that go.mod names. -only tls
-// runs what is about TLS, -only '^[^t]' the rest.
+// runs what is about TLS, -only '^[^t]' the rest, -only short the short requests.
 package main

@@ -32,9 +32,11 @@ type options struct {
 	balanceSpan time.Duration // requests to members of different speed
 	loginSpan   time.Duration // request-reply, alone and beside logins
 	idle        int           // idle connections for the memory figure
+	short       int           // requests of short processes
 }
 
 func main() {
+	program(os.Args)
 	o, err := parseFlags(os.Args[1:])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-peers:", err)
@@ -42,7 +44,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	r, err := compare(ctx, o)
+	r := new(report)
+	if slices.ContainsFunc(cases, func(c benchCase) bool { return o.only.MatchString(c.name) }) {
+		r, err = compare(ctx, o)
+	}
+	if err == nil && o.only.MatchString(shortCase) {
+		err = compareShort(ctx, o, os.Stdout)
+	}
 	if err != nil {
 		stop()
 		fmt.Fprintln(os.Stderr, "bench-peers:", err)
@@ -56,7 +64,7 @@ func main() {
 func parseFlags(args []string) (*options, error) {
 	o := &options{
 		warm: 300 * time.Millisecond, span: 1800 * time.Millisecond,
-		rrSpan: 1200 * time.Millisecond, connSpan: 1500 * time.Millisecond, idle: 5000,
+		rrSpan: 1200 * time.Millisecond, connSpan: 1500 * time.Millisecond, idle: 5000, short: 1000,
 		balanceSpan: 10 * time.Second, loginSpan: 5 * time.Second,
 	}
 	f := flag.NewFlagSet("bench-peers", flag.ContinueOnError)
@@ -86,7 +94,7 @@ func parseFlags(args []string) (*options, error) {
 		return nil, fmt.Errorf("only: %s matches none of %s", re, strings.Join(caseNames(), " "))
 	}
 	if *quick {
-		o.rounds, o.idle = 1, 200
+		o.rounds, o.idle, o.short = 1, 200, 50
 		o.warm, o.span = 50*time.Millisecond, 200*time.Millisecond
 		o.rrSpan, o.connSpan, o.balanceSpan, o.loginSpan = 200*time.Millisecond, 200*time.Millisecond, time.Second, time.Second
 	}

@@ -95,7 +95,7 @@ func timeout(ctx context.Context, o Options) time.Duration {
 	if d <= 0 {
 		d = protocol.DefaultTimeout
 	}
-	return min(d, protocol.MaxTimeout).Round(time.Millisecond) + time.Millisecond
+	return min(d.Round(time.Millisecond)+time.Millisecond, protocol.MaxTimeout)
 }
 
 // request connects, asks, and takes the answer.

@@ -122,10 +122,11 @@ func (c *Conn) next() error {
 		return c.ended
 	}
 	if c.mode == protocol.Raw && !c.wanted {
-		if err := c.say(protocol.ReadWanted); err != nil {
+		err := c.say(protocol.ReadWanted)
+		if late(err) || errors.Is(err, net.ErrClosed) {
 			return err
 		}
-		c.wanted = true
+		c.wanted = true // if tlsd hears no more it has said why
 	}
 	// A deadline in the middle of a length leaves what there is for the next call.
 	for len(c.rest) < protocol.ChunkHeader {
@@ -190,6 +191,12 @@ func (c *Conn) Write(b []byte) (int, error) {
 	return written, nil
 }
 
+// late tells whether an error is a deadline's.
+func late(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
 func cmpError(first, second error) error {
 	if first != nil {
 		return first
@@ -228,9 +235,12 @@ func (c *Conn) Detach() error {
 	c.writing.Lock()
 	c.conn.SetDeadline(time.Now().Add(releaseTime))
 	c.writing.Unlock()
-	c.say(protocol.Release) // if tlsd hears no more it has said why
+	err := c.say(protocol.Release)
+	if late(err) { // in the middle of a piece, of which tlsd awaits the rest
+		return err
+	}
+	err = nil // if tlsd hears no more it has said why
 	unread := c.left > 0
-	var err error
 	for c.ended == nil && err == nil {
 		if c.left > 0 {
 			var n int64

@@ -103,6 +103,7 @@ func TestKillRouterAmidMoves(t *testing.T) {
 // finished all the same, those who stay by TLS are served in the meantime, and
 // nothing is lost between them and those who have moved.
 func TestKillParentAmidRetirement(t *testing.T) {
+	t.Parallel()
 	const all = idle + many
 	b := startBroker(t, settings{cms: 1, tls: "sign", limits: `drain_timeout = "10m"`})
 	g := b.gather()

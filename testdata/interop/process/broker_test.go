@@ -34,8 +34,12 @@ func TestMain(m *testing.M) {
 	if steps := os.Getenv(programSteps); steps != "" {
 		program(steps)
 	}
-	if words := strings.Split(os.Getenv(callEnv), "|"); len(words) == 4 {
-		if err := call(words); err != nil {
+	for env, life := range map[string]func([]string) error{callEnv: call, framesEnv: callFrames} {
+		words := os.Getenv(env)
+		if words == "" {
+			continue
+		}
+		if err := life(strings.Split(words, "|")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

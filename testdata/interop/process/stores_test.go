@@ -15,6 +15,7 @@ import (
 // several; and clients who must not notice: nothing lost, doubled or out of order,
 // no connection ended.
 func TestRouterDiesAtEveryStore(t *testing.T) {
+	t.Parallel()
 	deaths := 150
 	if testing.Short() {
 		deaths = 50

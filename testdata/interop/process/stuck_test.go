@@ -118,6 +118,7 @@ func (b *broker) whole(before map[string]int) {
 // time; a slow one is not. Whoever sent to it from the other cm goes on and loses
 // nothing.
 func TestSilentCM(t *testing.T) {
+	t.Parallel()
 	const stall = time.Second
 	b := startBroker(t, settings{cms: 2, limits: "max_payload = \"16KiB\"\nstall_timeout = \"1s\"", store: `arena = "1MiB"`})
 	b.attacked = true

@@ -105,6 +105,17 @@ func share(t *testing.T, s settings, more, session string) *sharing {
 	return sh
 }
 
+// turnTo has tlsd's sessions go to another server, at another port. The broker does not run yet.
+func (sh *sharing) turnTo(addr string) {
+	sh.t.Helper()
+	text, err := os.ReadFile(sh.config)
+	must(sh.t, err)
+	_, old, _ := net.SplitHostPort(sh.addr)
+	_, port, _ := net.SplitHostPort(addr)
+	sh.write(sh.config, strings.ReplaceAll(string(text), old, port))
+	sh.addr = addr
+}
+
 func (sh *sharing) echo(conn *tls.Conn) {
 	defer conn.Close()
 	if conn.Handshake() != nil {
@@ -320,18 +331,11 @@ func TestSharedWithOpenSSL(t *testing.T) {
 	must(t, err)
 	files := certs.In(sh.dir)
 	must(t, files.Write(pair, ""))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
-	server := exec.Command("openssl", "s_server", "-accept", fmt.Sprintf("127.0.0.1:%d", port), "-cert", files.Cert, "-key", files.Key, "-rev", "-quiet")
+	addr := freeAddress(t)
+	server := exec.Command("openssl", "s_server", "-accept", addr, "-cert", files.Cert, "-key", files.Key, "-rev", "-quiet")
 	must(t, server.Start())
 	defer func() { server.Process.Kill(); server.Wait() }()
-	text, err := os.ReadFile(sh.config)
-	must(t, err)
-	_, old, _ := net.SplitHostPort(sh.addr)
-	sh.write(sh.config, strings.ReplaceAll(string(text), old, fmt.Sprint(port)))
-	sh.addr = fmt.Sprintf("127.0.0.1:%d", port)
+	sh.turnTo(addr)
 	sh.start()
 	o := tlsd.Options{Socket: sh.socket, Session: "rev", ServerName: "localhost", Mode: protocol.Framed, Frame: protocol.FrameLine}
 	var conn net.Conn
