@@ -68,7 +68,12 @@ func copyFile(t testing.TB, from, to string) {
 	t.Helper()
 	text, err := os.ReadFile(from)
 	must(t, err)
-	must(t, os.WriteFile(to+".new", text, 0o755))
+	// A child that another test starts in between would have the file open for writing
+	// until it executes, and nobody could execute it.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(to+".new", text, 0o755)
+	syscall.ForkLock.RUnlock()
+	must(t, err)
 	must(t, os.Rename(to+".new", to))
 }
 
