@@ -20,7 +20,18 @@ if has lintian; then
   lintian --allow-root --fail-on error,warning "$deb1"
 fi
 if has rpmlint; then
-  rpmlint --strict --config "$here/rpm/rpmlint.toml" "$rpm1"
+  # It unpacks by names that begin at the root: over this one, which stays as it is.
+  unshare --mount bash -euc '
+    top=$(mktemp -d)
+    trap "rmdir $top" EXIT
+    mount -t tmpfs none "$top"
+    mkdir "$top/upper" "$top/work" "$top/root"
+    mount -t overlay overlay -o "lowerdir=/,upperdir=$top/upper,workdir=$top/work" "$top/root"
+    mount --bind /dev "$top/root/dev"
+    mount -t proc proc "$top/root/proc"
+    cp "$1" "$2" "$top/root/tmp/"
+    chroot "$top/root" rpmlint --strict --config "/tmp/${1##*/}" "/tmp/${2##*/}"
+    umount -R "$top"' - "$here/rpm/rpmlint.toml" "$rpm1"
 fi
 has debootstrap || exit 0
 
