@@ -150,21 +150,31 @@ func (v *villain) signCase() error {
 
 // sign sends s, and says what is answered.
 func (v *villain) sign(s privsep.Sign) error {
-	v.pen.send(privsep.KindSign, s.Append(nil))
+	return v.askSigned(privsep.KindSign, s.Append(nil), privsep.KindSigned, func(payload []byte) ([]byte, error) {
+		var answer privsep.Signed
+		err := answer.Parse(payload)
+		return answer.Signature, err
+	})
+}
+
+// askSigned asks for a signature in one of the ways that there are, and says whether one
+// came.
+func (v *villain) askSigned(kind privsep.Kind, payload []byte, answers privsep.Kind, read func([]byte) ([]byte, error)) error {
+	v.pen.send(kind, payload)
 	for {
 		if err := v.receive(); err != nil {
 			return nil // refused: the end is near
 		}
-		if v.msg.Kind == privsep.KindSigned {
+		if v.msg.Kind == answers {
 			break
 		}
 	}
-	var answer privsep.Signed
-	if err := answer.Parse(v.msg.Payload); err != nil {
+	signature, err := read(v.msg.Payload)
+	if err != nil {
 		return err
 	}
 	got := "signature"
-	if len(answer.Signature) == 0 {
+	if len(signature) == 0 {
 		got = "none"
 	}
 	v.say(attempt, got, nil)

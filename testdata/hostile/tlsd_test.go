@@ -81,25 +81,11 @@ func (v *villain) soundTLS() privsep.TLSSign {
 func (v *villain) tlsSignCase() error {
 	s := v.soundTLS()
 	tlsSignCases[v.plan.S].spoil(&s)
-	v.pen.send(privsep.KindTLSSign, s.Append(nil))
-	for {
-		if err := v.receive(); err != nil {
-			return nil // refused: the end is near
-		}
-		if v.msg.Kind == privsep.KindTLSSigned {
-			break
-		}
-	}
-	var answer privsep.TLSSigned
-	if err := answer.Parse(v.msg.Payload); err != nil {
-		return err
-	}
-	got := "signature"
-	if len(answer.Signature) == 0 {
-		got = "none"
-	}
-	v.say(attempt, got, nil)
-	return v.finish()
+	return v.askSigned(privsep.KindTLSSign, s.Append(nil), privsep.KindTLSSigned, func(payload []byte) ([]byte, error) {
+		var answer privsep.TLSSigned
+		err := answer.Parse(payload)
+		return answer.Signature, err
+	})
 }
 
 // floodTLSSigns asks for one after the other, by a key that is not there, and hears no
