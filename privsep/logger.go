@@ -99,8 +99,8 @@ func Err(err error) Field {
 
 // Logger is how a role without files logs: over its channel to the parent. A
 // line that finds the channel full, or not in a phase for logs, or that comes
-// after logPace others in a second, is dropped and counted; the next one that passes carries the count. One goroutine only, the
-// channel's.
+// after logPace others in a second, is dropped and counted; the next one that passes
+// carries the count. One goroutine only, the channel's.
 type Logger struct {
 	ch      *Channel
 	least   Level

@@ -12,8 +12,8 @@ import (
 // The one file of this package with unsafe. These have no wrapper:
 // system calls that do not tell the Go scheduler, which costs more than the
 // call itself on the message path (BenchmarkRawRead, BenchmarkPaced), a getsockopt
-// of many values, a capset on every thread, and seccomp(2). A raw call holds its processor while it lasts, so
-// none here may block, but for rawEpollWait's bound.
+// of many values, a capset on every thread, and seccomp(2). A raw call holds its
+// processor while it lasts, so none here may block, but for rawEpollWait's bound.
 
 // RawRead is read(2) on a non-blocking fd; b must not be empty.
 func RawRead(fd int, b []byte) (int, syscall.Errno) {

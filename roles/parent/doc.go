@@ -25,9 +25,10 @@
 // What a process is that logs in at a Unix socket it tells auth (inspect.go), of
 // processes that a rule may fit, and no more than the rule asks for.
 //
-// One goroutine does everything, but for what can wait for a file system: children's channels, their pidfds, signals and
-// the control socket are events of one poller. A child is started by it alone,
-// since a child started from a thread that ends could be killed with it.
+// One goroutine does everything, but for what can wait for a file system: children's
+// channels, their pidfds, signals and the control socket are events of one poller. A
+// child is started by it alone, since a child started from a thread that ends could be
+// killed with it.
 //
 // SIGHUP (reload.go) is all or nothing: everything that can fail is done first, a
 // port bound, a certificate read; then the roles are told, and it is over when

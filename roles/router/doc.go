@@ -65,11 +65,11 @@
 //
 // Where clients must log in a session may do nothing until auth has said who its client
 // is (login.go). Which process has connected to a Unix socket is the dispatcher's word,
-// in its connection table, and holds for the cm alone that it has handed it to. The router asks over a channel and reads the answers between batches;
-// it waits for none, and asks the next auth again what one that has ended owes. A
-// verdict names a user, a profile and the user's mark. The mark is another one when
-// anything about the user changes: the parent tells which marks stand, and sessions
-// with others end.
+// in its connection table, and holds for the cm alone that it has handed it to. The
+// router asks over a channel and reads the answers between batches; it waits for none,
+// and asks the next auth again what one that has ended owes. A verdict names a user, a
+// profile and the user's mark. The mark is another one when anything about the user
+// changes: the parent tells which marks stand, and sessions with others end.
 //
 // # After a router's end
 //

@@ -124,8 +124,8 @@ const (
 )
 
 // ChunkHeader is the length of a length, ReleaseCount that of what follows a Release: how
-// many bytes of the session the caller has read, big endian. MaxChunk bounds a piece in either direction,
-// in bytes.
+// many bytes of the session the caller has read, big endian. MaxChunk bounds a piece in
+// either direction, in bytes.
 const (
 	ChunkHeader  = 4
 	ReleaseCount = 8

@@ -42,10 +42,10 @@
 //
 // After a 200 come and go the bytes of the session. In exclusive mode they are this
 // caller's until it closes the connection. If it has said before that it lets go
-// (RELEASE), and has read all that was written to it, the next one goes on; else the session ends, since
-// nobody knows what it was in the middle of, unless its policy says keep. In framed mode
-// nothing but whole frames goes anywhere. Closing one's sending side alone means
-// that one still reads.
+// (RELEASE), and has read all that was written to it, the next one goes on; else the
+// session ends, since nobody knows what it was in the middle of, unless its policy says
+// keep. In framed mode nothing but whole frames goes anywhere. Closing one's sending
+// side alone means that one still reads.
 //
 // With Encoding: chunks, which raw needs, both directions are in pieces, a length of 4
 // bytes, big endian, before each; some lengths say something else:
