@@ -44,6 +44,7 @@ type ProfileConfig struct {
 	MaxPayload           Size      `toml:"max_payload"`
 	MaxPending           Size      `toml:"max_pending"`
 	Transfer             []string  `toml:"transfer"` // environments
+	System               bool      `toml:"system"`   // may ask for the state of the broker
 }
 
 func (p *ProfileConfig) setDefaults() { p.Weight = 1 }
@@ -211,7 +212,7 @@ func (p *ProfileConfig) payload() *privsep.Profile {
 		RequestTypes: p.RequestTypes, RequestOrganisations: p.RequestOrganisations, Types: p.Types,
 		Responses: int(p.AllowResponses), Stamp: p.StampSender, Weight: p.Weight,
 		MaxSubscriptions: p.MaxSubscriptions, Rate: p.Rate,
-		MaxPayload: int(p.MaxPayload), MaxPending: int(p.MaxPending), Transfer: p.Transfer,
+		MaxPayload: int(p.MaxPayload), MaxPending: int(p.MaxPending), Transfer: p.Transfer, System: p.System,
 	}
 	for i, name := range privsep.ModeNames {
 		if p.Modes == nil || slices.Contains(p.Modes, name) {
