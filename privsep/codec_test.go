@@ -56,7 +56,7 @@ func samples() map[Kind]payload {
 		KindStats:        &Stats{ID: 3, Values: values},
 		KindCMGone:       &CMGone{CM: 2, Generation: 1 << 40},
 		KindCMFault:      &CMFault{CM: 2, Reason: FaultCorrupt},
-		KindConnHandoff:  &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, TLS: true, Issued: 1 << 40, Ticket: [32]byte{6}},
+		KindConnHandoff:  &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, TLS: true, System: true, Issued: 1 << 40, Ticket: [32]byte{6}},
 		KindCertificate:  &Certificate{Number: 1, Chain: MaxCertificates, Authorities: 2},
 		KindKey:          &ReleasedKey{Number: 1, Size: 1 << 12},
 		KindSign: &Sign{ID: 1 << 50, Number: 2, Scheme: 0x0403, Listener: 7, UID: 1 << 60, Issued: 1 << 40, Ticket: [32]byte{6},

@@ -26,6 +26,9 @@ func roomy(int) bool { return false }
 // Socketpair is not supported here.
 func Socketpair() (a, b int, err error) { return -1, -1, errors.ErrUnsupported }
 
+// Connection is not supported here.
+func Connection() (a, b int, err error) { return -1, -1, errors.ErrUnsupported }
+
 // Doorbell is not supported here.
 func Doorbell() (a, b int, err error) { return -1, -1, errors.ErrUnsupported }
 

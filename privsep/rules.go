@@ -16,7 +16,8 @@ const Version = 4
 type Kind uint16
 
 // The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
-// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves.
+// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves;
+// SYSTEM_GET and SYSTEM_CONN have none.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -68,6 +69,8 @@ const (
 	KindTLSPolicy
 	KindTLSSign
 	KindTLSSigned
+	KindSystemGet
+	KindSystemConn
 	numKinds
 )
 
@@ -193,6 +196,9 @@ var rules = [...]rule{
 	{KindTLSPolicy, "TLS_POLICY", parent, tlsd, PhaseSetup | PhaseRun, 1, MaxTLSPolicy, false, 0},
 	{KindTLSSign, "TLS_SIGN", tlsd, parent, PhaseRun | PhaseDrain, 0, 192, false, 5000},
 	{KindTLSSigned, "TLS_SIGNED", parent, tlsd, PhaseRun | PhaseDrain, 0, 1056, false, 0},
+	// The console asks to be a client of the broker: a connection, one end for each.
+	{KindSystemGet, "SYSTEM_GET", console, parent, PhaseRun | PhaseDrain, 0, 0, false, 4},
+	{KindSystemConn, "SYSTEM_CONN", parent, dispatcher | console, PhaseRun, 1, 0, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

@@ -176,6 +176,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.authFault(c, m)
 	case privsep.KindDial:
 		return p.dial(c, m)
+	case privsep.KindSystemGet:
+		p.connectConsole(c)
 	case privsep.KindRetiring:
 		return p.retiring(c, m)
 	case privsep.KindDrained:

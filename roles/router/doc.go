@@ -127,6 +127,7 @@
 // (who a client is: auth is asked), profile.go (what he may), choose.go (modes),
 // request.go (who owes answers), ask.go (what the requester is told), affinity.go
 // (sessions of the mode of that name), expiry.go (what ends by time), ticket.go (ways
-// to other environments), system.go (the state of the broker), stuck.go (who holds up whose bodies), settings.go (what
-// changes while it runs), orphan.go (without a parent), setup.go (the role's start).
+// to other environments), system.go (the state of the broker), stuck.go (who holds up
+// whose bodies), settings.go (what changes while it runs), orphan.go (without a parent),
+// setup.go (the role's start).
 package router

@@ -52,10 +52,10 @@ func New(cfg privsep.Settings) (*Memory, error) {
 		privsep.SegRingDownData: ring, privsep.SegRingDownHead: store.RingHeadSize,
 		privsep.SegArena:       store.ArenaSize(cfg.Arena),
 		privsep.SegReturns:     store.ReturnsSize(cfg.CMs, store.Slots(cfg.Arena)),
-		privsep.SegConnColumns: store.ConnColumnsSize(cfg.MaxConnections),
+		privsep.SegConnColumns: store.ConnColumnsSize(cfg.Places()),
 		privsep.SegNamed:       store.NamedSize(store.Slots(cfg.Arena)),
 	}
-	err := m.create(place{privsep.SegConnTable, 0}, store.ConnTableSize(cfg.MaxConnections))
+	err := m.create(place{privsep.SegConnTable, 0}, store.ConnTableSize(cfg.Places()))
 	if err == nil {
 		err = m.create(place{privsep.SegState, 0}, store.StateSize(cfg.Journal))
 	}
@@ -167,7 +167,7 @@ func (m *Memory) Table() (*store.ConnTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.NewConnTable(s, m.cfg.MaxConnections)
+	return store.NewConnTable(s, m.cfg.Places())
 }
 
 // Columns gives cm i's part of the connection table; writable as that cm has
@@ -177,5 +177,5 @@ func (m *Memory) Columns(i int, writable bool) (*store.ConnColumns, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.NewConnColumns(s, m.cfg.MaxConnections)
+	return store.NewConnColumns(s, m.cfg.Places())
 }
