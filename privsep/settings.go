@@ -83,6 +83,7 @@ type Live struct {
 	Login            LoginSettings
 	TLSD             TLSDSettings
 	ConsoleNames     []string // hosts that the console answers for, at most MaxConsoleNames of MaxConsoleName
+	System           bool     // some clients may ask for the state of the broker
 }
 
 // Bounds of ConsoleNames.
@@ -118,6 +119,7 @@ func (p *Live) fields(c *coder) {
 	p.Login.fields(c)
 	p.TLSD.fields(c)
 	c.texts(&p.ConsoleNames, MaxConsoleNames, MaxConsoleName)
+	c.flag(&p.System)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and

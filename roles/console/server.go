@@ -64,14 +64,19 @@ func newServer(v *view, w *word, j *journal, cfg *privsep.Settings) *server {
 	return s
 }
 
-// routes are the paths that there are.
-func (s *server) routes() *http.ServeMux {
-	m := http.NewServeMux()
-	for path, h := range map[string]http.HandlerFunc{
+// handlers are one for each path that there is.
+func (s *server) handlers() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
 		"/healthz": s.healthz,
 		"/statusz": s.statusz,
 		"/varz":    s.varz,
-	} {
+	}
+}
+
+// routes are the paths.
+func (s *server) routes() *http.ServeMux {
+	m := http.NewServeMux()
+	for path, h := range s.handlers() {
 		n := new(atomic.Uint64)
 		s.paths[path] = n
 		m.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {

@@ -3,6 +3,7 @@ package parent
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"gatehouse/privsep"
@@ -226,6 +227,7 @@ func (p *parent) liveSettings(c *Config) privsep.Live {
 		TLSD: privsep.TLSDSettings{MaxSessions: c.TLSD.MaxSessions, MaxCallers: c.TLSD.MaxCallers,
 			UIDSessions: c.TLSD.UIDSessions, UIDCallers: c.TLSD.UIDCallers, UIDMemory: int(c.TLSD.UIDMemory)},
 		ConsoleNames: c.Console.Names,
+		System:       slices.ContainsFunc(c.Profiles, func(f ProfileConfig) bool { return f.System }),
 	}
 	for _, b := range p.listeners {
 		if b.host != "" && b.acceptor() == privsep.RoleDispatcher {
