@@ -67,9 +67,12 @@ func newServer(v *view, w *word, j *journal, cfg *privsep.Settings) *server {
 // handlers are one for each path that there is.
 func (s *server) handlers() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
-		"/healthz": s.healthz,
-		"/statusz": s.statusz,
-		"/varz":    s.varz,
+		"/healthz":        s.healthz,
+		"/statusz":        s.statusz,
+		"/varz":           s.varz,
+		"/connz":          s.connz,
+		"/subsz":          s.subsz,
+		"/subscriptionsz": s.subsz,
 	}
 }
 
