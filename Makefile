@@ -58,7 +58,7 @@ torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9
 	cd testdata/interop && go run ./torture -plan '$(PLAN)' -seed $(SEED) $(TORTURE)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
-	@for p in wire store tickets tickets/client privsep privsep/certname privsep/passhash privsep/keyfile privsep/custody roles roles/auth/cms roles/auth/directory roles/parent roles/router roles/tlsd roles/tlsd/protocol; do \
+	@for p in wire store tickets tickets/client privsep privsep/certname privsep/passhash privsep/keyfile privsep/custody roles roles/auth/cms roles/auth/directory roles/console roles/parent roles/router roles/tlsd roles/tlsd/protocol; do \
 	  for f in $$(go test -list '^Fuzz' ./$$p | grep ^Fuzz); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$p || exit 1; \
 	  done; done

@@ -92,7 +92,7 @@ func (t *talk) operation(line []byte) error {
 
 // message takes a request and answers it: "subject sid [reply] [headers] size".
 func (t *talk) message(args [][]byte, headers int) error {
-	if n := len(args) - headers; n != 3 && n != 4 || string(args[1]) != "1" {
+	if n := len(args) - headers; n != 3 && n != 4 || string(args[1]) != "1" || bytes.ContainsAny(args[n-2], "\t\r") {
 		return errTalk
 	}
 	subject, reply := string(args[0]), ""
