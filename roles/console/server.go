@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -45,6 +46,7 @@ type server struct {
 	requests  atomic.Uint64
 	refused   atomic.Uint64             // requests and connections
 	paths     map[string]*atomic.Uint64 // requests for those that there are
+	known     []string                  // the same, in order
 
 	mu    sync.Mutex
 	conns map[*transport]http.ConnState // and since when, see since
@@ -69,6 +71,7 @@ func (s *server) handlers() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"/healthz":        s.healthz,
 		"/statusz":        s.statusz,
+		"/metrics":        s.metrics,
 		"/varz":           s.varz,
 		"/connz":          s.connz,
 		"/subsz":          s.subsz,
@@ -87,6 +90,7 @@ func (s *server) routes() *http.ServeMux {
 			h(w, r)
 		})
 	}
+	s.known = slices.Sorted(maps.Keys(s.paths))
 	return m
 }
 
