@@ -1,6 +1,7 @@
 package console
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync/atomic"
@@ -71,7 +72,7 @@ func (c *console) takeSystem(fd int) {
 	c.system.link = l
 	go func() {
 		s := talk{server: c.server, to: l.file}
-		if err := s.run(l.file); err != nil && err != io.EOF && !os.IsTimeout(err) {
+		if err := s.run(l.file); err != nil && err != io.EOF && !errors.Is(err, os.ErrClosed) {
 			c.log.warn("connection ended", privsep.Str(privsep.KeyPeer, "cm"), privsep.Err(bare(err)))
 		}
 		l.file.Close()
