@@ -69,9 +69,9 @@
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
 // users.go, approval.go and directory.go (what auth gets), notify.go (the service manager), tls.go
 // (certificate and key), sign.go (who gets a signature), transfer.go (who gets a
-// ticket), inspect.go (what a client's process is),
-// tlsd.go (what tlsd gets), console.go (what the console gets), offence.go (what is held against a child), sandbox.go (the walls around
-// parent and children), control.go and status.go (the operator's view), config.go
+// ticket), inspect.go (what a client's process is), tlsd.go (what tlsd gets), console.go
+// and system.go (what the console gets), offence.go (what is held against a child),
+// sandbox.go (the walls around parent and children), control.go and status.go (the operator's view), config.go
 // (the configuration), config_tables.go (its lists of tables), config_profile.go,
 // config_user.go, config_certificate.go, config_process.go, config_transfer.go,
 // config_ldap.go, config_tlsd.go and config_console.go (some of them).
