@@ -16,7 +16,7 @@ INNER := ./testdata/hostile ./testdata/tree
 MODULES := testdata/cms testdata/interop testdata/peers
 PRELOAD := roles/tlsd/preload
 
-.PHONY: help build preload run test test-root race interop bench bench-peers torture fuzz check packages test-packages clean
+.PHONY: help build preload run test test-root race interop natscli bench bench-peers torture fuzz check packages test-packages clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -47,6 +47,9 @@ race: ## the packages under the race detector (needs a C compiler)
 
 interop: build ## nats.go's own tests, where their runner is
 	testdata/interop/run.sh
+
+natscli: build ## the nats command line against it (the first build takes minutes)
+	testdata/natscli/run.sh
 
 bench: ## the hot paths, one by one
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./wire ./store ./privsep/... ./roles/...
