@@ -132,7 +132,7 @@ var topics = map[string]struct {
 // onlyAccount are the topics that there are for accounts alone.
 const onlyAccount = " STATZ INFO "
 
-// system answers a question; seq is its number.
+// system answers a question, of which there is one at a time; seq is its number.
 func (s *server) system(q *question, seq uint64) reaction {
 	topic, ping, ok := s.topicOf(q.subject)
 	t, known := topics[topic]
@@ -150,14 +150,10 @@ func (s *server) system(q *question, seq uint64) reaction {
 		return reaction{}
 	case topic == "IDZ":
 		return reaction{body: encode(map[string]string{"name": r.Server.Name, "host": r.Server.Host, "id": r.Server.ID})}
+	case topic == "STATSZ":
+		r.Stats = s.statsz()
 	default:
-		s.answering <- struct{}{}
-		if topic == "STATSZ" {
-			r.Stats = s.stats1()
-		} else {
-			r.Data, r.Error = t.answer(s, &o)
-		}
-		<-s.answering
+		r.Data, r.Error = t.answer(s, &o)
 	}
 	b := encode(&r)
 	if most := s.live.Load().MaxPayload; len(b) > most {

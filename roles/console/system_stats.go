@@ -41,7 +41,7 @@ func (s *server) now() *varz {
 	return s.vars(st)
 }
 
-func (s *server) stats1() *statsz {
+func (s *server) statsz() *statsz {
 	v := s.now()
 	sent, received := traffic{v.OutMsgs, v.OutBytes}, traffic{v.InMsgs, v.InBytes}
 	return &statsz{Start: v.Start, Mem: v.Mem, Cores: v.Cores, CPU: v.CPU, Connections: v.Connections, TotalConnections: v.TotalConnections,

@@ -46,7 +46,7 @@ var served = map[string]map[string][]privsep.Kind{
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
 		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
 		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign},
-		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet},
+		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet, privsep.KindSystemGet},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 	stageDrain: {
@@ -54,7 +54,7 @@ var served = map[string]map[string][]privsep.Kind{
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
 		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
 		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign},
-		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet},
+		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet, privsep.KindSystemGet},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 }
