@@ -13,7 +13,7 @@ SEED ?= 0
 # Packages of this module that the go command does not find by itself.
 INNER := ./testdata/hostile ./testdata/tree
 # Modules of their own: what only tests and benchmarks need.
-MODULES := testdata/cms testdata/interop testdata/peers
+MODULES := testdata/cms testdata/interop testdata/peers testdata/watch
 PRELOAD := roles/tlsd/preload
 
 .PHONY: help build preload run test test-root race interop natscli bench bench-peers torture fuzz check packages test-packages clean
