@@ -16,7 +16,7 @@ const Version = 4
 type Kind uint16
 
 // The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
-// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves.
+// of INSPECTED_FILE Inspected, of AUDIT LogLine, of MOVE_BYTES the bytes themselves.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -68,6 +68,9 @@ const (
 	KindTLSPolicy
 	KindTLSSign
 	KindTLSSigned
+	KindAudit
+	KindKick
+	KindKicked
 	numKinds
 )
 
@@ -193,6 +196,9 @@ var rules = [...]rule{
 	{KindTLSPolicy, "TLS_POLICY", parent, tlsd, PhaseSetup | PhaseRun, 1, MaxTLSPolicy, false, 0},
 	{KindTLSSign, "TLS_SIGN", tlsd, parent, PhaseRun | PhaseDrain, 0, 192, false, 5000},
 	{KindTLSSigned, "TLS_SIGNED", parent, tlsd, PhaseRun | PhaseDrain, 0, 1056, false, 0},
+	{KindAudit, "AUDIT", auth, parent, PhaseRun | PhaseDrain, 0, 2560, false, 4000},
+	{KindKick, "KICK", parent, cm, PhaseRun, 0, 16, false, 0},
+	{KindKicked, "KICKED", cm, parent, PhaseRun | PhaseDrain, 0, 16, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

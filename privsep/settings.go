@@ -72,6 +72,7 @@ type Live struct {
 	AnonymousProfile string        // of those who need not, "": everything is allowed; at most MaxSettingsText
 	Login            LoginSettings
 	TLSD             TLSDSettings
+	Audit            bool // somebody wants to hear of logins (AUDIT)
 }
 
 func (p *Live) fields(c *coder) {
@@ -100,6 +101,7 @@ func (p *Live) fields(c *coder) {
 	c.text(&p.AnonymousProfile, MaxSettingsText)
 	p.Login.fields(c)
 	p.TLSD.fields(c)
+	c.flag(&p.Audit)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and
