@@ -26,10 +26,7 @@ func (p *program) restartCommand() *cli.Command {
 			"connections of a connection manager move to the new process, which is in the other one of\n" +
 			"two places (of cm/0, with one of them: cm/1); those by TLS stay with the old one until they\n" +
 			"end, at most for drain_timeout.",
-		Flags: []cli.Flag{
-			configFlag(),
-			&cli.StringFlag{Name: "runtime-dir", Usage: "the broker's runtime `DIR`, in place of the one in the configuration"},
-		},
+		Flags:  brokerFlags(),
 		Action: p.restart,
 	}
 }

@@ -46,11 +46,7 @@ func (p *program) statusCommand() *cli.Command {
 			"landlock with its ABI and netns (an empty network of its own); no-NAME for what this\n" +
 			"kernel does not give; caps lists the capabilities that the process keeps.\n" +
 			"MEMORY is the proportional set size: shared pages are divided among their users.",
-		Flags: []cli.Flag{
-			configFlag(),
-			&cli.StringFlag{Name: "runtime-dir", Usage: "the broker's runtime `DIR`, in place of the one in the configuration"},
-			&cli.BoolFlag{Name: "json", Usage: "print everything as JSON"},
-		},
+		Flags:  brokerFlags(&cli.BoolFlag{Name: "json", Usage: "print everything as JSON"}),
 		Action: p.status,
 	}
 }
@@ -172,6 +168,13 @@ func statusText(st *parent.Status, now time.Time) string {
 	}
 	if k := st.Identity; k != nil {
 		fmt.Fprintf(&b, "tlsd shows %q until %s, key in %s, %d signatures\n", k.Subject, k.NotAfter.Format(time.DateOnly), k.Memory, k.Signed)
+	}
+	if a := st.Audit; a != nil {
+		fmt.Fprintf(&b, "audit log %s, %d lines, %d lost", a.To, a.Written, a.Lost)
+		if a.Error != "" {
+			fmt.Fprintf(&b, ", not written now: %s", a.Error)
+		}
+		b.WriteString("\n")
 	}
 	for _, w := range st.Warnings {
 		fmt.Fprintf(&b, "warning: %s\n", w)

@@ -45,6 +45,7 @@ func sampleStatus(now time.Time) *parent.Status {
 		Warnings: []string{"no authentication on loopback"}, Listeners: []string{"tcp 127.0.0.1:4222"},
 		Directory: &parent.Directory{URLs: []string{"ldaps://a:636", "ldap://b:389"}, State: "down", Since: now.Add(-time.Minute), LastError: "directory_tls", Asked: 7, Failed: 2},
 		Transfer:  &parent.Transfer{Algorithm: "EdDSA", Memory: "memfd_secret", Erased: true, Signed: 12, Refused: 3},
+		Audit:     &parent.Audit{To: "/var/log/audit.log", Written: 1200, Lost: 3, Error: "no space left on device"},
 		NextStart: []parent.Held{{Key: "cm.count", Running: "1", File: "4"}},
 		Processes: []parent.Process{
 			{Role: "parent", PID: 10, State: "running", Started: now.Add(-3 * time.Hour), Memory: 3 << 20, Threads: 7, NoNewPrivs: true, Capabilities: []string{"kill", "setuid"}},
@@ -63,6 +64,7 @@ func TestStatusText(t *testing.T) {
 listen tcp 127.0.0.1:4222
 transfer key EdDSA, in memfd_secret, 12 tickets signed, 3 refused
 directory ldaps://a:636 ldap://b:389, down for 1m0s, asked 7 times, 2 without an answer, last error directory_tls
+audit log /var/log/audit.log, 1200 lines, 3 lost, not written now: no space left on device
 warning: no authentication on loopback
 next start: cm.count = 4, 1 until then
 

@@ -107,6 +107,7 @@ var liveness = []struct {
 	{"tlsd", "uid_memory", atOnce},
 	{"log", "level", atOnce},
 	{"log", "format", atOnce},
+	{"log", "audit", atOnce},
 	{"profile", "", atOnce}, // a list of tables has no key
 	{"user", "", atOnce},
 	{"transfer_issuer", "", atOnce},
@@ -221,6 +222,7 @@ func (p *parent) liveSettings(c *Config) privsep.Live {
 			FailureRate: c.Auth.FailureRate, FailureBurst: c.Auth.FailureBurst, Backoff: c.Auth.Backoff},
 		TLSD: privsep.TLSDSettings{MaxSessions: c.TLSD.MaxSessions, MaxCallers: c.TLSD.MaxCallers,
 			UIDSessions: c.TLSD.UIDSessions, UIDCallers: c.TLSD.UIDCallers, UIDMemory: int(c.TLSD.UIDMemory)},
+		Audit: c.Log.Audit != "",
 	}
 	for _, b := range p.listeners {
 		if b.host != "" {
