@@ -72,8 +72,15 @@ type Live struct {
 	AnonymousProfile string        // of those who need not, "": everything is allowed; at most MaxSettingsText
 	Login            LoginSettings
 	TLSD             TLSDSettings
-	Audit            bool // somebody wants to hear of logins (AUDIT)
+	ConsoleNames     []string // hosts that the console answers for, at most MaxConsoleNames of MaxConsoleName
+	Audit            bool     // somebody wants to hear of logins (AUDIT)
 }
+
+// Bounds of ConsoleNames.
+const (
+	MaxConsoleNames = 8
+	MaxConsoleName  = 255
+)
 
 func (p *Live) fields(c *coder) {
 	c.number(&p.MaxPayload)
@@ -101,6 +108,7 @@ func (p *Live) fields(c *coder) {
 	c.text(&p.AnonymousProfile, MaxSettingsText)
 	p.Login.fields(c)
 	p.TLSD.fields(c)
+	c.texts(&p.ConsoleNames, MaxConsoleNames, MaxConsoleName)
 	c.flag(&p.Audit)
 }
 
