@@ -68,9 +68,12 @@ func newServer(v *view, w *word, j *journal, cfg *privsep.Settings) *server {
 func (s *server) routes() *http.ServeMux {
 	m := http.NewServeMux()
 	for path, h := range map[string]http.HandlerFunc{
-		"/healthz": s.healthz,
-		"/statusz": s.statusz,
-		"/varz":    s.varz,
+		"/healthz":        s.healthz,
+		"/statusz":        s.statusz,
+		"/varz":           s.varz,
+		"/connz":          s.connz,
+		"/subsz":          s.subsz,
+		"/subscriptionsz": s.subsz,
 	} {
 		n := new(atomic.Uint64)
 		s.paths[path] = n
