@@ -22,12 +22,12 @@ func (p *program) kickCommand() *cli.Command {
 		Name:      "kick",
 		Category:  groupBroker,
 		Usage:     "close connections of a running broker",
-		UsageText: "gatehouse kick [-c FILE | --runtime-dir DIR] CID...",
+		UsageText: "gatehouse kick [-c FILE | --runtime-dir DIR] CID...\ngatehouse kick [-c FILE | --runtime-dir DIR] --user NAME",
 		Description: "CID is the number of a connection, as conns and the log have it. The client gets what\n" +
 			"its socket takes at once, and no reason; most clients connect again by themselves, so\n" +
 			"whoever is to stay away must lose his user in the configuration. Each kick is in the log\n" +
 			"and in the audit log.",
-		Flags:  brokerFlags(),
+		Flags:  brokerFlags(&cli.StringFlag{Name: "user", Usage: "all connections that have logged in as `NAME`, in the place of CID"}),
 		Action: p.kick,
 	}
 }
@@ -41,8 +41,12 @@ func brokerFlags(more ...cli.Flag) []cli.Flag {
 }
 
 func (p *program) kick(c *cli.Context) error {
-	if c.NArg() == 0 {
+	user := c.String("user")
+	switch {
+	case user == "" && c.NArg() == 0:
 		return misuse(c, "CID is missing")
+	case user != "" && c.NArg() > 0:
+		return misuse(c, "--user %q already says which connections", user)
 	}
 	var cids []uint64
 	for _, text := range c.Args().Slice() {
@@ -56,7 +60,33 @@ func (p *program) kick(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if user != "" {
+		if cids, err = connectedAs(c, user); err != nil {
+			return err
+		}
+	}
 	return p.kickAll(dir, cids)
+}
+
+// connectedAs asks the console who is connected as a user.
+func connectedAs(c *cli.Context, user string) (cids []uint64, err error) {
+	path, err := consolePath(c)
+	if err != nil {
+		return nil, err
+	}
+	w := newWatcher(path)
+	defer w.close()
+	_, list, err := w.connections(c.Context, connSorts[0], user, 0)
+	if err != nil {
+		return nil, err
+	}
+	for i := range list {
+		cids = append(cids, list[i].CID)
+	}
+	if len(cids) == 0 {
+		return nil, fmt.Errorf("nobody is connected as user %s: conns lists who is", shown(user, 64))
+	}
+	return cids, nil
 }
 
 // kickAll closes one after the other, also where one cannot be.

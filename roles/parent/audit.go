@@ -27,11 +27,11 @@ func auditText(to, broker string, e auditEvent) []byte {
 	if len(fields) > 2 {
 		head = append(append(head[:len(head)-1], ','), fields[1:]...)
 	}
-	return append(asciiJSON(head), '\n')
+	return append(ASCIIJSON(head), '\n')
 }
 
-// asciiJSON escapes what a terminal could take for more than text.
-func asciiJSON(b []byte) []byte {
+// ASCIIJSON escapes in a JSON text what a terminal could take for more than text.
+func ASCIIJSON(b []byte) []byte {
 	clean := true
 	for _, c := range b {
 		clean = clean && c < 0x7f
