@@ -49,6 +49,9 @@ func Drop(uid, gid int) error { return errors.ErrUnsupported }
 // NoNewPrivs is not supported here.
 func NoNewPrivs() error { return errors.ErrUnsupported }
 
+// CPUTime is not supported here.
+func CPUTime(int) time.Duration { return 0 }
+
 // StartTime is not supported here.
 func StartTime(int) (uint64, error) { return 0, errors.ErrUnsupported }
 

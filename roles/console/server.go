@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -45,6 +46,7 @@ type server struct {
 	requests  atomic.Uint64
 	refused   atomic.Uint64             // requests and connections
 	paths     map[string]*atomic.Uint64 // requests for those that there are
+	known     []string                  // the same, in order
 
 	mu    sync.Mutex
 	conns map[*transport]http.ConnState // and since when, see since
@@ -70,6 +72,7 @@ func (s *server) routes() *http.ServeMux {
 	for path, h := range map[string]http.HandlerFunc{
 		"/healthz":        s.healthz,
 		"/statusz":        s.statusz,
+		"/metrics":        s.metrics,
 		"/varz":           s.varz,
 		"/connz":          s.connz,
 		"/subsz":          s.subsz,
@@ -82,6 +85,7 @@ func (s *server) routes() *http.ServeMux {
 			h(w, r)
 		})
 	}
+	s.known = slices.Sorted(maps.Keys(s.paths))
 	return m
 }
 
