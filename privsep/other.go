@@ -37,6 +37,9 @@ type heir struct{}
 // ReadParcel is not supported here.
 func ReadParcel(fd, size int) ([]byte, error) { return nil, errors.ErrUnsupported }
 
+// RelaxTimers does nothing here.
+func RelaxTimers() {}
+
 // CloseRange is not supported here.
 func CloseRange() error { return errors.ErrUnsupported }
 

@@ -55,6 +55,7 @@ func TestPosture(t *testing.T) {
 	}
 	uids := map[string]string{}
 	for role, pid := range now {
+		checkTimers(t, role, pid)
 		if role == "parent" {
 			continue
 		}
@@ -71,6 +72,17 @@ func TestPosture(t *testing.T) {
 	}
 	checkStatus(t, b, now)
 	checkRunDir(t, b, now)
+}
+
+// checkTimers wants every thread of a process, those of the runtime too, to take it
+// easy with timers: in nanoseconds.
+func checkTimers(t *testing.T, role string, pid int) {
+	for _, task := range tree.Tasks(pid) {
+		slack, err := os.ReadFile("/proc/" + task["Pid"] + "/timerslack_ns")
+		if text := strings.TrimSpace(string(slack)); err != nil || text != "1000000" {
+			t.Errorf("%s, thread %s: timer slack %q, %v", role, task["Pid"], text, err)
+		}
+	}
 }
 
 // checkTasks looks at every thread and returns the uid of them all.
