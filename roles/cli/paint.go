@@ -16,7 +16,6 @@ func coloured(stream any) bool {
 const (
 	red    = "31"
 	yellow = "33"
-	bold   = "1"
 )
 
 func (p paint) with(colour, text string) string {
@@ -29,6 +28,14 @@ func (p paint) with(colour, text string) string {
 // bad is for what an operator must act on, odd for what he should know.
 func (p paint) bad(text string) string { return p.with(red, text) }
 func (p paint) odd(text string) string { return p.with(yellow, text) }
+
+// offence is the colour of what was refused.
+func (p paint) offence() string {
+	if p.on {
+		return red
+	}
+	return ""
+}
 
 // state gives the colour of a process's state, "" for none.
 func (p paint) state(name string) string {

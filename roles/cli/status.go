@@ -75,7 +75,7 @@ func (p *program) status(c *cli.Context) error {
 		_, err := fmt.Fprintf(p.env.Stdout, "%s\n", b.Bytes())
 		return err
 	}
-	_, err = io.WriteString(p.env.Stdout, statusText(&st, time.Now()))
+	_, err = io.WriteString(p.env.Stdout, statusText(&st, time.Now(), paint{on: coloured(p.env.Stdout)}))
 	return err
 }
 
@@ -145,7 +145,7 @@ func dialControl(dir string) (net.Conn, error) {
 
 // statusText is the page for people. now is given so that a test can hold it
 // against a golden file.
-func statusText(st *parent.Status, now time.Time) string {
+func statusText(st *parent.Status, now time.Time, p paint) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "broker %s in environment %s, version %s, up %s, pid %d%s\n",
 		st.Broker, st.Environment, st.Version, age(now.Sub(st.Started)), st.PID, root(st.Root))
@@ -175,12 +175,12 @@ func statusText(st *parent.Status, now time.Time) string {
 	if a := st.Audit; a != nil {
 		fmt.Fprintf(&b, "audit log %s, %d lines, %d lost", a.To, a.Written, a.Lost)
 		if a.Error != "" {
-			fmt.Fprintf(&b, ", not written now: %s", a.Error)
+			b.WriteString(", " + p.bad("not written now: "+a.Error))
 		}
 		b.WriteString("\n")
 	}
 	for _, w := range st.Warnings {
-		fmt.Fprintf(&b, "warning: %s\n", w)
+		b.WriteString(p.odd("warning: "+w) + "\n")
 	}
 	for _, h := range st.NextStart {
 		fmt.Fprintf(&b, "next start: %s = %s, %s until then\n", h.Key, h.File, h.Running)
@@ -193,6 +193,7 @@ func statusText(st *parent.Status, now time.Time) string {
 		t.row(branch(st.Processes, i)+pr.Role, pr.PID, pr.UID, pr.State, age(now.Sub(pr.Started)), pr.Restarts,
 			count(pr.Connections), count(pr.Subscriptions), count(pr.InMsgs), count(pr.OutMsgs),
 			size(pr.InBytes), size(pr.OutBytes), count(pr.SlowConsumers), size(pr.Memory), pr.Threads, sandbox(pr))
+		t.style(3, p.state(pr.State))
 	}
 	b.WriteString("\n" + t.String())
 	if len(st.Arenas) > 0 {
@@ -220,6 +221,7 @@ func statusText(st *parent.Status, now time.Time) string {
 		t.left(0, 1, 2)
 		for _, o := range st.Offences {
 			t.row(o.Role, o.Kind, o.Reason, count(o.Count))
+			t.style(2, p.offence())
 		}
 		b.WriteString("\n" + t.String())
 	}

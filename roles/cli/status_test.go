@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -77,12 +78,28 @@ ARENA    SIZE     USED  BODIES
 cm/0   64 MiB  4.0 KiB       3
 `
 	st := sampleStatus(now)
-	if got := statusText(st, now); got != want {
+	if got := statusText(st, now, paint{}); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	st.Processes = append(st.Processes, parent.Process{Role: "auth", Logins: 1234, NoLogins: 5})
-	if got, want := statusText(st, now), "\nLOGINS  ACCEPTED  REFUSED  WAITING\nauth       1,234        5        0\n"; !strings.HasSuffix(got, want) {
+	if got, want := statusText(st, now, paint{}), "\nLOGINS  ACCEPTED  REFUSED  WAITING\nauth       1,234        5        0\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Colours stand for what is not as usual, and words say the same.
+func TestStatusColours(t *testing.T) {
+	st := sampleStatus(time.Unix(1e9, 0))
+	st.Offences = []parent.Offence{{Role: "cm/0", Kind: "SIGN", Reason: "replayed", Count: 1}}
+	text := statusText(st, time.Unix(1e9, 0), paint{on: true})
+	for _, want := range []string{"\x1b[33mwarning: no authentication on loopback\x1b[0m\n", " \x1b[31mbackoff\x1b[0m ", "\x1b[31mnot written now: no space left on device\x1b[0m\n", "\x1b[31mreplayed\x1b[0m"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%q", want, text)
+		}
+	}
+	plain := regexp.MustCompile("\x1b\\[[0-9]+m").ReplaceAllString(text, "")
+	if want := statusText(st, time.Unix(1e9, 0), paint{}); plain != want {
+		t.Errorf("without colours\n%s\nwant\n%s", plain, want)
 	}
 }
 

@@ -222,7 +222,7 @@ func TestTopOfALostConsole(t *testing.T) {
 		}
 		answerStatusz(&looks)(w, r)
 	}, "/connz": connz})
-	v := &top{watcher: newWatcher(filepath.Join(dir, consoleSocket)), sort: "cid", limit: 10, every: time.Second}
+	v := &top{watcher: newWatcher(filepath.Join(dir, consoleSocket)), sort: "subs", limit: 10, every: time.Second}
 	defer v.watcher.close()
 	if err := v.look(t.Context()); err != nil {
 		t.Fatal(err)
