@@ -124,7 +124,7 @@ func kickOne(dir string, cid uint64) (role string, err error) {
 	}
 	line, err := bufio.NewReader(io.LimitReader(conn, maxStatus)).ReadBytes('\n')
 	if err != nil {
-		return "", fmt.Errorf("kick %d: the broker in %s gave no answer", cid, dir)
+		return "", fmt.Errorf("kick %d: the broker in %s gave no answer: its log may say why", cid, dir)
 	}
 	var r parent.Kicked
 	if err := json.Unmarshal(line, &r); err != nil {

@@ -100,7 +100,7 @@ func (p *program) restartOne(dir string, id privsep.ID) error {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				return fmt.Errorf("restart %v: the broker in %s said no more", id, dir)
+				return fmt.Errorf("restart %v: the broker in %s said no more: status shows how it is", id, dir)
 			}
 			return fmt.Errorf("restart %v: %w", id, plain(err))
 		}

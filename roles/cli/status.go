@@ -103,7 +103,7 @@ func askStatus(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("answer of the broker in %s: %w", dir, plain(err))
 	}
 	if len(text) == 0 {
-		return nil, fmt.Errorf("the broker in %s gave no answer", dir)
+		return nil, fmt.Errorf("the broker in %s gave no answer: its log may say why", dir)
 	}
 	return text, nil
 }
@@ -132,9 +132,9 @@ func dialControl(dir string) (net.Conn, error) {
 	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return nil, fmt.Errorf("no broker runs in %s", dir)
+		return nil, fmt.Errorf("no broker runs in %s: gatehouse serve starts one, -c or --runtime-dir names another", dir)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no broker runs in %s any more", dir)
+		return nil, fmt.Errorf("no broker runs in %s any more: gatehouse serve goes on with what is left of it", dir)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("the broker in %s answers root and its own user only", dir)
 	case err != nil:

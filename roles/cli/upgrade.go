@@ -82,7 +82,7 @@ func (p *program) follow(conn net.Conn, dir string) error {
 		}
 		line, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("upgrade: the broker in %s said no more", dir)
+			return fmt.Errorf("upgrade: the broker in %s said no more: status shows how it is", dir)
 		}
 		if err != nil {
 			return fmt.Errorf("upgrade: %w", plain(err))
