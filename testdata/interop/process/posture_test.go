@@ -15,8 +15,8 @@ import (
 // What each role has open beside what every child has, on a broker with two
 // cms, one TCP and one Unix listener, and one TCP connection on each cm.
 var open = map[string]map[string]int{
-	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 34},
-	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 26},
+	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 35},
+	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 27},
 	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 14},
 	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 14},
 }
@@ -30,7 +30,7 @@ var everyChild = map[string]int{"unix seqpacket listener": 1, "/dev/null": 2, "p
 // cms has two places.
 var mapped = map[string]map[string]int{
 	"router": {"ring_up_head rw-s": 4, "ring_down_data rw-s": 4, "ring_up_data r--s": 4, "ring_down_head r--s": 4,
-		"named rw-s": 4, "returns r--s": 4, "router_state rw-s": 1, "conn_table r--s": 1},
+		"named rw-s": 4, "returns r--s": 4, "router_state rw-s": 1, "sessions rw-s": 1, "conn_table r--s": 1},
 	"dispatcher": {"conn_table rw-s": 1, "conn_columns r--s": 4},
 	"cm/0":       cmMaps,
 	"cm/1":       cmMaps,
