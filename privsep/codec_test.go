@@ -34,6 +34,7 @@ func samples() map[Kind]payload {
 		TLSD:         TLSDSettings{MaxSessions: 1, MaxCallers: 2, UIDSessions: 3, UIDCallers: 4, UIDMemory: 5},
 		ConsoleNames: slices.Repeat([]string{strings.Repeat("n", MaxConsoleName)}, MaxConsoleNames),
 		System:       true,
+		Audit:        true,
 	}
 	return map[Kind]payload{
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
@@ -98,6 +99,8 @@ func samples() map[Kind]payload {
 		KindStatusGet: &StatusGet{ID: 1 << 50},
 		KindStatus:    &StatusText{ID: 1 << 50, Size: MaxStatus},
 		KindAuthFault: &AuthFault{Reason: FaultCorrupt, Generation: 1 << 40},
+		KindKick:      &Kick{ID: 1 << 50, Connection: 1 << 60},
+		KindKicked:    &Kicked{ID: 1 << 50, Outcome: KickMoving},
 		KindShutdown:  &Shutdown{Drain: 30 * time.Second},
 		KindCMRetire:  &CMRetire{CM: 1, Generation: 1 << 40, To: maxIndex},
 		KindRetire:    &Retire{To: 63, Generation: 1 << 40, Key: Key{3}, Drain: 24 * time.Hour},
@@ -120,13 +123,13 @@ func fresh(p payload) payload {
 	return reflect.New(reflect.TypeOf(p).Elem()).Interface().(payload)
 }
 
-// Each kind that may carry bytes is tested here; LOG has a codec of its own,
-// MOVE_BYTES none.
+// Each kind that may carry bytes is tested here; LOG and AUDIT have a codec of
+// their own, MOVE_BYTES none.
 func TestEveryPayloadHasASample(t *testing.T) {
 	have := samples()
 	for i := range rules {
 		r := &rules[i]
-		if want := r.max > 0 && r.kind != KindLog && r.kind != KindMoveBytes; want != (have[r.kind] != nil) {
+		if want := r.max > 0 && r.kind != KindLog && r.kind != KindAudit && r.kind != KindMoveBytes; want != (have[r.kind] != nil) {
 			t.Errorf("%v: sample %v, up to %d bytes", r.kind, have[r.kind], r.max)
 		}
 	}

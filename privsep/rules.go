@@ -16,8 +16,8 @@ const Version = 4
 type Kind uint16
 
 // The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
-// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves, of STATUS StatusText;
-// SYSTEM_GET and SYSTEM_CONN have none.
+// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves, of STATUS StatusText,
+// of AUDIT LogLine; SYSTEM_GET and SYSTEM_CONN have none.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -73,6 +73,9 @@ const (
 	KindStatus
 	KindSystemGet
 	KindSystemConn
+	KindAudit
+	KindKick
+	KindKicked
 	numKinds
 )
 
@@ -203,6 +206,9 @@ var rules = [...]rule{
 	// The console asks to be a client of the broker: a connection, one end for each.
 	{KindSystemGet, "SYSTEM_GET", console, parent, PhaseRun | PhaseDrain, 0, 0, false, 4},
 	{KindSystemConn, "SYSTEM_CONN", parent, dispatcher | console, PhaseRun, 1, 0, false, 0},
+	{KindAudit, "AUDIT", auth, parent, PhaseRun | PhaseDrain, 0, 2560, false, 4000},
+	{KindKick, "KICK", parent, cm, PhaseRun, 0, 16, false, 0},
+	{KindKicked, "KICKED", cm, parent, PhaseRun | PhaseDrain, 0, 16, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

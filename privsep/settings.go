@@ -84,6 +84,7 @@ type Live struct {
 	TLSD             TLSDSettings
 	ConsoleNames     []string // hosts that the console answers for, at most MaxConsoleNames of MaxConsoleName
 	System           bool     // some clients may ask for the state of the broker
+	Audit            bool     // somebody wants to hear of logins (AUDIT)
 }
 
 // Bounds of ConsoleNames.
@@ -120,6 +121,7 @@ func (p *Live) fields(c *coder) {
 	p.TLSD.fields(c)
 	c.texts(&p.ConsoleNames, MaxConsoleNames, MaxConsoleName)
 	c.flag(&p.System)
+	c.flag(&p.Audit)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and

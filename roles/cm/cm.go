@@ -331,6 +331,8 @@ func (m *cm) handle(msg *privsep.Message) error {
 		return m.takeSigned(msg)
 	case privsep.KindSettings:
 		return m.settings(msg)
+	case privsep.KindKick:
+		return m.kick(msg)
 	case privsep.KindShutdown:
 		var s privsep.Shutdown
 		if err := s.Parse(msg.Payload); err != nil {

@@ -106,9 +106,10 @@ const (
 	reasonShutdown
 	reasonTLS   // no handshake
 	reasonMoved // on its way from another process
+	reasonKicked
 )
 
-var reasonNames = [...]string{"eof", "error", "router", "slow_consumer", "stale", "shutdown", "tls", "moved"}
+var reasonNames = [...]string{"eof", "error", "router", "slow_consumer", "stale", "shutdown", "tls", "moved", "kicked"}
 
 // accept takes over a connection that the dispatcher handed to this cm.
 func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
@@ -217,7 +218,7 @@ func (m *cm) close(c *conn, reason uint8) {
 	if reason == reasonSlow {
 		m.slow++
 	}
-	if reason == reasonSlow || reason == reasonStale {
+	if reason == reasonSlow || reason == reasonStale || reason == reasonKicked {
 		m.log.Info("connection ended", privsep.Int(privsep.KeyCID, int64(c.uid)), privsep.Str(privsep.KeyReason, reasonNames[reason]))
 	}
 }

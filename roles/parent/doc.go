@@ -61,6 +61,9 @@
 // signs what a client signs in a handshake. Where nobody can listen for clients it is the
 // only child.
 //
+// What matters to security has a line in the audit log (audit.go), which a goroutine of its
+// own writes: no disk is waited for.
+//
 // Files: replace.go (the exchange of a process), restart.go (asked for by the
 // operator), serve.go (start and stop), loop.go (events), child.go (life of one
 // child), wiring.go (who gets which segment, channel and doorbell), rundir.go
@@ -71,7 +74,8 @@
 // (certificate and key), sign.go (who gets a signature), transfer.go (who gets a
 // ticket), inspect.go (what a client's process is), tlsd.go (what tlsd gets), console.go
 // and system.go (what the console gets), offence.go (what is held against a child),
-// sandbox.go (the walls around parent and children), control.go and status.go (the operator's view), config.go
+// audit.go, audit_events.go and audit_log.go (the audit log), sandbox.go (the walls around
+// parent and children), control.go, kick.go and status.go (the operator's view), config.go
 // (the configuration), config_tables.go (its lists of tables), config_profile.go,
 // config_user.go, config_certificate.go, config_process.go, config_transfer.go,
 // config_ldap.go, config_tlsd.go and config_console.go (some of them).

@@ -230,6 +230,7 @@ func (p *parent) signTLS(c *child, m *privsep.Message) error {
 		}
 		answer.Signature = b
 	}
+	p.usedKey(keyClient, c, len(answer.Signature) > 0)
 	p.send(c, privsep.KindTLSSigned, answer.Append(p.buf[:0]))
 	return nil
 }
