@@ -3,9 +3,10 @@
 const severities = { bad: "Problem", warn: "Warning", info: "Note" };
 
 // notesOf judges a status. Each note has a severity, a text and the section that tells more.
-function notesOf(status, varz, now) {
+function notesOf({ status, varz, now, stale, status_at: at }) {
   const notes = [];
   const note = (severity, where, text) => notes.push({ severity, where, text });
+  if (stale) note("bad", null, at ? `the parent has not answered since ${clock(Date.parse(at))}; what is said of processes, refusals and keys is from then` : "the parent has not answered yet");
   for (const w of status.warnings ?? []) note("warn", null, w);
   for (const p of status.processes ?? []) processNotes(p, note, now);
   for (const o of status.offences ?? []) {
@@ -43,11 +44,12 @@ class Overview {
     this.shown = null;
   }
 
-  show(status, varz, sample, now) {
+  show(answer, sample) {
+    const { status, varz, now } = answer;
     put($("broker"), plain(status.broker || "Gatehouse"));
     document.title = plain(status.broker || "Gatehouse") + " – Gatehouse";
     put($("about"), `environment ${plain(status.environment)} · version ${plain(status.version)} · up ${age(since(status.started, now))}${status.root ? "" : " · without root"}`);
-    this.notes(notesOf(status, varz, now));
+    this.notes(notesOf(answer));
     const total = (key) => (status.processes ?? []).reduce((n, p) => n + (p[key] ?? 0), 0);
     this.tile("Connections", count(varz?.connections ?? total("connections")), varz?.total_connections >= 0 ? count(varz.total_connections) + " so far" : "");
     this.tile("Subscriptions", count(varz?.subscriptions ?? total("subscriptions")), "");

@@ -99,10 +99,10 @@ let rounds = 0;
 
 async function refreshStatus() {
   const answer = await ask("statusz?since=" + past.newest);
-  const { status, varz, now } = answer;
-  if (!status) throw new Error("the parent does not answer");
+  answer.status ??= {}; // the parent has not told it yet
+  const { status, now } = answer;
   past.add(answer.history);
-  overview.show(status, varz, past.now(), now);
+  overview.show(answer, past.now());
   processes.show(status, now);
   refusals.show(status);
   keys.show(status, now);

@@ -117,13 +117,13 @@ class Table {
 class Pager {
   constructor(place, name, onmove) {
     this.offset = 0;
-    this.limit = 25;
+    this.limit = matchMedia("(max-width: 719px)").matches ? 10 : 25;
     this.total = 0;
     this.onmove = onmove;
     this.said = el("span", { class: "range" });
     this.back = el("button", { type: "button", "aria-label": "Previous page of " + name }, "‹ Previous");
     this.next = el("button", { type: "button", "aria-label": "Next page of " + name }, "Next ›");
-    const select = el("select", { "aria-label": name + " on a page" }, ...[25, 50, 100, 200].map((n) => el("option", {}, String(n))));
+    const select = el("select", { "aria-label": name + " on a page" }, ...[10, 25, 50, 100, 200].map((n) => el("option", { selected: n === this.limit }, String(n))));
     this.back.addEventListener("click", () => this.go(this.offset - this.limit, this.back));
     this.next.addEventListener("click", () => this.go(this.offset + this.limit, this.next));
     select.addEventListener("change", () => {
