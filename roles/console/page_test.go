@@ -18,8 +18,11 @@ func getPage(t *testing.T, method string) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := &server{page: p, answering: make(chan struct{}, 1)}
+	local := &transport{at: &listener{local: true}}
 	w := httptest.NewRecorder()
-	p.ServeHTTP(w, httptest.NewRequest(method, "/", nil))
+	r := httptest.NewRequest(method, "/", nil)
+	s.guard(p).ServeHTTP(w, r.WithContext(connContext(r.Context(), local)))
 	return w.Result()
 }
 

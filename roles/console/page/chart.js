@@ -98,7 +98,7 @@ class Chart {
     series.time.forEach((t, i) => {
       if (t < this.from) return;
       const point = x(t).toFixed(1) + " " + y(series[key][i]).toFixed(1);
-      const apart = started === null || t - series.time[i - 1] > 2 * series.every;
+      const apart = started === null || t - series.time[i - 1] > 2 * series.step;
       if (apart) {
         if (started !== null) area += `V${chartHeight}H${started}Z`;
         started = x(t).toFixed(1);

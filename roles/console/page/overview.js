@@ -53,10 +53,10 @@ class Overview {
     const total = (key) => (status.processes ?? []).reduce((n, p) => n + (p[key] ?? 0), 0);
     this.tile("Connections", count(varz?.connections ?? total("connections")), varz?.total_connections >= 0 ? count(varz.total_connections) + " so far" : "");
     this.tile("Subscriptions", count(varz?.subscriptions ?? total("subscriptions")), "");
-    this.tile("Messages in", rate(sample?.in_msgs) + "/s", count(varz?.in_msgs) + " in all");
-    this.tile("Messages out", rate(sample?.out_msgs) + "/s", count(varz?.out_msgs) + " in all");
-    this.tile("Bytes in", size(sample?.in_bytes) + "/s", size(varz?.in_bytes) + " in all");
-    this.tile("Bytes out", size(sample?.out_bytes) + "/s", size(varz?.out_bytes) + " in all");
+    this.tile("Messages in", rate(sample.in_msgs) + "/s", count(varz?.in_msgs) + " in all");
+    this.tile("Messages out", rate(sample.out_msgs) + "/s", count(varz?.out_msgs) + " in all");
+    this.tile("Bytes in", size(sample.in_bytes) + "/s", size(varz?.in_bytes) + " in all");
+    this.tile("Bytes out", size(sample.out_bytes) + "/s", size(varz?.out_bytes) + " in all");
     this.tile("Slow consumers", count(varz?.slow_consumers ?? total("slow_consumers")), "cut off");
     this.tile("Memory", size(total("memory")), plural(status.processes?.length ?? 0, "process", "processes"));
   }

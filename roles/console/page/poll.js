@@ -55,27 +55,30 @@ class Link {
   }
 }
 
-// Past keeps the history that has been fetched, so that only what is new is asked for.
+// Past keeps the history that has been fetched, so that only what is new is asked for. A
+// series is a list of times and one for each figure.
 class Past {
   constructor() { this.series = {}; }
 
   get newest() { return this.series.recent?.time.at(-1) ?? 0; }
 
   add(history) {
-    for (const [name, more] of Object.entries(history ?? {})) {
-      const old = this.series[name];
-      const first = old?.time.at(-1) ?? 0;
-      const from = more.time.findIndex((t) => t > first);
-      const fresh = (list) => (from < 0 ? [] : list.slice(from));
-      this.series[name] = Object.fromEntries(Object.entries(more).map(([key, value]) =>
-        [key, Array.isArray(value) ? [...(old?.[key] ?? []), ...fresh(value)].slice(-300) : value]));
+    for (const [name, { step, time, rates, levels }] of Object.entries(history ?? {})) {
+      const old = this.series[name] ?? {};
+      const last = old.time?.at(-1) ?? 0;
+      const from = time.findIndex((t) => t > last);
+      const joined = { step };
+      for (const [key, list] of Object.entries({ time, ...rates, ...levels })) {
+        joined[key] = [...(old[key] ?? []), ...(from < 0 ? [] : list.slice(from))].slice(-300);
+      }
+      this.series[name] = joined;
     }
   }
 
+  // now is the last value of each figure.
   now() {
-    const s = this.series.recent;
-    const i = (s?.time.length ?? 0) - 1;
-    return i < 0 ? null : Object.fromEntries(Object.entries(s).map(([k, v]) => [k, Array.isArray(v) ? v[i] : v]));
+    const { step, ...lists } = this.series.recent ?? {};
+    return Object.fromEntries(Object.entries(lists).map(([key, list]) => [key, list.at(-1)]));
   }
 }
 
@@ -93,6 +96,7 @@ const charts = [
   new Chart($("charts"), { title: "Messages", steps: 10, format: perSecond(rate), lines: [{ key: "in_msgs", label: "in", style: "a" }, { key: "out_msgs", label: "out", style: "b" }] }),
   new Chart($("charts"), { title: "Bytes", steps: 1024, format: perSecond(size), lines: [{ key: "in_bytes", label: "in", style: "a" }, { key: "out_bytes", label: "out", style: "b" }] }),
   new Chart($("charts"), { title: "Connections", steps: 10, format: count, lines: [{ key: "connections", label: "connected", style: "a" }] }),
+  new Chart($("charts"), { title: "Logins", steps: 10, format: perSecond(rate), lines: [{ key: "logins", label: "accepted", style: "a" }, { key: "logins_refused", label: "refused", style: "b" }] }),
 ];
 
 let rounds = 0;
@@ -104,7 +108,7 @@ async function refreshStatus() {
   past.add(answer.history);
   overview.show(answer, past.now());
   processes.show(status, now);
-  refusals.show(status);
+  refusals.show(answer);
   keys.show(status, now);
   drawCharts(Date.parse(now) / 1000);
 }

@@ -1,16 +1,18 @@
 // What was refused and who was cut off, by whom and how often.
 
 // refusalsOf lists counters that are not zero, of the processes that there are now.
-function refusalsOf(status) {
+function refusalsOf({ status, router }) {
   const list = [];
   const add = (what, role, n) => n > 0 && list.push({ what, role, n });
   for (const p of status.processes ?? []) {
     add("slow consumers cut off", p.role, p.slow_consumers);
-    add("logins refused", p.role, p.logins_refused);
     add("TLS handshakes failed", p.role, p.handshakes_failed);
+    add("HTTP requests refused", p.role, p.requests_refused);
   }
-  add("signatures refused", "parent", status.key?.refused);
-  add("transfer tickets refused", "parent", status.transfer?.refused);
+  for (const [reason, n] of Object.entries(router?.logins_refused ?? {})) add("logins: " + reason, "auth", n);
+  add("operations that a profile does not permit", "router", router?.permission_violations);
+  add("signatures", "parent", status.key?.refused);
+  add("transfer tickets", "parent", status.transfer?.refused);
   add("logins that the directory did not answer", "auth", status.directory?.failed);
   return list;
 }
@@ -20,7 +22,7 @@ class Refusals {
     this.refused = new Table($("refusals-table"), {
       caption: "Refused, since each process started", empty: "Nothing was refused.", key: (r) => r.role + " " + r.what,
       columns: [
-        { label: "What", text: (r) => r.what },
+        { label: "What", text: (r) => plain(r.what) },
         { label: "By", text: (r) => r.role },
         { label: "Times", number: true, text: (r) => count(r.n) },
       ],
@@ -55,8 +57,9 @@ class Refusals {
     });
   }
 
-  show(status) {
-    this.refused.fill(refusalsOf(status));
+  show(answer) {
+    const { status } = answer;
+    this.refused.fill(refusalsOf(answer));
     this.offences.fill(status.offences ?? []);
     this.arenas.fill(status.arenas ?? []);
   }
