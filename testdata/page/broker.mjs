@@ -43,7 +43,7 @@ format = "json"
     this.log = [];
     const ready = await this.hear("ready");
     this.client ??= Number(ready.listen[0].match(/:(\d+)$/)[1]);
-    this.page ??= await this.consolePort();
+    this.page ??= Number((await this.status()).console[0].match(/:(\d+)$/)[1]);
   }
 
   get url() { return `http://127.0.0.1:${this.page}/`; }
@@ -63,11 +63,6 @@ format = "json"
   async status() {
     const { stdout } = await promisify(execFile)(gatehouse, ["status", "--runtime-dir", join(this.dir, "run"), "--json"]);
     return JSON.parse(stdout);
-  }
-
-  async consolePort() {
-    const at = (await this.status()).listeners.map((l) => l.match(/console.*:(\d+)|:(\d+).*console/)).find(Boolean);
-    return Number(at[1] ?? at[2]);
   }
 
   async stop() {

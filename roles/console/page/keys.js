@@ -52,6 +52,7 @@ class Keys {
     const d = status.directory;
     facts($("keys-facts"), [
       ["Listens at", (status.listeners ?? []).map(plain).join(", ")],
+      ["Console at", (status.console ?? []).map(plain).join(", ")],
       ["Server’s name for clients", plain(status.server_id)],
       ["Directory", d && d.urls.map(plain).join(", ")],
       ["Directory is", d && `${d.state} for ${age(since(d.since, now))}, asked ${plural(d.asked, "time")}`],
