@@ -117,7 +117,7 @@ func ErrnoError(n uint16) error { return syscall.Errno(n) }
 func Stream(fd int) *os.File { return os.NewFile(uintptr(fd), "socket") }
 
 // PeerProcess is not supported here.
-func PeerProcess(int) Process { return Process{} }
+func PeerProcess(int, bool) Process { return Process{} }
 
 // CheckPeerProcess is not supported here.
 func CheckPeerProcess() string { return errors.ErrUnsupported.Error() }

@@ -157,7 +157,7 @@ func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
 	info := store.ConnInfo{UID: uid, CM: uint16(k), Listener: h.Listener, Port: h.Port, Unix: h.Unix, Addr: h.Addr,
 		Accepted: time.Now().UnixNano()}
 	if h.Unix {
-		info.Process = store.ConnProcess(privsep.PeerProcess(p.fd))
+		info.Process = store.ConnProcess(privsep.PeerProcess(p.fd, d.cfg.Login.Kinds.Has(privsep.CredentialProcess)))
 	}
 	row.Set(&info)
 	err := c.ch.Send(privsep.KindConnHandoff, h.Append(d.buf[:0]), p.fd)
