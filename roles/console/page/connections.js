@@ -4,7 +4,8 @@ const connectionColumns = [
   { label: "No.", sort: "cid", ascending: true, text: (c) => c.cid, cell: (c) => [detailButton(c.cid)] },
   { label: "Name", text: (c) => plain(c.name) || "–", code: true },
   { label: "User", text: (c) => plain(c.authorized_user) || "–", code: true },
-  { label: "Address", text: (c) => (c.ip ? c.ip + ":" + c.port : plain(c.kind)), code: true },
+  { label: "Address", text: addressOf, code: true },
+  { label: "Via", text: (c) => [plain(c.cm), c.tls ? "TLS" : ""].filter(Boolean).join(", ") || "–" },
   { label: "Client", text: (c) => plain([c.lang, c.version].filter(Boolean).join(" ")) || "–", cut: true },
   { label: "Subs", number: true, sort: "subs", text: (c) => count(c.subscriptions) },
   { label: "Pending", number: true, sort: "pending", text: (c) => size(c.pending_bytes) },
@@ -12,9 +13,14 @@ const connectionColumns = [
   { label: "Msgs out", number: true, sort: "msgs_to", text: (c) => count(c.out_msgs) },
   { label: "In", number: true, sort: "bytes_from", text: (c) => size(c.in_bytes) },
   { label: "Out", number: true, sort: "bytes_to", text: (c) => size(c.out_bytes) },
-  { label: "Up", number: true, sort: "uptime", text: (c) => spaced(c.uptime) },
+  { label: "Up", number: true, sort: "uptime", ascending: true, text: (c) => spaced(c.uptime) },
   { label: "Idle", number: true, sort: "idle", text: (c) => spaced(c.idle) },
 ];
+
+function addressOf(c) {
+  if (c.unix) return `unix, pid ${c.pid}, uid ${c.uid ?? 0}`;
+  return c.ip ? (c.ip.includes(":") ? `[${c.ip}]:${c.port}` : `${c.ip}:${c.port}`) : plain(c.kind);
+}
 
 // spaced sets the units of nats-server's durations apart, and leaves two of them.
 const spaced = (text) => plain(text).match(/\d+[a-z]+/g)?.slice(0, 2).join(" ") ?? "–";
@@ -113,13 +119,15 @@ class Detail {
     if (!c) return;
     facts($("detail-facts"), [
       ["Name", plain(c.name)], ["User", plain(c.authorized_user)], ["Account", plain(c.account)],
-      ["Address", c.ip ? c.ip + ":" + c.port : plain(c.kind)],
+      ["Address", addressOf(c)], ["Via", plain(c.cm)],
       ["Client", plain([c.lang, c.version].filter(Boolean).join(" "))],
-      ["TLS", plain([c.tls_version, c.tls_cipher_suite].filter(Boolean).join(", "))],
+      ["TLS", c.tls ? plain([c.tls_version, c.tls_cipher_suite].filter(Boolean).join(", ")) || "yes" : "no"],
       ["Since", c.start && new Date(c.start).toLocaleString("en-GB")], ["Up", spaced(c.uptime)], ["Idle", spaced(c.idle)],
       ["Round trip", plain(c.rtt)], ["Pending", size(c.pending_bytes)], ["Subscriptions", count(c.subscriptions)],
       ["Messages in", count(c.in_msgs)], ["Messages out", count(c.out_msgs)], ["In", size(c.in_bytes)], ["Out", size(c.out_bytes)],
     ]);
-    this.table.fill(c.subscriptions_list_detail ?? (c.subscriptions_list ?? []).map((subject, i) => ({ subject, sid: "#" + i, msgs: NaN })));
+    const list = c.subscriptions_list_detail ?? c.subscriptions_list?.map((subject, i) => ({ subject, sid: "#" + i, msgs: NaN }));
+    $("detail-list").hidden = !list;
+    this.table.fill(list ?? []);
   }
 }

@@ -3,6 +3,7 @@
 class Subjects {
   constructor(again) {
     const place = $("subjects-table");
+    this.list = el("div"); // there is none where the router tells none
     this.filter = el("input", { type: "text", size: 24, spellcheck: "false", autocomplete: "off", autocapitalize: "off", placeholder: "any" });
     const form = el("form", { class: "picker always" }, el("label", {}, "Subscriptions that match the subject ", this.filter),
       el("button", { type: "submit" }, "Show"));
@@ -12,8 +13,9 @@ class Subjects {
       again();
     });
     this.error = el("p", { class: "failed", hidden: true });
-    place.append(form, this.error);
-    this.table = new Table(place, {
+    this.list.append(form);
+    place.append(this.error, this.list);
+    this.table = new Table(this.list, {
       caption: "Subscriptions", titled: true, empty: "There are no subscriptions.", key: (s) => s.cid + " " + s.sid,
       columns: [
         { label: "Subject", text: (s) => plain(s.subject), code: true },
@@ -23,7 +25,7 @@ class Subjects {
         { label: "Messages", number: true, text: (s) => count(s.msgs) },
       ],
     });
-    this.pager = new Pager(place, "subscriptions", again);
+    this.pager = new Pager(this.list, "subscriptions", again);
   }
 
   query() {
@@ -36,14 +38,15 @@ class Subjects {
     facts($("subjects-facts"), [
       ["Subscriptions", count(answer.num_subscriptions)],
       ["Added", count(answer.num_inserts)], ["Removed", count(answer.num_removes)],
-      ["Matches", count(answer.num_matches)],
-      ["Found in the cache", answer.cache_hit_rate >= 0 ? Math.round(100 * answer.cache_hit_rate) + " %" : ""],
-      ["Receivers, on average", answer.avg_fanout >= 0 ? answer.avg_fanout.toFixed(1) : ""],
-      ["Receivers, at most", count(answer.max_fanout)],
+      ["Messages matched", count(answer.num_matches)],
+      ["Receivers of each", answer.num_matches > 0 && answer.avg_fanout >= 0 ? answer.avg_fanout.toFixed(1) : ""],
+      ["At most", answer.max_fanout > 0 ? count(answer.max_fanout) : ""],
+      ["Found in a cache", answer.cache_hit_rate > 0 ? Math.round(100 * answer.cache_hit_rate) + " %" : ""],
     ]);
-    const list = answer.subscriptions_list ?? [];
-    this.table.fill(list);
-    this.pager.show(answer.total ?? list.length, list.length);
+    const list = answer.subscriptions_list;
+    this.list.hidden = !list;
+    this.table.fill(list ?? []);
+    this.pager.show(answer.total ?? 0, list?.length ?? 0);
   }
 
   fail(text) {
