@@ -30,8 +30,9 @@ func samples() map[Kind]payload {
 		StallTimeout: time.Hour, OrphanGrace: 16, DrainTimeout: 17, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError, Host: text, Port: 16,
 		TLS:         TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, SignRate: 5000},
 		MostPayload: 18, RequestTimeout: 19, SessionIdle: 20, ReplaceInstance: true, Auth: true, AnonymousProfile: text,
-		Login: LoginSettings{Kinds: 1<<numCredentials - 1, Hashes: 1, Memory: 2, FailureRate: 3, FailureBurst: 4, Backoff: 5},
-		TLSD:  TLSDSettings{MaxSessions: 1, MaxCallers: 2, UIDSessions: 3, UIDCallers: 4, UIDMemory: 5},
+		Login:        LoginSettings{Kinds: 1<<numCredentials - 1, Hashes: 1, Memory: 2, FailureRate: 3, FailureBurst: 4, Backoff: 5},
+		TLSD:         TLSDSettings{MaxSessions: 1, MaxCallers: 2, UIDSessions: 3, UIDCallers: 4, UIDMemory: 5},
+		ConsoleNames: slices.Repeat([]string{strings.Repeat("n", MaxConsoleName)}, MaxConsoleNames),
 	}
 	return map[Kind]payload{
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},

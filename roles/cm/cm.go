@@ -348,6 +348,7 @@ func (m *cm) showTotals() {
 	}
 	m.lastShown = m.now
 	c := m.columns.Counters()
+	c.Epoch.Store(uint64(clock.UnixNano()))
 	c.Open.Store(uint64(m.live))
 	c.InMsgs.Store(m.inMsgs)
 	c.InBytes.Store(m.inBytes)

@@ -69,10 +69,13 @@ func newServer(v *view, w *word, j *journal, p *page, cfg *privsep.Settings) *se
 func (s *server) routes() *http.ServeMux {
 	m := http.NewServeMux()
 	for path, h := range map[string]http.HandlerFunc{
-		"/{$}":     s.page.ServeHTTP,
-		"/healthz": s.healthz,
-		"/statusz": s.statusz,
-		"/varz":    s.varz,
+		"/{$}":            s.page.ServeHTTP,
+		"/healthz":        s.healthz,
+		"/statusz":        s.statusz,
+		"/varz":           s.varz,
+		"/connz":          s.connz,
+		"/subsz":          s.subsz,
+		"/subscriptionsz": s.subsz,
 	} {
 		n := new(atomic.Uint64)
 		s.paths[strings.TrimSuffix(path, "{$}")] = n

@@ -22,8 +22,7 @@ type ConsoleConfig struct {
 const consoleSocket = "console.sock"
 
 func (c *ConsoleConfig) effective(runDir string) ConsoleConfig {
-	e := ConsoleConfig{Unix: c.path(runDir), TCP: canonical(c.TCP), Remote: c.Remote, Names: slices.Clone(c.Names)}
-	return e
+	return ConsoleConfig{Unix: c.path(runDir), TCP: canonical(c.TCP), Remote: c.Remote, Names: slices.Clone(c.Names)}
 }
 
 func (c *ConsoleConfig) path(runDir string) string {
@@ -31,6 +30,16 @@ func (c *ConsoleConfig) path(runDir string) string {
 		return c.Unix
 	}
 	return filepath.Join(runDir, c.Unix)
+}
+
+// far says that others can watch, "" if they cannot.
+func (c *ConsoleConfig) far() string {
+	for _, addr := range c.TCP {
+		if ap, err := ParseListen(addr); err == nil && !ap.Addr().Unmap().IsLoopback() {
+			return "whoever reaches " + show(addr) + " sees who is connected and what the broker does: console.tcp asks nobody who he is"
+		}
+	}
+	return ""
 }
 
 // watched tells whether there is to be a console. A tlsd that runs alone has none.

@@ -160,6 +160,9 @@ func (p *parent) prepare(version string, h *handover) error {
 	if open := openness(p.cfg); open != "" {
 		p.warnings = append(p.warnings, open)
 	}
+	if far := p.cfg.Console.far(); far != "" {
+		p.warnings = append(p.warnings, far)
+	}
 	if p.exposed = p.cfg.Exposed(p.source); p.exposed != "" {
 		p.warnings = append(p.warnings, p.exposed)
 	}
