@@ -35,7 +35,7 @@ for (const width of widths) {
       for (const role of ["parent", "router", "dispatcher", "console", "cm/0", "cm/1"]) {
         assert.equal(await t.page.locator("#processes tbody th", { hasText: role }).count(), 1, role);
       }
-      await t.page.waitForFunction(() => /L/.test(document.querySelector("#charts path.line.b[d]")?.getAttribute("d")), null, { timeout: 60000 });
+      await t.page.waitForFunction(() => /L/.test(document.querySelector("#charts .plot path.line.b").getAttribute("d")), null, { timeout: 60000 });
       await t.shot("crowd");
       await t.check();
       await t.close();

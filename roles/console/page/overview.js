@@ -51,7 +51,7 @@ class Overview {
     put($("about"), `environment ${plain(status.environment)} · version ${plain(status.version)} · up ${age(since(status.started, now))}${status.root ? "" : " · without root"}`);
     this.notes(notesOf(answer));
     const total = (key) => (status.processes ?? []).reduce((n, p) => n + (p[key] ?? 0), 0);
-    this.tile("Connections", count(varz?.connections ?? total("connections")), varz?.total_connections >= 0 ? count(varz.total_connections) + " so far" : "");
+    this.tile("Connections", count(varz?.connections ?? total("connections")), varz?.total_connections > 0 ? count(varz.total_connections) + " so far" : "");
     this.tile("Subscriptions", count(varz?.subscriptions ?? total("subscriptions")), "");
     this.tile("Messages in", rate(sample.in_msgs) + "/s", count(varz?.in_msgs) + " in all");
     this.tile("Messages out", rate(sample.out_msgs) + "/s", count(varz?.out_msgs) + " in all");
