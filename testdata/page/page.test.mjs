@@ -171,7 +171,7 @@ test("the broker is stopped, and is back", async () => {
   for (const t of tabs) {
     await t.page.bringToFront();
     await t.state("bad");
-    assert.match(await t.text("#lost"), /The broker has not answered since \d\d:\d\d:\d\d\. That is \d+s/);
+    assert.match(await t.text("#lost"), /The broker has not answered since \d\d:\d\d:\d\d\. That is [\dms ]+;/);
     assert.match(await t.page.locator("#said").textContent(), /has not answered since/);
     await t.shot("stopped");
     await t.check({ errors: ["Failed to load resource"] });
