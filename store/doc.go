@@ -27,7 +27,7 @@
 //
 //	     sessions (the router's, for those who watch)
 //	 128 counters
-//	4096 rows, by the slots of the conn table
+//	8192 rows, by the slots of the conn table
 //
 //	     router state (the router's, nobody else maps it)
 //	 128 number of the last complete redo entry

@@ -10,7 +10,7 @@ import (
 // decided by it, and a new router goes on with it.
 
 const (
-	sessionRows    = 4096
+	sessionRows    = 8192
 	sessionTexts   = MaxSessionUser + MaxSessionName + MaxSessionLang + MaxSessionVersion
 	sessionRowSize = 3*8 + sessionTexts
 )
@@ -34,7 +34,11 @@ type SessionCounters struct {
 	BatchMessages           Histogram     // messages routed in one go
 	BatchTime               Histogram     // what that took, in nanoseconds
 	Refused                 [numRefused]atomic.Uint64
+	Rings                   [MaxCMs]RingFill
 }
+
+// RingFill is what of a cm's rings is not taken yet, in bytes, as the router saw it last.
+type RingFill struct{ Up, Down atomic.Uint64 }
 
 // numRefused is for any value of privsep.Reason.
 const numRefused = 256

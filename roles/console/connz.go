@@ -207,12 +207,14 @@ func (v *view) find(q *connQuery) (all []*seen) {
 			continue
 		}
 		c := &seen{slot: i, info: info, last: info.Accepted}
-		if row := v.columns[info.CM].Row(i); row != nil && row.UID.Load() == info.UID {
+		row, closed := v.column(i, &info)
+		if closed {
+			continue
+		}
+		if row != nil {
 			c.pending = row.Pending()
 			c.in, c.out, c.inB, c.outB = row.InMsgs.Load(), row.OutMsgs.Load(), row.InBytes.Load(), row.OutBytes.Load()
-			epoch := epochs[info.CM]
-			second := row.LastIn(uint64(max(now-epoch, 0)) / uint64(time.Second))
-			c.last = max(c.last, epoch+int64(min(second, uint64(now/int64(time.Second))))*int64(time.Second))
+			c.last = max(c.last, lastIn(row, epochs[info.CM], now))
 		}
 		if row := v.sessions.Row(i); row != nil && row.UID() == info.UID {
 			c.subs = row.Subscriptions()
@@ -225,6 +227,33 @@ func (v *view) find(q *connQuery) (all []*seen) {
 		all = append(all, c)
 	}
 	return all
+}
+
+// column finds what a cm says of a connection: that which has it, or its successor. One
+// that is closed the dispatcher may still have.
+func (v *view) column(slot int, info *store.ConnInfo) (row *store.ColumnRow, closed bool) {
+	n := len(v.columns)
+	for _, cm := range []int{int(info.CM), (int(info.CM) + n/2) % n} {
+		row := v.columns[cm].Row(slot)
+		switch {
+		case row == nil:
+		case row.UID.Load() == info.UID:
+			info.CM = uint16(cm)
+			return row, false
+		case row.ClosedUID.Load() == info.UID:
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
+// lastIn is when something came from a client last, in Unix time; epoch is of its cm's
+// clock.
+func lastIn(row *store.ColumnRow, epoch, now int64) int64 {
+	if epoch <= 0 || epoch > now {
+		return 0
+	}
+	return epoch + int64(row.LastIn(uint64((now-epoch)/int64(time.Second))))*int64(time.Second)
 }
 
 // describe says all that is known of a connection.

@@ -3,6 +3,7 @@ package console
 import (
 	"context"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -46,6 +47,7 @@ type server struct {
 	requests  atomic.Uint64
 	refused   atomic.Uint64             // requests and connections
 	paths     map[string]*atomic.Uint64 // requests for those that there are
+	known     []string                  // the same, in order
 
 	mu    sync.Mutex
 	conns map[*transport]http.ConnState // and since when, see since
@@ -72,6 +74,7 @@ func (s *server) routes() *http.ServeMux {
 		"/{$}":            s.page.ServeHTTP,
 		"/healthz":        s.healthz,
 		"/statusz":        s.statusz,
+		"/metrics":        s.metrics,
 		"/varz":           s.varz,
 		"/connz":          s.connz,
 		"/subsz":          s.subsz,
@@ -84,6 +87,7 @@ func (s *server) routes() *http.ServeMux {
 			h(w, r)
 		})
 	}
+	s.known = slices.Sorted(maps.Keys(s.paths))
 	return m
 }
 

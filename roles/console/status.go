@@ -28,6 +28,7 @@ type word struct {
 type status struct {
 	text json.RawMessage
 	at   time.Time
+	load float64 // processors in use since the answer before
 	said
 }
 
@@ -48,23 +49,24 @@ type said struct {
 }
 
 type process struct {
-	Role          string `json:"role"`
-	State         string `json:"state"`
-	Restarts      int    `json:"restarts"`
-	Connections   uint64 `json:"connections"`
-	Subscriptions uint64 `json:"subscriptions"`
-	InMsgs        uint64 `json:"in_msgs"`
-	OutMsgs       uint64 `json:"out_msgs"`
-	InBytes       uint64 `json:"in_bytes"`
-	OutBytes      uint64 `json:"out_bytes"`
-	SlowConsumers uint64 `json:"slow_consumers"`
-	Signatures    uint64 `json:"signatures"`
-	Handshakes    uint64 `json:"handshakes"`
-	NoHandshakes  uint64 `json:"handshakes_failed"`
-	LoginsWait    uint64 `json:"logins_waiting"`
-	Sessions      uint64 `json:"sessions"`
-	Memory        uint64 `json:"memory"`
-	Threads       int    `json:"threads"`
+	Role          string  `json:"role"`
+	State         string  `json:"state"`
+	Restarts      int     `json:"restarts"`
+	Connections   uint64  `json:"connections"`
+	Subscriptions uint64  `json:"subscriptions"`
+	InMsgs        uint64  `json:"in_msgs"`
+	OutMsgs       uint64  `json:"out_msgs"`
+	InBytes       uint64  `json:"in_bytes"`
+	OutBytes      uint64  `json:"out_bytes"`
+	SlowConsumers uint64  `json:"slow_consumers"`
+	Signatures    uint64  `json:"signatures"`
+	Handshakes    uint64  `json:"handshakes"`
+	NoHandshakes  uint64  `json:"handshakes_failed"`
+	LoginsWait    uint64  `json:"logins_waiting"`
+	Sessions      uint64  `json:"sessions"`
+	Memory        uint64  `json:"memory"`
+	Threads       int     `json:"threads"`
+	CPU           float64 `json:"cpu_seconds"`
 }
 
 type arena struct {
@@ -90,6 +92,14 @@ type key struct {
 type signer struct {
 	Signed  uint64 `json:"signed"`
 	Refused uint64 `json:"refused"`
+}
+
+// cpu is the processor time of all processes, in seconds.
+func (s *said) cpu() (t float64) {
+	for _, p := range s.Processes {
+		t += p.CPU
+	}
+	return t
 }
 
 const (
@@ -157,6 +167,11 @@ func (w *word) take(m *privsep.Message) error {
 	defer w.mu.Unlock()
 	if id != w.id || w.done == nil {
 		return nil
+	}
+	if last := w.last; last != nil {
+		if used, d := s.cpu()-last.cpu(), s.at.Sub(last.at); used > 0 && d > 0 {
+			s.load = used / d.Seconds()
+		}
 	}
 	w.last = s
 	w.settle()

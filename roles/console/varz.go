@@ -1,6 +1,7 @@
 package console
 
 import (
+	"math"
 	"net/http"
 	"runtime"
 	"time"
@@ -61,7 +62,7 @@ func (s *server) vars(st *status) *varz {
 		AuthRequired: live.Auth, MaxConnections: c.MaxConnections, MaxSubscriptions: live.MaxSubscriptions, PingInterval: live.PingInterval,
 		PingMax: live.PingMax, AuthTimeout: live.AuthTimeout.Seconds(), MaxControlLine: c.MaxControlLine, MaxPayload: live.MaxPayload,
 		MaxPending: live.MaxPending, WriteDeadline: live.WriteDeadline, Start: s.began, Now: now, Cores: runtime.NumCPU(), MaxProcs: runtime.GOMAXPROCS(0),
-		Connections: t.Connections, TotalConnections: s.view.table.Counters().Accepted.Load(), InMsgs: t.InMsgs, OutMsgs: t.OutMsgs,
+		Connections: t.Connections, TotalConnections: s.view.table.Counters().LastUID.Load(), InMsgs: t.InMsgs, OutMsgs: t.OutMsgs,
 		InBytes: t.InBytes, OutBytes: t.OutBytes, SlowConsumers: t.SlowConsumers, Subscriptions: t.Subscriptions, Requests: s.counted(),
 	}
 	if st != nil {
@@ -69,6 +70,7 @@ func (s *server) vars(st *status) *varz {
 		for _, p := range st.Processes {
 			v.Mem += p.Memory
 		}
+		v.CPU = math.Round(st.load*1000) / 10
 	}
 	v.Uptime = since(now.Sub(v.Start))
 	return v

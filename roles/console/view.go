@@ -10,12 +10,12 @@ type view struct {
 	table    *store.ConnTable
 	columns  []*store.ConnColumns
 	sessions *store.Sessions
-	serving  int // cms
+	ring     int // bytes
 }
 
 func newView(set *privsep.Setup) (*view, error) {
 	rows := set.Settings.MaxConnections
-	v := &view{serving: set.Settings.Serving}
+	v := &view{ring: set.Settings.Ring}
 	seg, err := privsep.TakeSegment(set, privsep.SegConnTable, 0, store.Map)
 	if err != nil {
 		return nil, err

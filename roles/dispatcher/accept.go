@@ -49,6 +49,7 @@ func (d *dispatcher) admit(p pending) {
 	if !p.lst.unix && !d.rate.allow(p.addr.Addr().As16(), d.now) {
 		privsep.CloseFD(p.fd)
 		d.refusedRate++
+		d.table.Counters().Limited.Add(1)
 		d.complain("connection refused", "rate", privsep.Str(privsep.KeyAddr, p.addr.Addr().String()))
 		return
 	}
@@ -83,6 +84,7 @@ func (d *dispatcher) refuse(p pending) {
 	privsep.ShutdownWrite(p.fd)
 	d.told = append(d.told, refused{p.fd, d.now + int64(refusedTime)})
 	d.refusedMax++
+	d.table.Counters().Refused.Add(1)
 	d.complain("connection refused", "max_connections")
 }
 
@@ -117,6 +119,7 @@ func (d *dispatcher) handOver(p pending) bool {
 		if d.sendTo(k, slot, p) {
 			privsep.CloseFD(p.fd)
 			d.accepted++
+			d.table.Counters().Accepted.Add(1)
 			return true
 		}
 		d.slots.giveBack(k)

@@ -66,6 +66,7 @@ func (p *parent) process(c *child, ask uint64) Process {
 
 // look fills in what the kernel says of the process.
 func (r *Process) look() {
+	r.CPU = privsep.CPUTime(r.PID).Seconds()
 	if o, err := privsep.ReadPosture(r.PID); err == nil {
 		r.Threads, r.UID = o.Threads, int(o.UID)
 		r.NoNewPrivs, r.NoCaps, r.Seccomp = o.Uniform && o.NoNewPrivs, o.Uniform && o.NoCaps(), o.Seccomp

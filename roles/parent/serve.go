@@ -94,6 +94,7 @@ type parent struct {
 // it is left. source names the configuration in the log. Errors are those of
 // the start; whatever happens later is logged and mended.
 func Serve(cfg *Config, source, version string) error {
+	privsep.RelaxTimers()
 	// Children must come from a thread that does not end before them.
 	runtime.LockOSThread()
 	if err := privsep.TakeTitle(privsep.ID{Role: privsep.RoleParent}); err != nil {

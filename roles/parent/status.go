@@ -114,6 +114,7 @@ type Process struct {
 	NoRequests    uint64    `json:"requests_refused"`
 	Memory        uint64    `json:"memory"` // proportional set size, bytes
 	Threads       int       `json:"threads"`
+	CPU           float64   `json:"cpu_seconds"`
 	NoNewPrivs    bool      `json:"no_new_privs"` // on every thread
 	NoCaps        bool      `json:"no_caps"`      // no capability in any set of any thread
 	Seccomp       int       `json:"seccomp"`      // /proc Seccomp value of every thread; -1 when they differ

@@ -143,7 +143,7 @@ func (r *router) run() error {
 		}
 		r.expire()
 		r.commit()
-		r.endBatch(b)
+		r.endBatch(b, busy)
 		if busy && round%16 != 0 {
 			continue
 		}

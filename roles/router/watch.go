@@ -19,6 +19,9 @@ type watch struct {
 
 	sessions, subs, inserts, messages, delivered, violations uint64
 	added                                                    uint64 // subscriptions, ever
+
+	ringsAt time.Duration // when rings were looked at last
+	filled  bool          // and something was in them
 }
 
 // batch is when one began.
@@ -30,13 +33,35 @@ type batch struct {
 func (r *router) beginBatch() batch { return batch{r.messages, time.Since(r.began)} }
 
 // endBatch counts one, if it had messages, and shows what has changed.
-func (r *router) endBatch(b batch) {
+func (r *router) endBatch(b batch, busy bool) {
 	if n := r.messages - b.messages; n > 0 {
+		now := time.Since(r.began)
 		c := r.watch.shown.Counters()
 		c.BatchMessages.Observe(n)
-		c.BatchTime.Observe(uint64(time.Since(r.began) - b.at))
+		c.BatchTime.Observe(uint64(now - b.at))
+		b.at = now
 	}
 	r.showFigures()
+	if w := &r.watch; b.at-w.ringsAt >= ringsTime || w.filled && !busy {
+		w.ringsAt = b.at
+		r.showRings()
+	}
+}
+
+// ringsTime is the least time between two looks at how full the rings are, while there
+// are messages.
+const ringsTime = 100 * time.Millisecond
+
+func (r *router) showRings() {
+	r.watch.filled = false
+	for i, l := range r.links {
+		up := l.in.Backlog()
+		_, down := l.out.Lag()
+		fill := &r.watch.shown.Counters().Rings[i]
+		fill.Up.Store(up)
+		fill.Down.Store(down)
+		r.watch.filled = r.watch.filled || up+down > 0
+	}
 }
 
 func (r *router) showFigures() {
