@@ -85,7 +85,6 @@ func (p *page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(p.text)))
 	h.Set("X-Frame-Options", "DENY") // for browsers that do not know frame-ancestors
-	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	if r.Method != http.MethodHead {
 		w.Write(p.text)
 	}

@@ -83,8 +83,10 @@ class Chart {
     this.tell();
   }
 
+  // ceiling is a round number with some room below it.
   ceiling(peak) {
     if (peak <= 0) return this.steps === 1024 ? 1024 : 10;
+    peak *= 1.05;
     const power = this.steps ** Math.floor(Math.log(peak) / Math.log(this.steps));
     const nice = this.steps === 1024 ? [1, 2, 3, 5, 8, 10, 20, 30, 50, 80, 100, 200, 300, 500, 800, 1024] : [1, 1.5, 2, 3, 4, 6, 8, 10];
     return power * (nice.find((n) => n * power >= peak) ?? this.steps);

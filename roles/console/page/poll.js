@@ -107,7 +107,7 @@ async function refreshStatus() {
   const { status, now } = answer;
   past.add(answer.history);
   overview.show(answer, past.now());
-  processes.show(status, now);
+  processes.show(status, now, answer.status_at ?? now);
   refusals.show(answer);
   keys.show(status, now);
   drawCharts(Date.parse(now) / 1000);

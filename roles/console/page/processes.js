@@ -38,6 +38,7 @@ class Processes {
         { label: "Restarts", number: true, text: (p) => count(p.restarts) },
         { label: "Up", number: true, text: (p) => (p.pid ? age(since(p.started, this.now)) : "–") },
         { label: "Memory", number: true, text: (p) => size(p.memory) },
+        { label: "CPU", number: true, text: (p) => this.load(p) },
         { label: "Sandbox", wide: true, text: (p) => JSON.stringify(sandboxOf(p)), cell: (p) => chips(sandboxOf(p)) },
         { label: "Conns", number: true, text: (p) => count(p.connections) },
         { label: "Subs", number: true, text: (p) => count(p.subscriptions) },
@@ -49,9 +50,19 @@ class Processes {
     });
   }
 
-  show(status, now) {
+  // load is how much of a core a process took since the last look.
+  load(p) {
+    const was = this.was?.get(p.pid);
+    const took = since(this.wasAt, this.at);
+    return was === undefined || !(took > 0) ? "–" : ((100 * Math.max(0, p.cpu_seconds - was)) / took).toFixed(1) + " %";
+  }
+
+  show(status, now, at) {
     this.now = now;
     const all = status.processes ?? [];
+    if (at === this.at) return; // the parent has not told anything new
+    [this.was, this.wasAt] = [this.is, this.at];
+    [this.is, this.at] = [new Map(all.map((p) => [p.pid, p.cpu_seconds])), at];
     this.table.fill(all.map((p, i) => ({ ...p, branch: p.role === "parent" ? "" : i === all.length - 1 ? "└─ " : "├─ " })));
   }
 }
