@@ -122,16 +122,19 @@ function drawCharts(now) {
   if (series && drawn) charts.forEach((c) => c.draw(series, drawn, name === "day" ? 86400 : 600));
 }
 
-// A list that cannot be had says so itself: that is not the end of the others.
-const part = (view, what) => async () => {
+// A list that cannot be had says so itself: that is not the end of the others. What was
+// asked for before somebody has turned the page is not shown.
+const refresh = (view) => async () => {
+  const query = view.query();
   try {
-    view.show(await ask(view.query()));
+    const answer = await ask(query);
+    if (query === view.query()) view.show(answer);
   } catch (err) {
-    if (what(err)) view.fail(err.message);
+    view.fail(err.message);
   }
 };
-const refreshConnections = part(connections, () => true);
-const refreshSubjects = part(subjects, () => true);
+const refreshConnections = refresh(connections);
+const refreshSubjects = refresh(subjects);
 
 async function refreshSlow() {
   try {
