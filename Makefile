@@ -16,7 +16,7 @@ INNER := ./testdata/hostile ./testdata/tree
 MODULES := testdata/cms testdata/interop testdata/peers testdata/watch
 PRELOAD := roles/tlsd/preload
 
-.PHONY: help build preload run test test-root race interop natscli bench bench-peers torture fuzz check packages test-packages clean
+.PHONY: help build preload run test test-root test-page race interop natscli bench bench-peers torture fuzz check packages test-packages clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -41,6 +41,9 @@ run: build ## build and start a broker on its built-in defaults, in the foregrou
 
 test: build preload ## everything; as root also what needs root
 	@testdata/test.sh
+
+test-page: build ## the status page in a headless Chromium (needs node, npm, chromium): SHOTS=dir
+	@testdata/page/test.sh
 
 race: ## the packages under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./store ./wire ./privsep ./privsep/custody ./tickets/... ./roles/...

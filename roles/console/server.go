@@ -38,6 +38,7 @@ type server struct {
 	in   inbox
 	bell int // rung when a connection ends
 	past *history
+	page *page
 
 	began     time.Time
 	live      atomic.Pointer[privsep.Live]
@@ -54,10 +55,10 @@ type server struct {
 	ended chan struct{} // Serve has returned
 }
 
-func newServer(v *view, w *word, j *journal, cfg *privsep.Settings) *server {
+func newServer(v *view, w *word, j *journal, p *page, cfg *privsep.Settings) *server {
 	s := &server{view: v, word: w, log: j, cfg: cfg, in: inbox{make(chan net.Conn, 2*maxConns), make(chan struct{})},
 		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, answering: make(chan struct{}, maxAnswering), conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{})}
-	s.past = newHistory(v)
+	s.past, s.page = newHistory(v), p
 	s.settle(&cfg.Live)
 	s.http = http.Server{
 		Handler: s.guard(s.routes()), ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
@@ -69,6 +70,7 @@ func newServer(v *view, w *word, j *journal, cfg *privsep.Settings) *server {
 // handlers are one for each path that there is.
 func (s *server) handlers() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
+		"/{$}":            s.page.ServeHTTP,
 		"/healthz":        s.healthz,
 		"/statusz":        s.statusz,
 		"/metrics":        s.metrics,
@@ -84,7 +86,7 @@ func (s *server) routes() *http.ServeMux {
 	m := http.NewServeMux()
 	for path, h := range s.handlers() {
 		n := new(atomic.Uint64)
-		s.paths[path] = n
+		s.paths[strings.TrimSuffix(path, "{$}")] = n
 		m.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			n.Add(1)
 			h(w, r)
