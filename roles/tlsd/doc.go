@@ -10,12 +10,16 @@
 // private key. Callers may be hostile, and servers: neither can do more than end its own
 // session, or wait for itself.
 //
-// The loop (tlsd.go), locked to its thread, has the parent's channel and accepts. All
-// else are goroutines, which wait in the Go runtime's poller:
+// The loop (tlsd.go) has the parent's channel and accepts. All else are goroutines,
+// which wait in the Go runtime's poller, as the loop does:
 //
-//	caller   one reads what it sends, from the head on; one writes to it while it has a
-//	         session
-//	session  one reads what the server sends. Writes are the callers' own, in turn (line)
+//	caller   one reads what it sends, from the head on. A second one writes to it where
+//	         its socket is full, where something was there before it, and at the end
+//	session  one reads what the server sends, and hands it to the caller whose it is.
+//	         Writes are the callers' own, in turn (line)
+//
+// Most callers come with a short question and go with its answer: for those there is
+// nothing but one goroutine, and no buffer that is not used again.
 //
 // and the hub, where callers find sessions: by name, by what policy lets them, and
 // within what a uid may have. Its lock comes before a session's; nothing waits under
@@ -52,7 +56,7 @@
 //
 // Files: tlsd.go (the loop), hub.go (who finds what), account.go (what a uid has),
 // policy.go (who may), failure.go (why there is no session), caller.go (a caller's life),
-// pump.go (while it has a session), session.go and open.go (a session's), exclusive.go,
+// pump.go (while it has a session), deliver.go (what is written to it), session.go and open.go (a session's), exclusive.go,
 // framed.go and raw.go (the modes), line.go (turns), transport.go (what is under
 // crypto/tls, and counts records), sign.go (signatures), list.go (LIST and CLOSE),
 // journal.go (the log), orphan.go, setup.go (the role's start).

@@ -2,7 +2,6 @@ package tlsd
 
 import (
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -127,7 +126,11 @@ func (h *hub) admit(fd int) {
 		privsep.CloseFD(fd)
 		return
 	}
-	c := &caller{hub: h, file: os.NewFile(uintptr(fd), "caller"), who: who, account: a}
+	c := &caller{hub: h, file: privsep.Stream(fd), who: who, account: a}
+	if c.raw, err = c.file.SyscallConn(); err != nil {
+		h.dismiss(c)
+		return
+	}
 	go c.serve()
 }
 

@@ -67,6 +67,7 @@ type session struct {
 	room    *sync.Cond  // something that was unread has been taken
 	callers map[*caller]struct{}
 	holder  *caller   // exclusive
+	piece   []byte    // room for what hand writes
 	unread  []byte    // exclusive, raw; framed: for the one who reads for all
 	readers []*caller // raw: who waits for a piece
 	reader  *caller   // framed: who reads for all
@@ -193,7 +194,7 @@ func (s *session) end(why string, clean bool) {
 // wakeAll has all callers look what has changed. The lock is held.
 func (s *session) wakeAll() {
 	for c := range s.callers {
-		c.wake.Broadcast()
+		s.rouse(c)
 	}
 }
 
@@ -262,7 +263,7 @@ func (s *session) wear() {
 // receive takes what the server sends, as long as there is somebody for whom to keep
 // it.
 func (s *session) receive() {
-	buf := make([]byte, 16<<10)
+	buf := make([]byte, 16<<10) // a record's
 	var frames *splitter
 	if s.mode == protocol.Framed {
 		frames = newSplitter(s.frame, s.policy.MaxFrame, s.owner)
@@ -305,6 +306,9 @@ func reasonOf(err error) string {
 func (s *session) keep(b []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.unread) == 0 && !s.over && s.handOn(b) {
+		return true
+	}
 	for len(s.unread) > 0 && len(s.unread)+len(b) > maxUnread && !s.over {
 		s.room.Wait()
 	}
@@ -316,15 +320,33 @@ func (s *session) keep(b []byte) bool {
 	return true
 }
 
+// handOn hands b to who is to have it, if that is possible. The lock is held.
+func (s *session) handOn(b []byte) bool {
+	switch {
+	case s.holder != nil:
+		if s.hand(s.holder, b) {
+			s.holder.used = true
+			return true
+		}
+	case len(s.readers) > 0:
+		c := s.readers[0]
+		if s.hand(c, b) {
+			s.dropReader(c)
+			return true
+		}
+	}
+	return false
+}
+
 // callReader wakes who is to have what is unread. The lock is held.
 func (s *session) callReader() {
 	switch {
 	case s.holder != nil:
-		s.holder.wake.Broadcast()
+		s.rouse(s.holder)
 	case s.reader != nil && s.reader.wake != nil:
-		s.reader.wake.Broadcast()
+		s.rouse(s.reader)
 	case len(s.readers) > 0:
-		s.readers[0].wake.Broadcast()
+		s.rouse(s.readers[0])
 	}
 }
 
