@@ -71,6 +71,7 @@ type child struct {
 	condemned   bool   // by us, for what it did or did not do
 	signPace    privsep.Pace
 	signatures  uint64
+	inspecting  int       // processes that are looked at for it
 	muteBy      time.Time // it closed its channel and must have ended by then
 	logDropped  int
 	logWindow   int64

@@ -175,7 +175,7 @@ func (p *parent) apply(r *revision) {
 	p.cfg, p.source = r.cfg, r.source
 	p.log = newLog(r.cfg)
 	p.warnInstead(before, openness(p.cfg))
-	p.warnInstead(hindered, p.inspections.hinders(p.cfg))
+	p.hinderedInstead(hindered)
 	before, p.exposed = p.exposed, p.cfg.Exposed(p.source)
 	p.warnInstead(before, p.exposed)
 	p.setListeners(r.listeners)

@@ -22,7 +22,7 @@ type caller struct {
 	hub     *hub
 	file    *os.File
 	raw     syscall.RawConn // of the same
-	who     *privsep.Caller
+	who     *identity
 	account *account
 	early   []byte // was read behind the head
 	req     protocol.Request
@@ -64,6 +64,7 @@ func (c *caller) serve() {
 		}
 		return
 	}
+	c.identify()
 	switch c.req.Verb {
 	case protocol.List:
 		c.list()
@@ -140,7 +141,11 @@ type wait struct {
 // context is that of the wait, which begins with the first call.
 func (w *wait) context() context.Context {
 	if w.ctx == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), w.caller.req.Timeout)
+		timeout := w.caller.req.Timeout
+		if timeout == 0 { // what it wants has none
+			timeout = headTime
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		watched := w.caller.watch(cancel)
 		w.ctx, w.done = ctx, func() {
 			watched()
@@ -200,8 +205,7 @@ func (c *caller) acquire(w *wait) (*session, string, *refusal) {
 		s, fresh, no := c.hub.join(c)
 		if no != nil {
 			if no.code == protocol.Refused {
-				c.hub.log.warn("caller refused", privsep.Str(privsep.KeyReason, "policy"), privsep.Int(privsep.KeyUID, int64(c.who.UID)),
-					privsep.Str(privsep.KeySession, c.req.Session), privsep.Str(privsep.KeyAddr, c.req.Target))
+				c.noteRefused(privsep.Str(privsep.KeySession, c.req.Session), privsep.Str(privsep.KeyAddr, c.req.Target))
 			}
 			return nil, "", no
 		}
@@ -273,7 +277,8 @@ func (s *session) attach(c *caller) bool {
 
 // refuse says why there is no session.
 func (c *caller) refuse(no *refusal) {
-	a := protocol.Answer{Code: no.code, Text: no.code.String()}
+	code := c.excused(no.code)
+	a := protocol.Answer{Code: code, Text: code.String()}
 	if no.why != nil {
 		a.Add("Verify", no.why.verify)
 		a.Add("Reason", no.why.reason)

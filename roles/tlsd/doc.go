@@ -4,10 +4,12 @@
 //	callers --CONNECT, ATTACH--> +------+ --TLS--> servers
 //	        <------bytes-------> | tlsd |
 //	parent --policies, SIGNED--> +------+ --TLS_SIGN--> parent
+//	       --INSPECTED---------> |      | --INSPECT-->
 //
 // It has connections outwards, which no other role has, to the ports that the
 // configuration names, and the socket that callers come by; no file, no name server, no
-// private key. Callers may be hostile, and servers: neither can do more than end its own
+// private key. Whom a right names by the program that he runs, the parent looks at.
+// Callers may be hostile, and servers: neither can do more than end its own
 // session, or wait for itself.
 //
 // The loop (tlsd.go) has the parent's channel and accepts. All else are goroutines,
@@ -18,12 +20,11 @@
 //	session  one reads what the server sends, and hands it to the caller whose it is.
 //	         Writes are the callers' own, in turn (line)
 //
-// Most callers come with a short question and go with its answer: for those there is
-// nothing but one goroutine, and no buffer that is not used again.
-//
 // and the hub, where callers find sessions: by name, by what policy lets them, and
 // within what a uid may have. Its lock comes before a session's; nothing waits under
-// either but for the session's own conditions.
+// either but for the session's own conditions. Most callers come with a short question
+// and go with its answer: for those there is one goroutine, and no buffer that is not
+// used again.
 //
 // How callers speak is package protocol, and what a session is in each mode stands
 // there, too. What holds here:
@@ -52,12 +53,13 @@
 // A process that ends takes its sessions along, as no library gives the state of one
 // away. One that is replaced accepts no more, and ends when its callers have gone or
 // drain_timeout is over; the new one has begun by then. Without a parent it goes on for
-// orphan_grace; signatures wait.
+// orphan_grace; what is asked of it waits.
 //
 // Files: tlsd.go (the loop), hub.go (who finds what), account.go (what a uid has),
-// policy.go (who may), failure.go (why there is no session), caller.go (a caller's life),
-// pump.go (while it has a session), deliver.go (what is written to it), session.go and open.go (a session's), exclusive.go,
-// framed.go and raw.go (the modes), line.go (turns), transport.go (what is under
-// crypto/tls, and counts records), sign.go (signatures), list.go (LIST and CLOSE),
-// journal.go (the log), orphan.go, setup.go (the role's start).
+// policy.go (who may), identity.go (who a caller is), failure.go (why there is no
+// session), caller.go (a caller's life), pump.go (while it has a session), deliver.go
+// (what is written to it), session.go and open.go (a session's), exclusive.go, framed.go
+// and raw.go (the modes), line.go (turns), transport.go (what is under crypto/tls, and
+// counts records), ask.go (what the parent is asked), sign.go (signatures), list.go
+// (LIST and CLOSE), journal.go (the log), orphan.go, setup.go (the role's start).
 package tlsd

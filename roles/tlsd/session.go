@@ -1,6 +1,7 @@
 package tlsd
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -130,21 +131,43 @@ func (s *session) admits(c *caller) *refusal {
 	if !may {
 		return &refusal{code: protocol.Refused}
 	}
-	same := r.Verb == protocol.Attach || r.Target == s.remote() && sniOf(r) == s.sni && slices.Equal(r.ALPN, s.alpn) &&
-		r.Mode == s.mode && r.Frame == s.frame
-	if !same || readOf(r) != s.read || s.mode == protocol.Raw && !r.Chunks {
-		return &refusal{code: protocol.Conflict}
+	if why := s.differs(r); why != "" {
+		return &refusal{protocol.Conflict, &failure{reason: why}}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.Read == protocol.ReadAll && s.reader != nil {
-		return &refusal{code: protocol.Conflict}
+		return &refusal{protocol.Conflict, &failure{reason: "somebody reads for all already"}}
 	}
 	c.can = can
 	if r.Read == protocol.ReadAll {
 		s.reader = c
 	}
 	return nil
+}
+
+// differs says in what a session is another one than a caller wants, "" if in nothing.
+func (s *session) differs(r *protocol.Request) string {
+	named := r.Verb == protocol.Connect // else it takes what there is
+	switch {
+	case named && r.Target != s.remote():
+		return "the session of that name is with " + s.remote()
+	case named && sniOf(r) != s.sni:
+		return "the session has another SNI, " + s.sni
+	case named && !slices.Equal(r.ALPN, s.alpn):
+		return "the session was made with another ALPN, " + cmp.Or(strings.Join(s.alpn, ","), "none")
+	case named && r.Mode != s.mode:
+		return "the session has another Mode, " + s.mode.String()
+	case named && r.Frame != s.frame:
+		return "the session has another Frame, " + s.frame.String()
+	case readOf(r) != s.read && s.read == protocol.ReadAll:
+		return "the session is one in which somebody reads for all: Read must be all or none"
+	case readOf(r) != s.read:
+		return "the session is one in which everybody reads his own answers: Read must be order"
+	case s.mode == protocol.Raw && !r.Chunks:
+		return "Mode raw needs Encoding: chunks"
+	}
+	return ""
 }
 
 // enter counts a user. The hub's lock is held.

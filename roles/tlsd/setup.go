@@ -71,7 +71,7 @@ func newTLSD(set *privsep.Setup, parent *privsep.Channel) (*tlsd, error) {
 	t := &tlsd{cfg: &set.Settings, parent: parent, listener: -1}
 	log := privsep.NewLogger(parent)
 	log.SetLevel(t.cfg.LogLevel)
-	t.hub = newHub(t.cfg.TLSD, &journal{log: log}, newSignatures(parent))
+	t.hub = newHub(t.cfg.TLSD, &journal{log: log}, newAsking(parent))
 	var err error
 	if t.poll, err = privsep.NewPoller(); err != nil {
 		return nil, err
