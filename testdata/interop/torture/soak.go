@@ -43,6 +43,7 @@ type soak struct {
 	socket string
 	n      int // sessions
 	seed   uint64
+	turns  []sync.Mutex // of raw sessions, whose callers would read each other's answers
 
 	shakes, calls, over, failed atomic.Int64
 	first                       atomic.Pointer[error] // that failed
@@ -90,7 +91,7 @@ func newSoak(o options) (*soak, error) {
 		return nil, err
 	}
 	s := &soak{broker: &broker{dir: dir, run: filepath.Join(dir, "run"), config: filepath.Join(dir, "broker.toml"),
-		exe: filepath.Join(dir, "gatehouse")}, socket: filepath.Join(dir, "tlsd"), n: o.sessions, seed: o.seed}
+		exe: filepath.Join(dir, "gatehouse")}, socket: filepath.Join(dir, "tlsd"), n: o.sessions, seed: o.seed, turns: make([]sync.Mutex, o.sessions)}
 	if err := s.prepare(o.builds[0]); err != nil {
 		s.remove()
 		return nil, err
@@ -204,6 +205,8 @@ func (s *soak) call(i int, rng *rand.Rand) {
 	case kind < 4:
 		err = s.byClient(tlsd.Options{Session: name}, line)
 	case kind < 6:
+		s.turns[i].Lock()
+		defer s.turns[i].Unlock()
 		err = s.byClient(tlsd.Options{Session: name, Mode: protocol.Raw}, line)
 	default:
 		err = s.byHand("Session: "+name+"\nMode: framed\nFrame: line\n\n", line)

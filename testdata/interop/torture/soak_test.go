@@ -23,10 +23,10 @@ func TestSoak(t *testing.T) {
 func TestSoakFinds(t *testing.T) {
 	before := look{kib: 10000, fds: 10, threads: 5}
 	for want, spoil := range map[string]func(*soak, *look){
-		"":                                            func(*soak, *look) {},
-		"memory has grown\n":                          func(_ *soak, l *look) { l.kib = 21001 },
-		"descriptors are left\n":                      func(_ *soak, l *look) { l.fds = 61 },
-		"threads are left\n":                          func(_ *soak, l *look) { l.threads = 15 },
+		"":                       func(*soak, *look) {},
+		"memory has grown\n":     func(_ *soak, l *look) { l.kib = 21001 },
+		"descriptors are left\n": func(_ *soak, l *look) { l.fds = 61 },
+		"threads are left\n":     func(_ *soak, l *look) { l.threads = 15 },
 		"sessions have ended that nobody had ended\n": func(s *soak, _ *look) { s.shakes.Store(54) },
 		"the first: x\n": func(s *soak, _ *look) {
 			err := errors.New("x")
