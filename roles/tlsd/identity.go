@@ -78,7 +78,7 @@ func (c *caller) identify() {
 
 // process is the caller as the parent finds it.
 func (c *caller) process() (p privsep.Process) {
-	c.raw.Control(func(fd uintptr) { p = privsep.PeerProcess(int(fd)) })
+	c.raw.Control(func(fd uintptr) { p = privsep.PeerProcess(int(fd), true) })
 	return p
 }
 
