@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -300,15 +301,7 @@ const settleTime = 100 * time.Millisecond
 
 // answer describes the session.
 func (c *caller) answer(s *session, how string) error {
-	a := protocol.Answer{Code: protocol.OK, Text: how}
-	a.Add("Session-Id", s.id)
-	a.Add("Session", s.name)
-	a.Add("Mode", s.mode.String())
-	a.Add("Version", strings.TrimPrefix(tls.VersionName(s.state.Version), "TLS "))
-	a.Add("Cipher", tls.CipherSuiteName(s.state.CipherSuite))
-	a.Add("ALPN", s.state.NegotiatedProtocol)
-	a.Add("Verify", "ok")
-	a.Add("Subject", s.state.PeerCertificates[0].Subject.String())
+	a := protocol.Answer{Code: protocol.OK, Text: how, Fields: slices.Clip(s.about)}
 	head := a.Append(nil)
 	if c.req.Chain {
 		for _, cert := range s.state.PeerCertificates {
@@ -319,6 +312,20 @@ func (c *caller) answer(s *session, how string) error {
 		}
 	}
 	return c.write(head, partTime)
+}
+
+// describes is what every caller is told of a session that is there.
+func (s *session) describes() []protocol.Field {
+	var a protocol.Answer
+	a.Add("Session-Id", s.id)
+	a.Add("Session", s.name)
+	a.Add("Mode", s.mode.String())
+	a.Add("Version", strings.TrimPrefix(tls.VersionName(s.state.Version), "TLS "))
+	a.Add("Cipher", tls.CipherSuiteName(s.state.CipherSuite))
+	a.Add("ALPN", s.state.NegotiatedProtocol)
+	a.Add("Verify", "ok")
+	a.Add("Subject", s.state.PeerCertificates[0].Subject.String())
+	return a.Fields
 }
 
 // write writes all of b to the caller, who may take so long for it.

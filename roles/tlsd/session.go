@@ -44,10 +44,11 @@ type session struct {
 	opened  chan struct{} // closed when it is known whether there is a session
 	ended   chan struct{} // when it is over
 	closed  chan struct{} // and when its connection is closed
-	failure *failure      // written before opened is closed, as the next three
+	failure *failure      // written before opened is closed, as the next four
 	conn    *tls.Conn
 	wire    *transport
 	state   tls.ConnectionState
+	about   []protocol.Field // that callers are told
 
 	lease line // exclusive: whose it is
 	turns line // of writes
