@@ -26,6 +26,15 @@
 // and go with its answer: for those there is one goroutine, and no buffer that is not
 // used again.
 //
+// There is one process, and not several that share the sessions. It has all processors,
+// so more of it would be no faster. They would save those sessions that are another one's
+// when one crashes or is taken over; but the name of a session is known only when a
+// caller's head has been read, so each of them would get every caller, and would hand
+// those of the others on, connection and head: a channel between any two of them, by
+// which whoever takes over one tells the others who their callers are. Quotas of a uid
+// would be kept by nobody, or by all in turn. A host that wants walls between sessions has
+// them by several brokers that are nothing but tlsd, each with its socket and its users.
+//
 // How callers speak is package protocol, and what a session is in each mode stands
 // there, too. What holds here:
 //

@@ -147,7 +147,7 @@ func (s *shortRun) measure(ctx context.Context, w *shortWay, here bool) (*shortF
 			return nil, errors.Join(err, s.server.stop())
 		}
 	}
-	call := func() error { return run(ctx, w.call(s, between)) }
+	call := func() error { return run(ctx, w.call(s, between), os.Stderr) }
 	if here {
 		call, err = w.here(s, between)
 	}
@@ -209,11 +209,13 @@ func (s *shortRun) callServer(*broker) []string {
 	return []string{s.self, callerFlag, "127.0.0.1:" + s.port, s.id.cert}
 }
 
-// run runs a caller. What it says of a failure goes where this program's own errors go:
-// a pipe for each would cost as much as the caller.
-func run(ctx context.Context, argv []string) error {
+// run runs a caller. What it says of a failure goes to a file, if to anybody: a pipe for
+// each would cost as much as the caller.
+func run(ctx context.Context, argv []string, errors *os.File) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Stderr = os.Stderr
+	if errors != nil {
+		cmd.Stderr = errors
+	}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("a call: %w", err)
 	}
@@ -284,7 +286,7 @@ func startTLSD(ctx context.Context, s *shortRun) (*broker, error) {
 		return nil, err
 	}
 	b.addr = socket
-	if err := awaitUp(ctx, b, func() error { return run(ctx, s.callTLSD(b)) }); err != nil {
+	if err := awaitUp(ctx, b, func() error { return run(ctx, s.callTLSD(b), nil) }); err != nil {
 		return nil, errors.Join(err, b.stop())
 	}
 	return b, nil
@@ -317,7 +319,7 @@ func startStunnel(ctx context.Context, s *shortRun) (*broker, error) {
 		return nil, err
 	}
 	b.addr = port
-	if err := awaitUp(ctx, b, func() error { return run(ctx, s.callStunnel(b)) }); err != nil {
+	if err := awaitUp(ctx, b, func() error { return run(ctx, s.callStunnel(b), nil) }); err != nil {
 		return nil, errors.Join(err, b.stop())
 	}
 	return b, nil
