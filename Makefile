@@ -60,8 +60,8 @@ bench: ## the hot paths, one by one
 bench-peers: build ## beside nats-server: throughput, CPU, latency, memory; tlsd beside stunnel
 	cd testdata/peers && go run . -gatehouse ../../gatehouse
 
-torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9 SEED=n TORTURE=-h
-	cd testdata/interop && go run ./torture -plan '$(PLAN)' -seed $(SEED) $(TORTURE)
+torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9 SEED=n TORTURE=-h; or tlsd for long: TLSD_FOR=1h
+	cd testdata/interop && go run ./torture -plan '$(PLAN)' -seed $(SEED) $(if $(TLSD_FOR),-tlsd $(TLSD_FOR)) $(TORTURE)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@for p in wire store tickets tickets/client privsep privsep/certname privsep/passhash privsep/keyfile privsep/custody roles roles/auth/cms roles/auth/directory roles/console roles/parent roles/router roles/tlsd roles/tlsd/protocol; do \

@@ -92,7 +92,7 @@ func samples() map[Kind]payload {
 		KindIssuer: &Issuer{Set: 1, Last: true, Environment: text, Mark: 1 << 60, Keys: []string{"a", strings.Repeat("k", MaxIssuerKey)},
 			Organisations: []string{text}, Users: []string{"b", "c"}, Profile: text},
 		KindTLSPolicy: &TLSPolicy{Set: 1, Last: true, Name: text, Host: strings.Repeat("h", MaxTLSHost), Port: 443, Addresses: []string{"192.0.2.7"},
-			ALPN: []string{"h2"}, MinTLS: 0x0304, Open: []TLSGrant{{GrantUID, 1}, {GrantGID, 2}}, Read: []TLSGrant{{GrantAll, 0}},
+			ALPN: []string{"h2"}, MinTLS: 0x0304, Open: []TLSGrant{{GrantUID, 1, ""}, {GrantGID, 2, "/usr/bin/x"}}, Read: []TLSGrant{{GrantAll, 0, ""}},
 			Keep: true, IdleTimeout: 1, Revalidate: 2, MaxFrame: MaxTLSFrame, Roots: MaxCertificates, Chain: MaxCertificates, Key: 7},
 		KindTLSSign:   &TLSSign{ID: 1 << 50, Key: 2, Scheme: 0x0403, Input: bytes.Repeat([]byte{' '}, MaxSignInput)},
 		KindTLSSigned: &TLSSigned{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},

@@ -86,6 +86,9 @@ type Poller struct{}
 // NewPoller is not supported here.
 func NewPoller() (*Poller, error) { return nil, errors.ErrUnsupported }
 
+// Share is not supported here.
+func (*Poller) Share() error { return errors.ErrUnsupported }
+
 // Close is not supported here.
 func (*Poller) Close() {}
 

@@ -23,7 +23,8 @@
 // made here, so that nothing else can be signed. Each has a line in the log.
 //
 // What a process is that logs in at a Unix socket it tells auth (inspect.go), of
-// processes that a rule may fit, and no more than the rule asks for.
+// processes that a rule may fit, and no more than the rule asks for. Of tlsd's callers it
+// tells as much, where a right is some program's.
 //
 // One goroutine does everything, but for what can wait for a file system: children's
 // channels, their pidfds, signals and the control socket are events of one poller. A
