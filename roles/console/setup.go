@@ -78,7 +78,8 @@ func newConsole(set *privsep.Setup, parent *privsep.Channel) (*console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.server = newServer(c.view, c.word, c.log, page, c.cfg)
+	c.subs = new(subs)
+	c.server = newServer(c.view, c.word, c.subs, c.log, page, c.cfg)
 	if c.poll, err = privsep.NewPoller(); err != nil {
 		return nil, err
 	}
