@@ -40,6 +40,8 @@ type apiError struct {
 	Description string `json:"description"`
 }
 
+func (r *reply) fail(code int, text string) { r.Error = &apiError{code, text} }
+
 // options are those of all questions. The names are nats-server's.
 type options struct {
 	// Which servers are meant; a text is a part of the name, or all of it.
@@ -115,73 +117,75 @@ func (s *server) means(o *options) bool {
 	return same(o.ServerName, s.cfg.Broker) && same(o.Host, s.live.Load().Host) && same(o.Cluster, "") && same(o.Domain, "") && len(o.Tags) == 0
 }
 
-// topics are what can be asked of a server. Those of an account are marked.
-var topics = map[string]struct {
-	account bool
-	answer  func(*server, *options) (json.RawMessage, *apiError)
-}{
-	"VARZ":     {false, asHTTP("/varz")},
-	"CONNZ":    {true, asHTTP("/connz")},
-	"SUBSZ":    {true, asHTTP("/subsz")},
-	"HEALTHZ":  {false, (*server).systemHealth},
-	"ACCOUNTZ": {false, (*server).accounts},
-	"STATZ":    {true, (*server).accountStats},
-	"INFO":     {true, (*server).accountInfo},
+// topic is what can be asked of a server, of an account, or of both.
+type topic struct {
+	server, account bool
+	answer          func(*server, *options, *reply)
 }
 
-// onlyAccount are the topics that there are for accounts alone.
-const onlyAccount = " STATZ INFO "
+var topics = map[string]topic{
+	"STATSZ":   {true, false, (*server).systemStats},
+	"VARZ":     {true, false, asHTTP("/varz")},
+	"CONNZ":    {true, true, asHTTP("/connz")},
+	"SUBSZ":    {true, true, asHTTP("/subsz")},
+	"HEALTHZ":  {true, false, (*server).systemHealth},
+	"ACCOUNTZ": {true, false, (*server).accounts},
+	"STATZ":    {false, true, (*server).accountStats},
+	"INFO":     {false, true, (*server).accountInfo},
+	"IDZ":      {true, false, nil}, // whoAnswers, in short
+}
 
 // system answers a question, of which there is one at a time; seq is its number.
 func (s *server) system(q *question, seq uint64) reaction {
-	topic, ping, ok := s.topicOf(q.subject)
-	t, known := topics[topic]
-	if !ok || !known && topic != "STATSZ" && topic != "IDZ" {
+	t, ping := s.topicOf(q.subject)
+	if !t.server && !t.account {
 		return reaction{nobody: true}
 	}
 	r := reply{Server: s.whoAnswers(seq)}
 	o, err := readOptions(q.body)
 	switch {
 	case q.long:
-		r.Error = &apiError{http.StatusRequestEntityTooLarge, "the request is too long"}
+		r.fail(http.StatusRequestEntityTooLarge, "the request is too long")
 	case err != nil:
-		r.Error = &apiError{http.StatusBadRequest, err.Error()}
+		r.fail(http.StatusBadRequest, err.Error())
 	case ping && !s.means(&o):
 		return reaction{}
-	case topic == "IDZ":
+	case t.answer == nil:
 		return reaction{body: encode(map[string]string{"name": r.Server.Name, "host": r.Server.Host, "id": r.Server.ID})}
-	case topic == "STATSZ":
-		r.Stats = s.statsz()
 	default:
-		r.Data, r.Error = t.answer(s, &o)
+		t.answer(s, &o, &r)
 	}
 	b := encode(&r)
 	if most := s.live.Load().MaxPayload; len(b) > most {
-		b = encode(&reply{Server: r.Server, Error: &apiError{http.StatusInsufficientStorage, "the answer is larger than max_payload: ask for less at a time"}})
+		short := reply{Server: r.Server}
+		short.fail(http.StatusInsufficientStorage, "the answer is larger than max_payload: ask for less at a time")
+		b = encode(&short)
 	}
 	return reaction{body: b}
 }
 
-// topicOf takes a subject apart. A ping is for all servers that its options do not rule
-// out.
-func (s *server) topicOf(subject string) (topic string, ping, ok bool) {
-	t := strings.Split(subject, ".")
-	if len(t) == 4 && t[2] == "SERVER" && t[3] == "PING" {
-		t = append(t, "STATSZ")
+// topicOf takes a subject apart; the zero topic is that of no question. A ping is for all
+// servers that its options do not rule out.
+func (s *server) topicOf(subject string) (t topic, ping bool) {
+	parts := strings.Split(subject, ".")
+	if subject == pingSubject {
+		parts = append(parts, "STATSZ")
 	}
-	if len(t) != 5 {
-		return "", false, false
+	if len(parts) != 5 {
+		return topic{}, false
 	}
-	topic = t[4]
-	account := strings.Contains(onlyAccount, " "+topic+" ")
-	switch t[2] {
-	case "SERVER":
-		return topic, t[3] == "PING", !account && (t[3] == "PING" || t[3] == s.cfg.ServerID)
-	case "ACCOUNT":
-		return topic, t[3] == "PING", topics[topic].account && (t[3] == "PING" || t[3] == wire.GlobalAccount)
+	t, ping = topics[parts[4]], parts[3] == "PING"
+	switch {
+	case parts[2] == "SERVER" && t.server && (ping || parts[3] == s.cfg.ServerID):
+	case parts[2] == "ACCOUNT" && t.account && (ping || parts[3] == wire.GlobalAccount):
+	default:
+		return topic{}, false
 	}
-	return "", false, false
+	return t, ping
 }
+
+// pingSubject is a ping for the figures.
+const pingSubject = "$SYS.REQ.SERVER.PING"
 
 func (s *server) whoAnswers(seq uint64) wire.ServerInfo {
 	return wire.ServerInfo{Name: s.cfg.Broker, Host: s.live.Load().Host, ID: s.cfg.ServerID, Version: wire.ServerVersion,
@@ -198,13 +202,14 @@ func encode(v any) []byte {
 }
 
 // asHTTP answers as HTTP does on a path.
-func asHTTP(path string) func(*server, *options) (json.RawMessage, *apiError) {
-	return func(s *server, o *options) (json.RawMessage, *apiError) {
+func asHTTP(path string) func(*server, *options, *reply) {
+	return func(s *server, o *options, r *reply) {
 		status, body := s.inside(path, o.query())
 		if status != http.StatusOK {
-			return nil, &apiError{status, strings.TrimSpace(string(body))}
+			r.fail(status, strings.TrimSpace(string(body)))
+			return
 		}
-		return body, nil
+		r.Data = body
 	}
 }
 
@@ -234,10 +239,9 @@ func (s *server) inside(path string, query url.Values) (int, []byte) {
 }
 
 // systemHealth is /healthz, which says there what it says here only if all is well.
-func (s *server) systemHealth(*options) (json.RawMessage, *apiError) {
+func (s *server) systemHealth(_ *options, r *reply) {
 	status, body := s.inside("/healthz", nil)
-	if status == http.StatusOK {
-		body = encode(map[string]any{"status": "ok", "status_code": status})
+	if r.Data = body; status == http.StatusOK {
+		r.Data = encode(map[string]any{"status": "ok", "status_code": status})
 	}
-	return body, nil
 }

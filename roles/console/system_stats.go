@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"gatehouse/wire"
@@ -41,17 +40,17 @@ func (s *server) now() *varz {
 	return s.vars(st)
 }
 
-func (s *server) statsz() *statsz {
+func (s *server) systemStats(_ *options, r *reply) {
 	v := s.now()
 	sent, received := traffic{v.OutMsgs, v.OutBytes}, traffic{v.InMsgs, v.InBytes}
-	return &statsz{Start: v.Start, Mem: v.Mem, Cores: v.Cores, CPU: v.CPU, Connections: v.Connections, TotalConnections: v.TotalConnections,
+	r.Stats = &statsz{Start: v.Start, Mem: v.Mem, Cores: v.Cores, CPU: v.CPU, Connections: v.Connections, TotalConnections: v.TotalConnections,
 		ActiveAccounts: 1, Subscriptions: v.Subscriptions, Sent: sent, SentClients: sent, Received: received, ReceivedClients: received,
 		SlowConsumers: v.SlowConsumers, ActiveServers: 1, MaxProcs: v.MaxProcs}
 }
 
 // accounts says that there is one.
-func (s *server) accounts(*options) (json.RawMessage, *apiError) {
-	return encode(map[string]any{"server_id": s.cfg.ServerID, "now": time.Now().UTC(), "accounts": []string{wire.GlobalAccount}}), nil
+func (s *server) accounts(_ *options, r *reply) {
+	r.Data = encode(map[string]any{"server_id": s.cfg.ServerID, "now": time.Now().UTC(), "accounts": []string{wire.GlobalAccount}})
 }
 
 // accountStat is what an account has.
@@ -67,15 +66,15 @@ type accountStat struct {
 	SlowConsumers    uint64  `json:"slow_consumers"`
 }
 
-func (s *server) accountStats(*options) (json.RawMessage, *apiError) {
+func (s *server) accountStats(_ *options, r *reply) {
 	v := s.now()
 	stat := accountStat{Account: wire.GlobalAccount, Name: wire.GlobalAccount, Connections: v.Connections, TotalConnections: v.Connections,
 		Subscriptions: v.Subscriptions, Sent: traffic{v.OutMsgs, v.OutBytes}, Received: traffic{v.InMsgs, v.InBytes}, SlowConsumers: v.SlowConsumers}
-	return encode(map[string]any{"server_id": s.cfg.ServerID, "now": v.Now, "account_statz": []accountStat{stat}}), nil
+	r.Data = encode(map[string]any{"server_id": s.cfg.ServerID, "now": v.Now, "account_statz": []accountStat{stat}})
 }
 
-func (s *server) accountInfo(*options) (json.RawMessage, *apiError) {
+func (s *server) accountInfo(_ *options, r *reply) {
 	v := s.now()
-	return encode(map[string]any{"account_name": wire.GlobalAccount, "update_time": v.Start, "expired": false, "complete": true, "jetstream_enabled": false,
-		"leafnode_connections": 0, "client_connections": v.Connections, "subscriptions": v.Subscriptions}), nil
+	r.Data = encode(map[string]any{"account_name": wire.GlobalAccount, "update_time": v.Start, "expired": false, "complete": true, "jetstream_enabled": false,
+		"leafnode_connections": 0, "client_connections": v.Connections, "subscriptions": v.Subscriptions})
 }

@@ -117,6 +117,9 @@ func (c *Config) checkProfiles() (faults []fault) {
 		for _, l := range profileLists {
 			add(l.key, checkList(options[l.key].Interface().([]string), l.check))
 		}
+		if p.System && !c.watched() && !c.alone() {
+			add("system", "needs a console, which answers: console.unix or console.tcp")
+		}
 		payload, pending := p.checkSizes(&c.Limits)
 		add("max_payload", payload)
 		add("max_pending", pending)
