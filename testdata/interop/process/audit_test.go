@@ -136,6 +136,23 @@ func TestAuditLog(t *testing.T) {
 	}
 }
 
+// A parent that goes on where another was killed says so, in the same file.
+func TestAuditOfAdoption(t *testing.T) {
+	t.Parallel()
+	b, path := audited(t, settings{})
+	first := b.pid
+	left := b.orphan()
+	b.succeed()
+	b.told(path, "start", "pid", fmt.Sprint(first))
+	b.told(path, "start", "pid", fmt.Sprint(b.pid))
+	b.told(path, "role_adopted", "role", "router", "pid", fmt.Sprint(left["router"]))
+	if out, err := b.upgrade(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	b.told(path, "upgrade_begun")
+	b.told(path, "upgrade", "version", b.status().Version)
+}
+
 // Among the lines of the log they are marked, and the log's level does not matter.
 func TestAuditOnStandardError(t *testing.T) {
 	t.Parallel()
