@@ -39,7 +39,7 @@
 //
 // Files: console.go (the loop), setup.go (start), orphan.go, server.go (HTTP and its
 // bounds), transport.go, status.go (the parent's word), view.go (shared memory),
-// history.go, subs.go (the router's word); system.go (the console as a client), system_talk.go (its protocol),
-// system_answer.go and system_stats.go (its answers); one file for each path,
-// page.go and page/ for the page.
+// history.go, subs.go (the router's word); system.go (the console as a client),
+// system_talk.go (its protocol), system_answer.go and system_stats.go (its answers); one
+// file for each path, page.go and page/ for the page.
 package console

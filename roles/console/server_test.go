@@ -53,6 +53,10 @@ func TestGuard(t *testing.T) {
 		{"CONNECT", "evil.example:1", "localhost", "", 405},
 		{"GET", "/healthz", "localhost", "a body", 413},
 		{"GET", "/" + strings.Repeat("x", maxURL), "localhost", "", 414},
+		{"GET", "/", "localhost", "", 200},
+		{"HEAD", "/", "localhost", "", 200},
+		{"GET", "/", "evil.example", "", 421},
+		{"GET", "/page.html", "localhost", "", 404},
 		{"GET", "/nothing", "localhost", "", 404},
 		{"GET", "/../etc/passwd", "localhost", "", 0}, // no file is looked at: 404, or where it leads to
 	} {

@@ -31,6 +31,10 @@ export class Tab {
     }
     await t.page.goto(url);
     await t.state("good");
+    // What is subscribed to is asked for when it is seen.
+    await t.page.locator("#subjects").scrollIntoViewIfNeeded();
+    await t.page.waitForSelector("#subjects-facts dt");
+    await t.page.evaluate(() => scrollTo(0, 0));
     return t;
   }
 

@@ -98,16 +98,16 @@ class Detail {
     put($("detail-h"), "Connection " + cid);
     put($("detail-note"), "Asking the broker.");
     facts($("detail-facts"), []);
-    this.table.fill([]);
+    $("detail-list").hidden = true;
     this.dialog.showModal();
-    this.refresh();
+    this.refresh(true);
   }
 
-  async refresh() {
+  async refresh(lists) {
     const cid = this.cid;
     if (cid == null) return;
     try {
-      const answer = await ask(`connz?auth=1&subs=detail&cid=${cid}`);
+      const answer = await ask(`connz?auth=1&cid=${cid}` + (lists ? "&subs=detail" : ""));
       if (cid === this.cid) this.show(answer.connections?.[0], answer.now);
     } catch (err) {
       if (cid === this.cid) put($("detail-note"), "It cannot be had: " + err.message);
@@ -126,8 +126,9 @@ class Detail {
       ["Round trip", plain(c.rtt)], ["Pending", size(c.pending_bytes)], ["Subscriptions", count(c.subscriptions)],
       ["Messages in", count(c.in_msgs)], ["Messages out", count(c.out_msgs)], ["In", size(c.in_bytes)], ["Out", size(c.out_bytes)],
     ]);
-    const list = c.subscriptions_list_detail ?? c.subscriptions_list?.map((subject, i) => ({ subject, sid: "#" + i, msgs: NaN }));
-    $("detail-list").hidden = !list;
-    this.table.fill(list ?? []);
+    const list = c.subscriptions_list_detail;
+    if (!list) return;
+    $("detail-list").hidden = false;
+    this.table.fill(list);
   }
 }

@@ -58,7 +58,7 @@ class Overview {
     this.tile("Bytes in", size(sample.in_bytes) + "/s", size(varz?.in_bytes) + " in all");
     this.tile("Bytes out", size(sample.out_bytes) + "/s", size(varz?.out_bytes) + " in all");
     this.tile("Slow consumers", count(varz?.slow_consumers ?? total("slow_consumers")), "cut off");
-    this.tile("Processor", Number.isFinite(varz?.cpu) ? varz.cpu.toFixed(varz.cpu < 10 ? 1 : 0) + " %" : "–", varz?.cores ? "of one core; there are " + count(varz.cores) : "");
+    this.tile("Processor", Number.isFinite(varz?.cpu) ? varz.cpu.toFixed(varz.cpu < 10 ? 1 : 0) + " %" : "–", "of one core");
     this.tile("Memory", size(total("memory")), plural(status.processes?.length ?? 0, "process", "processes"));
   }
 

@@ -9,7 +9,7 @@ async function ask(path) {
   const timer = setTimeout(() => stop.abort(), patience);
   try {
     const answer = await fetch(path, { signal: stop.signal, cache: "no-store", credentials: "omit", redirect: "error" });
-    if (!answer.ok) throw new Error("answer " + answer.status);
+    if (!answer.ok) throw new Error(`answer ${answer.status}, ${plain((await answer.text()).trim()) || "without a word"}`);
     return await answer.json();
   } catch (err) {
     throw err.name === "AbortError" ? new Error("no answer for " + patience / 1000 + " s") : err;
@@ -150,9 +150,16 @@ async function round() {
     link.bad(err);
     return;
   }
-  const slow = rounds++ % slowly === 0 ? [refreshSubjects(), refreshSlow()] : [];
-  await Promise.all([refreshConnections(), detail.refresh(), ...slow]);
+  const slow = rounds++ % slowly === 0;
+  await Promise.all([refreshConnections(), detail.refresh(slow), slow && refreshSlow(), slow && subjectsSeen && refreshSubjects()]);
 }
+
+// The router is asked what is subscribed to while somebody looks at it.
+let subjectsSeen = false;
+new IntersectionObserver(([entry]) => {
+  subjectsSeen = entry.isIntersecting;
+  if (subjectsSeen) refreshSubjects();
+}, { rootMargin: "50%" }).observe($("subjects"));
 
 // Loop asks while somebody can see it.
 let paused = false;
