@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -153,4 +154,27 @@ func TestLookAtOthers(t *testing.T) {
 func waitZombie(t *testing.T, pid uint32) {
 	t.Helper()
 	must(t, unix.Waitid(unix.P_PID, int(pid), nil, unix.WEXITED|unix.WNOWAIT, nil))
+}
+
+// What hinders callers of tlsd is said where a right is a program's, and of logins
+// nothing then.
+func TestHindersCallers(t *testing.T) {
+	c := &Config{TLSD: TLSDConfig{Socket: "s"}, TLSSessions: []TLSSessionConfig{{Open: []string{"*"}, Admin: []string{"0", "%0:/bin/x"}}}}
+	if !c.looksAtProcesses() || c.looksAtUsers() {
+		t.Error("nobody is to be looked at")
+	}
+	for want, w := range map[string]inspections{
+		"no caller of tlsd is known by its executable: this kernel has no x":                      {lacks: "x", blind: true},
+		"no caller of tlsd is known by its executable: the parent lacks CAP_SYS_PTRACE, which it": {blind: true},
+	} {
+		if h := w.hinders(c); h[0] != "" || !strings.HasPrefix(h[1], want) {
+			t.Errorf("%q, want %q", h, want)
+		}
+	}
+	blind := inspections{lacks: "x", blind: true}
+	for _, change := range []func(){func() { c.TLSD.Socket = "" }, func() { c.TLSD.Socket, c.TLSSessions[0].Admin = "s", nil }} {
+		if change(); c.looksAtProcesses() || blind.hinders(c) != (hindrances{}) {
+			t.Errorf("hindered: %q", blind.hinders(c))
+		}
+	}
 }

@@ -314,8 +314,8 @@ func (c *caller) answer(s *session, how string) error {
 	return c.write(head, partTime)
 }
 
-// describes is what every caller is told of a session that is there.
-func (s *session) describes() []protocol.Field {
+// facts are what every caller is told of a session that is there.
+func (s *session) facts() []protocol.Field {
 	var a protocol.Answer
 	a.Add("Session-Id", s.id)
 	a.Add("Session", s.name)

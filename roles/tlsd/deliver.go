@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,25 +39,38 @@ func (s *session) rouse(c *caller) {
 // hand writes b to a caller for whom nothing else is waiting, and tells whether that is
 // done. The lock is held, nothing waits: the rest of what was begun is the writer's.
 func (s *session) hand(c *caller, b []byte) bool {
-	size := len(b)
-	if !c.live || c.stop || c.lost || c.busy || len(c.begun) > 0 || size > len(buffer{}) { // for which nobody would be charged
+	if !c.live || c.stop || c.lost || c.busy || len(c.begun) > 0 || len(b) > len(buffer{}) { // for which nobody would be charged
 		return false
 	}
+	var head []byte
 	if c.req.Chunks {
-		s.piece = append(binary.BigEndian.AppendUint32(s.piece[:0], uint32(size)), b...)
-		b = s.piece
+		head = binary.BigEndian.AppendUint32(make([]byte, 0, protocol.ChunkHeader), uint32(len(b)))
 	}
-	n := 0
-	c.raw.Control(func(fd uintptr) { n, _ = privsep.RawWrite(int(fd), b) })
-	if n <= 0 {
+	n := c.writeNow(head, b)
+	if n == 0 {
 		return false
 	}
-	c.got += uint64(size)
-	if n < len(b) {
-		c.begun = append([]byte(nil), b[n:]...)
+	c.got += uint64(len(b))
+	if n < len(head)+len(b) {
+		c.begun = slices.Concat(head, b)[n:]
 		s.rouse(c)
 	}
 	return true
+}
+
+// writeNow writes what there is room for of two pieces, and gives the number of bytes.
+func (c *caller) writeNow(head, b []byte) (n int) {
+	c.raw.Control(func(fd uintptr) {
+		if len(head) == 0 {
+			n, _ = privsep.RawWrite(int(fd), b)
+			return
+		}
+		iov := [2]privsep.Iovec{{Base: &head[0]}, {Base: &b[0]}}
+		iov[0].SetLen(len(head))
+		iov[1].SetLen(len(b))
+		n, _ = privsep.RawWritev(int(fd), iov[:])
+	})
+	return max(n, 0)
 }
 
 // deliver gives the caller what is for it, until there is nothing more to come. It

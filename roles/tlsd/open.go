@@ -74,7 +74,7 @@ func (s *session) connect(ctx context.Context) error {
 		return err
 	}
 	s.state = s.conn.ConnectionState()
-	s.about = s.describes()
+	s.about = s.facts()
 	return nil
 }
 

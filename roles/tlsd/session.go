@@ -69,7 +69,6 @@ type session struct {
 	room    *sync.Cond  // something that was unread has been taken
 	callers map[*caller]struct{}
 	holder  *caller   // exclusive
-	piece   []byte    // room for what hand writes
 	unread  []byte    // exclusive, raw; framed: for the one who reads for all
 	readers []*caller // raw: who waits for a piece
 	reader  *caller   // framed: who reads for all
