@@ -101,3 +101,46 @@ func TestConsole(t *testing.T) {
 		t.Errorf("its socket: %v", err)
 	}
 }
+
+// What strangers send ends their connections, and never the console: behind its walls
+// net/http has the calls that it needs.
+func TestConsoleHostile(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, settings{})
+	b.edit("[console]\nunix = \"\"\n", "[console]\ntcp = [\"127.0.0.1:0\"]\n")
+	b.start()
+	before := b.tree()
+	addr := b.status().Console[0]
+	for name, request := range map[string]string{
+		"no HTTP":      "INFO {}\r\n\r\n",
+		"huge header":  "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 1<<20) + "\r\n\r\n",
+		"body":         "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat("x", 1000000),
+		"chunks":       "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + strings.Repeat("1000\r\n"+strings.Repeat("x", 0x1000)+"\r\n", 200),
+		"expectation":  "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+		"bad host":     "GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+		"pipeline":     strings.Repeat("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 50),
+		"half":         "GET / HT",
+		"large answer": "GET /statusz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	} {
+		for _, reads := range []bool{true, false} {
+			c, err := net.Dial("tcp", addr)
+			must(t, err)
+			c.SetDeadline(time.Now().Add(patience))
+			done := make(chan struct{})
+			go func() {
+				io.WriteString(c, request) // whoever is hung up on cannot write all of it
+				c.(*net.TCPConn).CloseWrite()
+				close(done)
+			}()
+			if reads {
+				io.Copy(io.Discard, c)
+			}
+			<-done
+			c.Close()
+			if got := b.tree()["console"]; got != before["console"] {
+				t.Fatalf("%s: the console was %d and is %d", name, before["console"], got)
+			}
+		}
+	}
+	b.shows("/healthz", 200, "ok")
+}
