@@ -247,6 +247,75 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+// Subscriptions come from the router, a page at a time, once for all who ask.
+func TestSubscriptions(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	if status, _ := g.get("/subsz?subs=1"); status != 503 {
+		t.Errorf("without a router: %d", status)
+	}
+	pages := 0
+	g.join(func(get *privsep.SubsGet) *privsep.Subs {
+		pages++
+		uid := uint64(get.From + 1)
+		p := &privsep.Subs{ID: get.ID, Next: get.From + 1, List: []privsep.Sub{{UID: uid, Subject: fmt.Sprintf("s.%d", uid), Queue: "q", SID: "1", Max: 5, Delivered: 2},
+			{UID: uid, Subject: "all.>", SID: "2"}}}
+		if p.Next == 3 {
+			p.Next = 0
+		}
+		return p
+	})
+	for uid := range uint64(3) {
+		g.connect(0, int(uid), uid+1, store.SessionInfo{})
+	}
+	var z subsz
+	var c connz
+	for range 10 {
+		g.json("/subsz?subs=1&offset=1&limit=2", &z)
+		g.json("/connz?subs=1&cid=2", &c)
+	}
+	if pages != 3 {
+		t.Errorf("%d pages were asked for", pages)
+	}
+	if z.Total != 6 || len(z.List) != 2 || z.List[0].Subject != "all.>" || z.List[1] != (subDetail{"$G", "s.2", "q", "1", 2, 5, 2}) {
+		t.Errorf("%+v", z)
+	}
+	if got := c.Connections[0].Subs; len(got) != 2 || got[0] != "s.2" {
+		t.Errorf("%+v", c)
+	}
+	if g.json("/connz?subs=detail&cid=3", &c); len(c.Connections[0].Details) != 2 || c.Connections[0].Details[0].CID != 3 {
+		t.Errorf("%+v", c)
+	}
+	if g.json("/subsz?subs=true&test=all.a", &z); z.Total != 3 {
+		t.Errorf("%+v", z)
+	}
+	if status, _ := g.get("/subsz?subs=1&test=all.*"); status != 400 {
+		t.Errorf("a pattern for a subject: %d", status)
+	}
+}
+
+// A router that was taken over delays who asks for subscriptions, and nobody else.
+func TestHostileRouter(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]func(*privsep.SubsGet) *privsep.Subs{
+		"round and round": func(get *privsep.SubsGet) *privsep.Subs { return &privsep.Subs{ID: get.ID, Next: 1} },
+		"another's":       func(get *privsep.SubsGet) *privsep.Subs { return &privsep.Subs{ID: get.ID + 1} },
+		"nothing":         func(*privsep.SubsGet) *privsep.Subs { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newRig(t)
+			g.join(answer)
+			if status, _ := g.get("/connz?subs=1"); status != 503 {
+				t.Errorf("%d", status)
+			}
+			if status, _ := g.get("/connz"); status != 200 {
+				t.Errorf("without: %d", status)
+			}
+		})
+	}
+}
+
 func TestSince(t *testing.T) {
 	for d, want := range map[time.Duration]string{-1: "0s", 59 * time.Second: "59s", time.Hour: "1h0m0s", 25*time.Hour + time.Second: "1d1h0m1s",
 		366 * 24 * time.Hour: "1y1d0h0m0s"} {

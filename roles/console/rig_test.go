@@ -34,6 +34,8 @@ type rig struct {
 	status string // what the parent says; "": nothing
 	asked  int
 	logs   []string
+
+	leave []func() // for when the console has ended
 }
 
 const wholeStatus = `{"version":"v","environment":"local","broker":"b","server_id":"DEBUG","started":"2026-01-02T03:04:05Z","root":true,
@@ -128,6 +130,37 @@ func (g *rig) answer(ready chan struct{}) {
 	}
 }
 
+// join gives the console a router, which answers as answer says.
+func (g *rig) join(answer func(*privsep.SubsGet) *privsep.Subs) {
+	g.t.Helper()
+	ours, theirs, err := privsep.Socketpair()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	p := privsep.Peer{ID: privsep.ID{Role: privsep.RoleRouter}, Key: privsep.NewKey(), Generation: 1}
+	router := privsep.NewChannel(ours, privsep.RoleRouter, privsep.RoleConsole, p.Key)
+	router.SetPhase(privsep.PhaseRun)
+	if err := g.parent.Send(privsep.KindPeer, p.Append(nil), theirs); err != nil {
+		g.t.Fatal(err)
+	}
+	privsep.CloseFD(theirs)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		var m privsep.Message
+		for router.RecvWait(&m, -1) == nil {
+			var get privsep.SubsGet
+			if get.Parse(m.Payload) != nil {
+				return
+			}
+			if a := answer(&get); a != nil {
+				router.Send(privsep.KindSubs, a.Append(nil))
+			}
+		}
+	}()
+	g.leave = append(g.leave, func() { <-ended; router.Close() })
+}
+
 func (g *rig) say(status string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -148,6 +181,9 @@ func (g *rig) stop() {
 	}
 	g.parent.Close()
 	g.mem.Close()
+	for _, f := range g.leave {
+		f()
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.logs) > 0 {
