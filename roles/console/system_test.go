@@ -54,7 +54,8 @@ func TestSystemAnswers(t *testing.T) {
 		{"SERVER.PING.VARZ", "null", "data server_id"},
 		{"SERVER.DEBUG.VARZ", `{"server_name":"other"}`, "data server_id"},
 		{"SERVER.DEBUG.STATSZ", "", "statsz"},
-		{"SERVER.PING.CONNZ", `{"sort":"","auth":true,"subscriptions":true,"limit":2048,"state":2,"exact_match":true}`, "data connections"},
+		{"SERVER.PING.CONNZ", `{"sort":"","auth":true,"limit":2048,"state":2,"exact_match":true}`, "data connections"},
+		{"SERVER.PING.CONNZ", `{"subscriptions":true}`, "error 503"}, // there is no router that says whose
 		{"SERVER.PING.CONNZ", `{"sort":"bytes_to","cid":7,"offset":-1,"limit":-1,"mqtt_client":"m"}`, "data connections"},
 		{"SERVER.PING.CONNZ", `{"sort":"colour"}`, "error 400"},
 		{"SERVER.PING.CONNZ", `{"state":3}`, "error 400"},
