@@ -18,7 +18,7 @@ func getPage(t *testing.T, method string) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{page: p, answering: make(chan struct{}, 1)}
+	s := &server{page: p, answering: map[bool]chan struct{}{true: make(chan struct{}, 1)}}
 	local := &transport{at: &listener{local: true}}
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, "/", nil)

@@ -58,7 +58,8 @@ type server struct {
 
 func newServer(v *view, w *word, l *subs, j *journal, p *page, cfg *privsep.Settings) *server {
 	s := &server{view: v, word: w, subs: l, log: j, cfg: cfg, in: inbox{make(chan net.Conn, 2*maxConns), make(chan struct{})},
-		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, answering: map[bool]chan struct{}{true: make(chan struct{}, maxAnswering), false: make(chan struct{}, maxAnswering)}, conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{})}
+		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{}),
+		answering: map[bool]chan struct{}{true: make(chan struct{}, maxAnswering), false: make(chan struct{}, maxAnswering)}}
 	s.past, s.page = newHistory(v), p
 	s.settle(&cfg.Live)
 	s.http = http.Server{
