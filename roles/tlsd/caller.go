@@ -31,14 +31,15 @@ type caller struct {
 
 	// With a session, and under its lock.
 	wake  *sync.Cond
-	stop  bool   // it has gone, or is to go
-	out   []byte // framed: what is to be written
-	owed  int    // framed: answers to come
-	frame int    // framed: who reads for all has so much of one still to get
-	asked bool   // raw: it is among the session's readers
-	used  bool   // exclusive: bytes have gone either way
-	lost  bool   // bytes were taken for it that it has not got
-	got   uint64 // bytes that were written to it
+	stop  bool      // it has gone, or is to go
+	out   []byte    // framed: what is to be written
+	owed  int       // framed: answers to come
+	frame int       // framed: who reads for all has so much of one still to get
+	asked bool      // raw: it is among the session's readers
+	used  bool      // exclusive: bytes have gone either way
+	http  *exchange // exclusive: where it is, if it does not know
+	lost  bool      // bytes were taken for it that it has not got
+	got   uint64    // bytes that were written to it
 }
 
 const (
@@ -240,6 +241,9 @@ func (s *session) attach(c *caller) bool {
 		return false
 	}
 	c.wake, c.stop = sync.NewCond(&s.mu), false
+	if c.req.HTTP {
+		c.http = new(exchange)
+	}
 	s.callers[c] = struct{}{}
 	if s.mode == protocol.Exclusive {
 		s.holder = c

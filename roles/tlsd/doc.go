@@ -29,7 +29,8 @@
 //   - What came for a caller and was not written to it stays for the next one
 //     (exclusive), or is thrown away in whole frames (framed). Who goes in the middle of
 //     something, without a RELEASE, leaves a session of which nobody knows where it is:
-//     it ends, unless its policy says keep.
+//     it ends, unless its policy says keep. Of a program that does not know itself
+//     (Release: http) tlsd sees where it is by what goes by.
 //   - In framed mode the n-th frame of the server answers the n-th that went to it. That
 //     is the order in which callers had their turn; an answer for one that has gone is
 //     thrown away.
@@ -53,7 +54,7 @@
 // Files: tlsd.go (the loop), hub.go (who finds what), account.go (what a uid has),
 // policy.go (who may), failure.go (why there is no session), caller.go (a caller's life),
 // pump.go (while it has a session), session.go and open.go (a session's), exclusive.go,
-// framed.go and raw.go (the modes), line.go (turns), transport.go (what is under
-// crypto/tls, and counts records), sign.go (signatures), list.go (LIST and CLOSE),
-// journal.go (the log), orphan.go, setup.go (the role's start).
+// framed.go and raw.go (the modes), http.go (Release: http), line.go (turns),
+// transport.go (what is under crypto/tls, and counts records), sign.go (signatures),
+// list.go (LIST and CLOSE), journal.go (the log), orphan.go, setup.go (the role's start).
 package tlsd

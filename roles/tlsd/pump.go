@@ -16,6 +16,7 @@ var (
 	errProtocol = errors.New("protocol")
 	errHungUp   = errors.New("gone")
 	errUnread   = errors.New("released with something unread")
+	errAmid     = errors.New("released in the middle of an exchange")
 )
 
 // pump carries bytes both ways until the caller or the session ends, and gives the
@@ -48,12 +49,16 @@ func (c *caller) pump(s *session) error {
 	s.mu.Lock()
 	c.stop = true
 	over, clean, lost := s.over, s.clean, c.lost
+	between := c.http == nil || c.http.between() && len(s.unread) == 0
 	s.mu.Unlock()
 	if over && !lost {
 		c.sayEnd(clean)
 	}
 	if err == errRelease && s.mode != protocol.Framed && c.has != c.got {
 		err = errUnread // which is lost to the next one
+	}
+	if err == errRelease && !between {
+		err = errAmid
 	}
 	return err
 }
@@ -267,7 +272,9 @@ func (s *session) next(c *caller, b []byte) int {
 		return s.nextFrame(c, b)
 	}
 	c.used = true
-	return s.takeUnread(b)
+	n := s.takeUnread(b)
+	c.http.came(b[:n])
+	return n
 }
 
 // exhausted tells whether nothing will come for a caller any more. The lock is held.
