@@ -32,6 +32,7 @@ var grants = map[Role][]grant{
 		{SegRingDownData, none, none, all},
 		{SegRingDownHead, none, none, all},
 		{SegNamed, none, none, all},
+		{SegSessions, none, none, all},
 	},
 	RoleRouter: {
 		{SegRingUpData, all, none, none},
@@ -41,6 +42,7 @@ var grants = map[Role][]grant{
 		{SegNamed, all, all, none},
 		{SegReturns, all, none, none},
 		{SegState, all, all, none},
+		{SegSessions, all, all, none},
 		{SegConnTable, all, none, none}, // which process has connected
 		{SegConnColumns, none, none, all},
 		{SegArena, none, none, all},
@@ -54,6 +56,11 @@ var grants = map[Role][]grant{
 		{SegArena, all, own, none},
 		{SegReturns, all, own, none},
 		{SegNamed, own, none, none},
+	},
+	RoleConsole: {
+		{SegConnTable, all, none, none},
+		{SegConnColumns, all, none, none},
+		{SegSessions, all, none, none},
 	},
 }
 

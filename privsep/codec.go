@@ -97,12 +97,13 @@ const (
 	SegConnColumns
 	SegNamed
 	SegState
+	SegSessions
 	numSegmentKinds
 )
 
 var segmentNames = [numSegmentKinds]string{
 	"none", "ring_up_data", "ring_up_head", "ring_down_data", "ring_down_head",
-	"arena", "returns", "conn_table", "conn_columns", "named", "router_state",
+	"arena", "returns", "conn_table", "conn_columns", "named", "router_state", "sessions",
 }
 
 // String gives the segment's name for logs.
@@ -116,7 +117,7 @@ func (k SegmentKind) String() string {
 // Segment comes with the memfd of one segment.
 type Segment struct {
 	Kind     SegmentKind
-	Index    int    // of the cm that it belongs to; 0 for SegConnTable and SegState
+	Index    int    // of the cm that it belongs to; 0 for SegConnTable, SegState and SegSessions
 	Size     uint64 // bytes
 	Writable bool   // whether the fd allows a writable mapping
 }
@@ -138,13 +139,18 @@ const (
 	NetTCP
 	NetUnix
 	NetTLS
-	NetTLSD // not for clients: a Unix socket for those who share TLS sessions
+	NetTLSD    // not for clients: a Unix socket for those who share TLS sessions
+	NetConsole // not for clients: TCP for those who watch, as the next
+	NetConsoleUnix
 	numNetworks
 )
 
-var networkNames = [numNetworks]string{"none", "tcp", "unix", "tls", "tlsd"}
+var networkNames = [numNetworks]string{"none", "tcp", "unix", "tls", "tlsd", "console", "console_unix"}
 
-// String gives the key of [listen] in the configuration, of NetTLSD the section.
+// Local tells whether a listener's address is the path of a Unix socket.
+func (n Network) Local() bool { return n == NetUnix || n == NetTLSD || n == NetConsoleUnix }
+
+// String gives the key of [listen] in the configuration, for others the section.
 func (n Network) String() string {
 	if n < numNetworks {
 		return networkNames[n]

@@ -29,6 +29,8 @@
 //	            the directory, if there is one, that the parent has begun; executables
 //	            of clients, to be read once
 //	tlsd        a listener of its own, connections to servers
+//	console     listeners of its own; the connection table, the cms' columns and the
+//	            router's word on connections, to read
 //
 // What an operator sees, as root; without it every uid is the same:
 //
@@ -38,6 +40,7 @@
 //	61104   816 gatehouse: router -x router
 //	61105   817 gatehouse: auth -x auth
 //	61106   820 gatehouse: tlsd -x tlsd
+//	61107   821 gatehouse: console -x console
 //	61116   818 gatehouse: cm/0 -x cm/0
 //	61117   819 gatehouse: cm/1 -x cm/1
 //

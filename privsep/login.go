@@ -320,6 +320,9 @@ func (r Reason) String() string {
 	return "reason"
 }
 
+// Known tells whether there is such a reason.
+func (r Reason) Known() bool { return r < numReasons }
+
 // AuthFault asks the parent to end auth.
 type AuthFault struct {
 	Reason     Fault

@@ -37,6 +37,9 @@ type heir struct{}
 // ReadParcel is not supported here.
 func ReadParcel(fd, size int) ([]byte, error) { return nil, errors.ErrUnsupported }
 
+// RelaxTimers does nothing here.
+func RelaxTimers() {}
+
 // CloseRange is not supported here.
 func CloseRange() error { return errors.ErrUnsupported }
 
@@ -48,6 +51,9 @@ func Drop(uid, gid int) error { return errors.ErrUnsupported }
 
 // NoNewPrivs is not supported here.
 func NoNewPrivs() error { return errors.ErrUnsupported }
+
+// CPUTime is not supported here.
+func CPUTime(int) time.Duration { return 0 }
 
 // StartTime is not supported here.
 func StartTime(int) (uint64, error) { return 0, errors.ErrUnsupported }
@@ -117,7 +123,7 @@ func ErrnoError(n uint16) error { return syscall.Errno(n) }
 func Stream(fd int) *os.File { return os.NewFile(uintptr(fd), "socket") }
 
 // PeerProcess is not supported here.
-func PeerProcess(int) Process { return Process{} }
+func PeerProcess(int, bool) Process { return Process{} }
 
 // CheckPeerProcess is not supported here.
 func CheckPeerProcess() string { return errors.ErrUnsupported.Error() }

@@ -12,13 +12,17 @@ import (
 )
 
 // PeerProcess tells which process has connected at the other end of an accepted Unix
-// socket; the inode of its pidfd is 0 where the kernel does not say it.
-func PeerProcess(fd int) (p Process) {
+// socket. The inode of its pidfd is 0 where the kernel does not say it, or where it is not
+// to be asked: making the pidfd takes longer than all else that the dispatcher does.
+func PeerProcess(fd int, inode bool) (p Process) {
 	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
 		return p
 	}
 	p = Process{PID: uint32(cred.Pid), UID: cred.Uid, GID: cred.Gid}
+	if !inode {
+		return p
+	}
 	pidfd, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 	if err == nil {
 		p.PidIno = pidfdInode(pidfd)

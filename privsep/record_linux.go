@@ -100,27 +100,43 @@ func StartedAt(ticks uint64) time.Time {
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
 		return time.Time{} // EFAULT and EINVAL cannot be
 	}
-	const tick = 10 * time.Millisecond // USER_HZ is 100 on every processor that Go knows
-	return time.Now().Add(time.Duration(ticks)*tick - time.Duration(t.Nano()))
+	return time.Now().Add(time.Duration(ticks)*clockTick - time.Duration(t.Nano()))
 }
 
 // StartTime gives when process pid started, in clock ticks since boot.
 func StartTime(pid int) (uint64, error) {
+	n, err := statFields(pid, 22)
+	return n[0], err
+}
+
+// CPUTime gives what processor time process pid has used.
+func CPUTime(pid int) time.Duration {
+	n, err := statFields(pid, 14, 15)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n[0]+n[1]) * clockTick
+}
+
+// clockTick: USER_HZ is 100 on every processor that Go knows.
+const clockTick = 10 * time.Millisecond
+
+// statFields reads two fields at most of /proc/PID/stat.
+func statFields(pid int, which ...int) (values [2]uint64, err error) {
 	path := "/proc/" + strconv.Itoa(pid) + "/stat"
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return 0, err
+		return values, err
 	}
-	// Field 2 is the name in brackets and may hold anything; the start time is
-	// field 22.
+	// Field 2 is the name in brackets and may hold anything.
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	const at = 22 - 3
-	if len(fields) <= at {
-		return 0, fmt.Errorf("%s: %w", path, syscall.EINVAL)
+	for i, n := range which {
+		if len(fields) <= n-3 {
+			return values, fmt.Errorf("%s: %w", path, syscall.EINVAL)
+		}
+		if values[i], err = strconv.ParseUint(string(fields[n-3]), 10, 64); err != nil {
+			return [2]uint64{}, fmt.Errorf("%s: %w", path, err)
+		}
 	}
-	start, err := strconv.ParseUint(string(fields[at]), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", path, err)
-	}
-	return start, nil
+	return values, nil
 }

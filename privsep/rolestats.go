@@ -18,6 +18,8 @@ type RoleStats struct {
 	Directory, DirectorySince, DirectoryReason, DirectoryAsked, DirectoryFailed uint64
 
 	Sessions uint64 // of TLS to others
+
+	Requests, RequestsRefused uint64 // by HTTP
 }
 
 // values lists the counters in the order in which they travel; it is only ever
@@ -31,6 +33,7 @@ func (s *RoleStats) values() []*uint64 {
 		&s.Logins, &s.LoginsRefused, &s.LoginsWaiting,
 		&s.Directory, &s.DirectorySince, &s.DirectoryReason, &s.DirectoryAsked, &s.DirectoryFailed,
 		&s.Sessions,
+		&s.Requests, &s.RequestsRefused,
 	}
 }
 

@@ -16,7 +16,7 @@ const Version = 4
 type Kind uint16
 
 // The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
-// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves.
+// of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves, of STATUS StatusText.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -68,6 +68,8 @@ const (
 	KindTLSPolicy
 	KindTLSSign
 	KindTLSSigned
+	KindStatusGet
+	KindStatus
 	numKinds
 )
 
@@ -142,9 +144,9 @@ type rule struct {
 // or that breaks its row, closes the channel.
 var rules = [...]rule{
 	{KindBoot, "BOOT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
-	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 2048, true, 0},
+	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 4096, true, 0},
 	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false, 0},
-	{KindListener, "LISTENER", parent, dispatcher | tlsd, PhaseSetup | PhaseRun, 1, 320, false, 0},
+	{KindListener, "LISTENER", parent, dispatcher | tlsd | console, PhaseSetup | PhaseRun, 1, 320, false, 0},
 	{KindPeer, "PEER", parent, dispatcher | cm | router | auth, PhaseSetup | PhaseRun, 1, 48, false, 0},
 	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true, 0},
@@ -160,8 +162,8 @@ var rules = [...]rule{
 	{KindKey, "KEY", parent, cm, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSign, "SIGN", cm, parent, PhaseRun | PhaseDrain, 0, 256, false, 20000},
 	{KindSigned, "SIGNED", parent, cm, PhaseRun | PhaseDrain, 0, 1056, false, 0},
-	{KindSettings, "SETTINGS", parent, anyChild, PhaseRun, 0, 1024, false, 0},
-	{KindListenerGone, "LISTENER_GONE", parent, dispatcher, PhaseRun, 0, 8, false, 0},
+	{KindSettings, "SETTINGS", parent, anyChild, PhaseRun, 0, 3072, false, 0},
+	{KindListenerGone, "LISTENER_GONE", parent, dispatcher | console, PhaseRun, 0, 8, false, 0},
 	{KindDrained, "DRAINED", anyChild, parent, PhaseRun | PhaseDrain, 0, 0, false, 100},
 	{KindAdopt, "ADOPT", parent, anyChild, PhaseBoot, 0, 64, true, 0},
 	{KindAdopted, "ADOPTED", anyChild, parent, PhaseAdopt, 0, 2048, true, 0},
@@ -193,6 +195,8 @@ var rules = [...]rule{
 	{KindTLSPolicy, "TLS_POLICY", parent, tlsd, PhaseSetup | PhaseRun, 1, MaxTLSPolicy, false, 0},
 	{KindTLSSign, "TLS_SIGN", tlsd, parent, PhaseRun | PhaseDrain, 0, 192, false, 5000},
 	{KindTLSSigned, "TLS_SIGNED", parent, tlsd, PhaseRun | PhaseDrain, 0, 1056, false, 0},
+	{KindStatusGet, "STATUS_GET", console, parent, PhaseRun | PhaseDrain, 0, 8, false, 4},
+	{KindStatus, "STATUS", parent, console, PhaseRun | PhaseDrain, 1, 16, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

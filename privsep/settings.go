@@ -72,7 +72,14 @@ type Live struct {
 	AnonymousProfile string        // of those who need not, "": everything is allowed; at most MaxSettingsText
 	Login            LoginSettings
 	TLSD             TLSDSettings
+	ConsoleNames     []string // hosts that the console answers for, at most MaxConsoleNames of MaxConsoleName
 }
+
+// Bounds of ConsoleNames.
+const (
+	MaxConsoleNames = 8
+	MaxConsoleName  = 255
+)
 
 func (p *Live) fields(c *coder) {
 	c.number(&p.MaxPayload)
@@ -100,6 +107,7 @@ func (p *Live) fields(c *coder) {
 	c.text(&p.AnonymousProfile, MaxSettingsText)
 	p.Login.fields(c)
 	p.TLSD.fields(c)
+	c.texts(&p.ConsoleNames, MaxConsoleNames, MaxConsoleName)
 }
 
 // TLSSettings is what a cm needs for its TLS listeners beside certificate and

@@ -11,6 +11,7 @@ import (
 	"gatehouse/privsep"
 	"gatehouse/roles/auth"
 	"gatehouse/roles/cm"
+	"gatehouse/roles/console"
 	"gatehouse/roles/dispatcher"
 	"gatehouse/roles/router"
 	"gatehouse/roles/standin"
@@ -32,6 +33,7 @@ var loners = []lone{
 	{privsep.ID{Role: privsep.RoleRouter}, 2, router.Run, newRouterPeers},
 	{privsep.ID{Role: privsep.RoleAuth}, 1, auth.Run, newAuthPeers},
 	{privsep.ID{Role: privsep.RoleTLSD}, 1, tlsd.Run, newTLSDPeers},
+	{privsep.ID{Role: privsep.RoleConsole}, 2, console.Run, newConsolePeers},
 }
 
 // peers stands in for the children that a role works with. Its methods are

@@ -194,7 +194,7 @@ func TestProfileLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	var again privsep.Live
-	if live(r, &again); r.end() != nil || again != set {
+	if live(r, &again); r.end() != nil || !reflect.DeepEqual(again, set) {
 		t.Errorf("%+v %v, want %+v", again, r.err, set)
 	}
 }

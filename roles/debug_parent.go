@@ -83,6 +83,12 @@ func (d *driver) heard(m *privsep.Message) error {
 			return err
 		}
 		d.print(line)
+	case privsep.KindStatusGet:
+		line, err := statusGet(m)
+		if err != nil {
+			return err
+		}
+		d.print(line)
 	case privsep.KindTLSSign:
 		line, err := tlsSign(m)
 		if err != nil {

@@ -20,5 +20,5 @@
 //
 // Files: debug.go (the driver's loop), debug_parent.go (as the parent),
 // debug_rings.go, debug_router.go, debug_cm.go, debug_dispatcher.go, debug_auth.go,
-// debug_logins.go and debug_tlsd.go (as peers), debug_json.go and debug_shapes.go (the format).
+// debug_logins.go, debug_tlsd.go and debug_console.go (as peers), debug_json.go and debug_shapes.go (the format).
 package roles

@@ -8,6 +8,7 @@ import (
 	"gatehouse/privsep"
 	"gatehouse/roles/auth"
 	"gatehouse/roles/cm"
+	"gatehouse/roles/console"
 	"gatehouse/roles/dispatcher"
 	"gatehouse/roles/router"
 	"gatehouse/roles/tlsd"
@@ -28,6 +29,7 @@ var table = []row{
 	{privsep.RoleRouter, []privsep.Role{privsep.RoleParent, privsep.RoleCM, privsep.RoleAuth}, router.Main},
 	{privsep.RoleAuth, []privsep.Role{privsep.RoleParent, privsep.RoleRouter}, auth.Main},
 	{privsep.RoleTLSD, []privsep.Role{privsep.RoleParent}, tlsd.Main},
+	{privsep.RoleConsole, []privsep.Role{privsep.RoleParent}, console.Main},
 }
 
 // Main runs the role that name ("cm/0") stands for and returns the exit code.

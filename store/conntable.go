@@ -168,6 +168,7 @@ type CMCounters struct {
 	// it has taken all that earlier ones had handed to it.
 	Dispatcher atomic.Uint64
 	Moved      atomic.Uint64 // to its successor
+	Epoch      atomic.Uint64 // of its clock: Unix time in nanoseconds
 }
 
 // ColumnRow is a cm's view of one connection; counts in messages and bytes.
@@ -178,8 +179,28 @@ type ColumnRow struct {
 	OutMsgs   atomic.Uint64
 	InBytes   atomic.Uint64
 	OutBytes  atomic.Uint64
-	Pending   atomic.Uint64 // bytes that wait for the client to read
+	busy      atomic.Uint64 // see SetBusy
 	MovedUID  atomic.Uint64 // the last connection of this slot that has moved to its successor
+}
+
+// pendingBits are for bytes in ColumnRow.busy; the rest is seconds of the cm's clock.
+const pendingBits = 40
+
+// SetBusy notes how many bytes wait for the client to read, and in which second of the
+// cm's clock something came from it last. Its cm only.
+func (r *ColumnRow) SetBusy(pending, second uint64) {
+	r.busy.Store(min(pending, 1<<pendingBits-1) | second<<pendingBits)
+}
+
+// Pending returns how many bytes wait for the client to read.
+func (r *ColumnRow) Pending() uint64 { return r.busy.Load() & (1<<pendingBits - 1) }
+
+// LastIn returns the second of its cm's clock in which something came from the client
+// last, as far as it has come by now, a second of the same clock.
+func (r *ColumnRow) LastIn(now uint64) uint64 {
+	const wrap = 1 << (64 - pendingBits)
+	ago := (now - r.busy.Load()>>pendingBits) % wrap
+	return now - min(ago, now)
 }
 
 // ConnColumns is one cm's part of the connection table.

@@ -25,6 +25,10 @@
 //	 128 counters                    128 counters
 //	 512 rows                        512 rows, by the same slots
 //
+//	     sessions (the router's, for those who watch)
+//	 128 counters
+//	8192 rows, by the slots of the conn table
+//
 //	     router state (the router's, nobody else maps it)
 //	 128 number of the last complete redo entry
 //	 256 redo entries, two in turn

@@ -15,7 +15,10 @@ run() {
   if ! (cd "$dir" && go test -v "$@") > "$log.1" 2>&1; then
     failed=1
     grep -vE '^(=== |--- PASS|    --- PASS|        --- PASS|PASS$)' "$log.1" | tail -n 200
-    echo "== failed in $dir:"
+    echo "== failed in $dir, and what the tests said:"
+    awk '/^ *=== (RUN|CONT|NAME|PAUSE)/ { name = $3; next } { print name ": " $0 }' "$log.1" |
+      awk -F': ' 'NR == FNR { if ($0 ~ /^ *--- FAIL/) { sub(/^ *--- FAIL: /, ""); sub(/ .*/, ""); bad[$0] } next } $1 in bad' "$log.1" - |
+      cut -c1-400 | grep -vE ': *(--- |\{)' | head -n 300
     grep -E '^ *--- FAIL|^FAIL|^panic:' "$log.1"
   else
     grep -E '^(ok|\?)' "$log.1"

@@ -272,8 +272,8 @@ func (k *Key) Release() (fd, size int, err error) {
 	if err != nil {
 		return -1, 0, err
 	}
-	copy(m.b, der[:k.size])
-	m.ours = false // unmap it, do not erase it
+	erase.Do(func() { copy(m.b, der[:k.size]) }) // by way of registers, which a signal lays down on a stack
+	m.ours = false                               // unmap it, do not erase it
 	if err := m.Close(); err != nil {
 		unix.Close(fd)
 		return -1, 0, err

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gatehouse/privsep/erase"
 	"gatehouse/privsep/keyfile"
 )
 
@@ -161,7 +162,7 @@ func (s *Secret) read(path string, owner int) error {
 	if n > maxSecretFile {
 		return fmt.Errorf("larger than %d bytes", maxSecretFile)
 	}
-	s.line, err = firstLine(b[:n])
+	erase.Do(func() { s.line, err = firstLine(b[:n]) })
 	return err
 }
 

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gatehouse/tickets"
 )
@@ -27,6 +28,7 @@ const (
 	traceEnv = "CUSTODY_TRACE" // key file and secret file
 	plantEnv = "CUSTODY_PLANT" // hex of what to keep, for the control
 	signs    = 300
+	releases = 3000
 	window   = 16 // bytes
 )
 
@@ -52,6 +54,7 @@ func traceChild(arg string) error {
 	if err != nil {
 		return err
 	}
+	calm := interrupt()
 	for range signs {
 		for _, scheme := range k.Schemes() {
 			if _, err := k.Sign(scheme, input(32)); err != nil {
@@ -59,6 +62,10 @@ func traceChild(arg string) error {
 			}
 		}
 	}
+	if err := release(k); err != nil {
+		return err
+	}
+	calm()
 	if err := signTickets(Options{KeyFile: key, UnlockFile: secret}); err != nil {
 		return err
 	}
@@ -72,6 +79,39 @@ func traceChild(arg string) error {
 	io.Copy(io.Discard, os.Stdin)
 	fmt.Print(string(planted[:0]))
 	return k.Close()
+}
+
+// interrupt sends this process the signal by which the runtime takes threads away
+// from goroutines, over and over until it is told to be calm: the kernel lays all
+// registers down where it is handled.
+func interrupt() (calm func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		again := time.NewTicker(50 * time.Microsecond)
+		defer again.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-again.C:
+				_ = syscall.Kill(os.Getpid(), syscall.SIGURG)
+			}
+		}
+	}()
+	return func() { close(stop); <-stopped }
+}
+
+// release gives the key away often enough to be interrupted in it.
+func release(k *Key) error {
+	for range releases {
+		fd, _, err := k.Release()
+		if err != nil {
+			return err
+		}
+		syscall.Close(fd)
+	}
+	return nil
 }
 
 // signTickets does what is done with a key for tickets, if it can be one.

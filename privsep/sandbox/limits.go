@@ -28,6 +28,7 @@ var files = map[privsep.Role]uint64{
 	privsep.RoleAuth:       64,
 	privsep.RoleRouter:     2048, // those of the segments of all cms among them
 	privsep.RoleDispatcher: 4096,
+	privsep.RoleConsole:    1024, // those of the segments of all cms among them
 }
 
 // setLimits reports whether all could be set.

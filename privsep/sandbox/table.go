@@ -146,6 +146,13 @@ var profiles = map[privsep.Role][]call{
 		setOption("TCP_KEEPCNT", unix.IPPROTO_TCP, unix.TCP_KEEPCNT),
 		setOption("TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT),
 	},
+	privsep.RoleConsole: {
+		// Those who watch; what they send is read by net/http, over files of Go's.
+		when("accept4", unix.SYS_ACCEPT4, equals(3, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)),
+		peerCredentials,
+		control(unix.F_GETFL, "fcntl F_GETFL"),
+		always("pread64", unix.SYS_PREAD64), // the parent's word, in a memfd
+	},
 	privsep.RoleCM: {
 		adoption,
 		peerCredentials,

@@ -131,6 +131,7 @@ func (p *program) app() *cli.App {
 			p.roleCommand("router", "keeps sessions and subscriptions and routes every message", debugRouter),
 			p.roleCommand("auth", "checks who a client is", debugAuth),
 			p.roleCommand("tlsd", "keeps TLS sessions that local processes share", debugTLSD),
+			p.roleCommand("console", "shows how the broker is, by HTTP", debugConsole),
 			p.versionCommand(),
 		},
 	}

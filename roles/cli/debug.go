@@ -109,6 +109,20 @@ A TLS_SIGNED without signature refuses.
 Output: what tlsd wants to be signed, and its log.
   {"kind":"TLS_SIGN","id":1,"key":1,"scheme":1027,"input":"..."}`
 
+const debugConsole = `A broker's console` + debugCommon + `
+The first line says where browsers connect:
+  {"listen":"127.0.0.1:40000"}
+
+Input: what the others show of a connection, and what the parent says.
+  {"kind":"CONN","cm":0,"slot":1,"uid":1,"addr":"127.0.0.1","port":5000,
+   "user":"alice","name":"pricer/1","lang":"go","version":"1.52.0","subscriptions":2,
+   "in_msgs":3,"out_msgs":4,"in_bytes":30,"out_bytes":40,"pending":0}
+  {"kind":"CLOSED","cm":0,"slot":1}       that connection has ended
+  {"kind":"STATUS","id":1,"text":"{}"}    what gatehouse status --json shows
+
+Output: what the console asks the parent for, and its log.
+  {"kind":"STATUS_GET","id":1}`
+
 const debugDispatcher = `A broker's dispatcher` + debugCommon + `
 The first line says where clients can connect:
   {"listen":"127.0.0.1:40000"}

@@ -41,8 +41,8 @@ func (p *program) restart(c *cli.Context) error {
 	ids, all := []privsep.ID(nil), c.Args().First() == "all"
 	if !all {
 		id, err := privsep.ParseID(c.Args().First())
-		if err != nil || id.Role != privsep.RoleRouter && id.Role != privsep.RoleDispatcher && id.Role != privsep.RoleAuth && id.Role != privsep.RoleTLSD && id.Role != privsep.RoleCM {
-			return misuse(c, "%q is not router, dispatcher, auth, tlsd, a connection manager (cm/0) or all", c.Args().First())
+		if err != nil || id.Role != privsep.RoleRouter && id.Role != privsep.RoleDispatcher && id.Role != privsep.RoleAuth && id.Role != privsep.RoleTLSD && id.Role != privsep.RoleConsole && id.Role != privsep.RoleCM {
+			return misuse(c, "%q is not router, dispatcher, auth, tlsd, console, a connection manager (cm/0) or all", c.Args().First())
 		}
 		ids = append(ids, id)
 	}

@@ -156,6 +156,9 @@ func statusText(st *parent.Status, now time.Time) string {
 	for _, l := range st.Listeners {
 		fmt.Fprintf(&b, "listen %s\n", l)
 	}
+	for _, l := range st.Console {
+		fmt.Fprintf(&b, "console %s\n", l)
+	}
 	if k := st.Key; k != nil {
 		fmt.Fprintf(&b, "key %s, use %s, in %s, certificate %d of %q until %s, %d signatures\n",
 			k.Algorithm, k.Use, k.Memory, k.Number, k.Subject, k.NotAfter.Format(time.DateOnly), k.Signatures)

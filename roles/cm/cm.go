@@ -51,6 +51,9 @@ type cm struct {
 
 	now                int64 // ns, taken once per round
 	lastShown          int64
+	shownMsgs          uint64 // then, of both directions
+	shownBytes         uint64
+	shownLive          int
 	nextFast, nextSlow int64
 	slowEvery          time.Duration
 	stopping           bool // no more is read
@@ -190,6 +193,7 @@ func (m *cm) wait(worked bool) error {
 		timeout = time.Millisecond
 	case m.ahead && m.out.WantDrained(upLimit/2):
 	default:
+		m.showRest()
 		timeout = m.timeout()
 	}
 	ready, err := m.tls.counter.finished.wait(m.poll, timeout)
@@ -343,11 +347,23 @@ const shown = 100 * time.Millisecond
 // showTotals copies the counters to where the console and the dispatcher read
 // them.
 func (m *cm) showTotals() {
-	if m.now-m.lastShown < int64(shown) {
-		return
+	if m.now-m.lastShown >= int64(shown) {
+		m.show()
 	}
-	m.lastShown = m.now
+}
+
+// showRest does so before a sleep, if anything has changed since.
+func (m *cm) showRest() {
+	if m.lastShown == 0 || m.shownMsgs != m.inMsgs+m.outMsgs || m.shownLive != m.live || m.shownBytes != m.inBytes+m.outBytes {
+		m.show()
+	}
+}
+
+func (m *cm) show() {
+	m.lastShown, m.shownLive = m.now, m.live
+	m.shownMsgs, m.shownBytes = m.inMsgs+m.outMsgs, m.inBytes+m.outBytes
 	c := m.columns.Counters()
+	c.Epoch.Store(uint64(clock.UnixNano()))
 	c.Open.Store(uint64(m.live))
 	c.InMsgs.Store(m.inMsgs)
 	c.InBytes.Store(m.inBytes)

@@ -1,6 +1,8 @@
 package cm
 
 import (
+	"time"
+
 	"gatehouse/privsep"
 	"gatehouse/store"
 	"gatehouse/wire"
@@ -69,12 +71,17 @@ type traffic struct{ msgs, bytes uint64 }
 func (c *conn) showIn() {
 	c.row.InMsgs.Store(c.in.msgs)
 	c.row.InBytes.Store(c.in.bytes)
+	c.showBusy()
 }
 
 func (c *conn) showOut() {
 	c.row.OutMsgs.Store(c.sent.msgs)
 	c.row.OutBytes.Store(c.sent.bytes)
-	c.row.Pending.Store(uint64(c.pending()))
+	c.showBusy()
+}
+
+func (c *conn) showBusy() {
+	c.row.SetBusy(uint64(c.pending()), uint64(max(c.lastIn, 0))/uint64(time.Second))
 }
 
 // pendingBody is a message whose payload arrives in several reads.

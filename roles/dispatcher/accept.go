@@ -49,6 +49,7 @@ func (d *dispatcher) admit(p pending) {
 	if !p.lst.unix && !d.rate.allow(p.addr.Addr().As16(), d.now) {
 		privsep.CloseFD(p.fd)
 		d.refusedRate++
+		d.table.Counters().Limited.Add(1)
 		d.complain("connection refused", "rate", privsep.Str(privsep.KeyAddr, p.addr.Addr().String()))
 		return
 	}
@@ -83,6 +84,7 @@ func (d *dispatcher) refuse(p pending) {
 	privsep.ShutdownWrite(p.fd)
 	d.told = append(d.told, refused{p.fd, d.now + int64(refusedTime)})
 	d.refusedMax++
+	d.table.Counters().Refused.Add(1)
 	d.complain("connection refused", "max_connections")
 }
 
@@ -117,6 +119,7 @@ func (d *dispatcher) handOver(p pending) bool {
 		if d.sendTo(k, slot, p) {
 			privsep.CloseFD(p.fd)
 			d.accepted++
+			d.table.Counters().Accepted.Add(1)
 			return true
 		}
 		d.slots.giveBack(k)
@@ -157,7 +160,7 @@ func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
 	info := store.ConnInfo{UID: uid, CM: uint16(k), Listener: h.Listener, Port: h.Port, Unix: h.Unix, Addr: h.Addr,
 		Accepted: time.Now().UnixNano()}
 	if h.Unix {
-		info.Process = store.ConnProcess(privsep.PeerProcess(p.fd))
+		info.Process = store.ConnProcess(privsep.PeerProcess(p.fd, d.cfg.Login.Kinds.Has(privsep.CredentialProcess)))
 	}
 	row.Set(&info)
 	err := c.ch.Send(privsep.KindConnHandoff, h.Append(d.buf[:0]), p.fd)

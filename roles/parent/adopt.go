@@ -174,7 +174,7 @@ func (w *past) listeners() (all []bound, networks []privsep.Network) {
 			return false // the dispatcher died, or had not got this one yet
 		}
 		b := bound{fd: fd, id: l.FileID, number: l.Number, network: l.Network, asked: l.Asked, address: l.Address}
-		if l.Network == privsep.NetUnix || l.Network == privsep.NetTLSD {
+		if l.Network.Local() {
 			b.path = l.Address
 		} else if ap, err := netip.ParseAddrPort(l.Address); err == nil {
 			b.at(ap)
@@ -350,8 +350,10 @@ func (p *parent) adopt(c *child, a *privsep.Adopted) {
 	c.started, c.walls = privsep.StartedAt(c.proc.Record.StartTime), a.Sandbox
 	c.certificate = a.Certificate
 	c.reloads = p.reloads - 1 // what has changed is not known: it is told everything
-	if c.id.Role == privsep.RoleDispatcher {
+	if c.id.Role == privsep.RoleDispatcher || c.id.Role == privsep.RoleConsole {
 		c.listens = p.past.numbers
+	}
+	if c.id.Role == privsep.RoleDispatcher {
 		p.adoptDispatcherKey(privsep.Key(a.Handoff), c)
 	}
 	p.noteMissing(c)

@@ -36,6 +36,7 @@ type Config struct {
 	Transfer    TransferConfig    `toml:"transfer"`
 	LDAP        LDAPConfig        `toml:"ldap"`
 	TLSD        TLSDConfig        `toml:"tlsd"`
+	Console     ConsoleConfig     `toml:"console"`
 	Log         LogConfig         `toml:"log"`
 	Profiles    []ProfileConfig   `toml:"profile,omitempty"`
 	Users       []UserConfig      `toml:"user,omitempty"`
@@ -136,10 +137,11 @@ type LogConfig struct {
 }
 
 // builtIn is the configuration of a broker that has no file: the defaults, and
-// a TLS listener with a certificate for development.
+// a TLS listener with a certificate for development, and a console for a browser.
 func builtIn() *Config {
 	cfg := Defaults()
 	cfg.Listen.TLS = []string{"127.0.0.1:4443"}
+	cfg.Console.TCP = []string{"127.0.0.1:8222"}
 	return cfg
 }
 
@@ -169,6 +171,7 @@ func Defaults() *Config {
 		Transfer: TransferConfig{Rate: 100},
 		LDAP:     LDAPConfig{URLs: []string{}, Organisations: []string{}, Timeout: time.Second, Connections: 4},
 		TLSD:     TLSDConfig{Ports: []int{443}, MaxSessions: 1024, MaxCallers: 4096, UIDSessions: 256, UIDCallers: 1024, UIDMemory: 64 << 20},
+		Console:  ConsoleConfig{Unix: consoleSocket, TCP: []string{}, Names: []string{}},
 		Log:      LogConfig{Level: "info", Format: "auto"},
 	}
 }
@@ -225,6 +228,7 @@ func (c *Config) Effective() *Config {
 		e.TLSD.Socket = absolute(c.TLSD.Socket)
 	}
 	e.TLSD.Ports, e.TLSSessions = slices.Clone(c.TLSD.Ports), slices.Clone(c.TLSSessions)
+	e.Console = c.Console.effective(e.Privsep.RuntimeDir)
 	e.Profiles = slices.Clone(c.Profiles)
 	for i, p := range e.Profiles {
 		e.Profiles[i] = p.effective()

@@ -102,7 +102,7 @@ func (c *Config) Validate() error { return c.check(nil) }
 // and among several faults the one that comes first in the file.
 func (c *Config) check(keys *written) error {
 	var first *ConfigError
-	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles(), c.checkUsers(), c.checkApproval(), c.checkTransfer(), c.checkLDAP(), c.checkTLSD()) {
+	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles(), c.checkUsers(), c.checkApproval(), c.checkTransfer(), c.checkLDAP(), c.checkTLSD(), c.checkConsole()) {
 		e := &ConfigError{Key: shown(f.keys[0]), Text: f.text}
 		for _, key := range f.keys {
 			if line := keys.line(key); line > 0 {

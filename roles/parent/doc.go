@@ -53,7 +53,7 @@
 // A process is exchanged without loss (restart, upgrade) by starting the new one
 // beside it: each component has two places, of which one is vacant. A cm's are its
 // index and that plus cm.count, each with shared memory, rings and uid of its own,
-// since for a while both processes have connections. A new router, dispatcher or auth
+// since for a while both processes have connections. A new router, dispatcher, auth or console
 // stands by, complete, and its turn comes with the end of the old one. A new process
 // that does not get ready has changed nothing.
 //
@@ -70,9 +70,9 @@
 // users.go, approval.go and directory.go (what auth gets), notify.go (the service manager), tls.go
 // (certificate and key), sign.go (who gets a signature), transfer.go (who gets a
 // ticket), inspect.go (what a client's process is),
-// tlsd.go (what tlsd gets), offence.go (what is held against a child), sandbox.go (the walls around
+// tlsd.go (what tlsd gets), console.go (what the console gets), offence.go (what is held against a child), sandbox.go (the walls around
 // parent and children), control.go and status.go (the operator's view), config.go
 // (the configuration), config_tables.go (its lists of tables), config_profile.go,
 // config_user.go, config_certificate.go, config_process.go, config_transfer.go,
-// config_ldap.go and config_tlsd.go (some of them).
+// config_ldap.go, config_tlsd.go and config_console.go (some of them).
 package parent

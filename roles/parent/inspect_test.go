@@ -23,7 +23,7 @@ func self(t *testing.T) privsep.Process {
 	must(t, err)
 	defer privsep.CloseFD(a)
 	defer privsep.CloseFD(b)
-	p := privsep.PeerProcess(a)
+	p := privsep.PeerProcess(a, true)
 	if int(p.PID) != os.Getpid() || int(p.UID) != os.Geteuid() || p.PidIno == 0 {
 		t.Fatalf("connected is %+v", p)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"os"
 	"slices"
 
 	"gatehouse/privsep"
@@ -56,7 +57,7 @@ func (p *parent) listenersOf(cfg *Config) (list []bound, key string, err error) 
 		if network := w.network; w.path == "" && take(&free, w, func(b *bound) bool { return b.path == "" }) {
 			w.network, w.fresh = network, true
 		} else if err = w.open(p.past.address(w)); err != nil {
-			key = "listen." + w.network.String()
+			key = w.key()
 			break
 		}
 		if fresh++; fresh > math.MaxUint16 {
@@ -84,26 +85,26 @@ func take(free *[]bound, w *bound, will func(*bound) bool) bool {
 }
 
 // wantedListeners are those of the configuration, in its order, none open.
-func wantedListeners(cfg *Config) (list []bound) {
-	for _, a := range cfg.Listen.TCP {
+func wantedListeners(c *Config) (list []bound) {
+	for _, a := range c.Listen.TCP {
 		list = append(list, bound{network: privsep.NetTCP, asked: a, fd: -1, fresh: true})
 	}
-	for _, a := range cfg.Listen.TLS {
+	for _, a := range c.Listen.TLS {
 		list = append(list, bound{network: privsep.NetTLS, asked: a, fd: -1, fresh: true})
 	}
-	for _, path := range cfg.Listen.Unix {
+	for _, path := range c.Listen.Unix {
 		list = append(list, bound{network: privsep.NetUnix, asked: path, path: path, fd: -1, fresh: true})
 	}
-	if path := cfg.TLSD.Socket; path != "" {
+	if path := c.TLSD.Socket; path != "" {
 		list = append(list, bound{network: privsep.NetTLSD, asked: path, path: path, fd: -1, fresh: true})
 	}
-	return list
+	return append(list, c.Console.listeners()...)
 }
 
 // open binds b; at earlier, if that is valid, since clients know it.
 func (b *bound) open(earlier netip.AddrPort) (err error) {
 	if b.path != "" {
-		if b.fd, err = privsep.ListenUnix(b.path, 0o666); err != nil {
+		if b.fd, err = privsep.ListenUnix(b.path, b.mode()); err != nil {
 			return fmt.Errorf("listen unix %s: %w", b.path, err)
 		}
 		if b.network == privsep.NetTLSD {
@@ -184,7 +185,7 @@ func (p *parent) closeListeners() {
 // giveListeners brings a dispatcher up to date with the listeners there are.
 // One whose number it has is the one that it has.
 func (p *parent) giveListeners(c *child) {
-	if c.id.Role != privsep.RoleDispatcher {
+	if c.id.Role != privsep.RoleDispatcher && c.id.Role != privsep.RoleConsole {
 		return
 	}
 	for _, n := range c.listens {
@@ -196,8 +197,11 @@ func (p *parent) giveListeners(c *child) {
 	had := c.listens
 	c.listens = nil
 	for _, b := range p.listeners {
+		if b.acceptor() != c.id.Role {
+			continue
+		}
 		c.listens = append(c.listens, b.number)
-		if !slices.Contains(had, b.number) && b.acceptor() == c.id.Role {
+		if !slices.Contains(had, b.number) {
 			m := b.message()
 			p.send(c, privsep.KindListener, m.Append(nil), b.fd)
 		}
@@ -221,10 +225,34 @@ func (p *parent) handOutListeners(c *child) error {
 
 // acceptor is the role that takes connections from b.
 func (b *bound) acceptor() privsep.Role {
-	if b.network == privsep.NetTLSD {
+	switch b.network {
+	case privsep.NetTLSD:
 		return privsep.RoleTLSD
+	case privsep.NetConsole, privsep.NetConsoleUnix:
+		return privsep.RoleConsole
 	}
 	return privsep.RoleDispatcher
+}
+
+// mode is a socket's: who may connect to the console sees everything.
+func (b *bound) mode() os.FileMode {
+	if b.network == privsep.NetConsoleUnix {
+		return 0o600
+	}
+	return 0o666
+}
+
+// key is the option that asks for b.
+func (b *bound) key() string {
+	switch b.network {
+	case privsep.NetTLSD:
+		return "tlsd.socket"
+	case privsep.NetConsole:
+		return "console.tcp"
+	case privsep.NetConsoleUnix:
+		return "console.unix"
+	}
+	return "listen." + b.network.String()
 }
 
 func (b *bound) message() privsep.Listener {

@@ -105,6 +105,10 @@ var liveness = []struct {
 	{"tlsd", "uid_sessions", atOnce},
 	{"tlsd", "uid_callers", atOnce},
 	{"tlsd", "uid_memory", atOnce},
+	{"console", "unix", atOnce},
+	{"console", "tcp", atOnce},
+	{"console", "remote", atOnce},
+	{"console", "names", atOnce},
 	{"log", "level", atOnce},
 	{"log", "format", atOnce},
 	{"profile", "", atOnce}, // a list of tables has no key
@@ -221,9 +225,10 @@ func (p *parent) liveSettings(c *Config) privsep.Live {
 			FailureRate: c.Auth.FailureRate, FailureBurst: c.Auth.FailureBurst, Backoff: c.Auth.Backoff},
 		TLSD: privsep.TLSDSettings{MaxSessions: c.TLSD.MaxSessions, MaxCallers: c.TLSD.MaxCallers,
 			UIDSessions: c.TLSD.UIDSessions, UIDCallers: c.TLSD.UIDCallers, UIDMemory: int(c.TLSD.UIDMemory)},
+		ConsoleNames: c.Console.Names,
 	}
 	for _, b := range p.listeners {
-		if b.host != "" {
+		if b.host != "" && b.acceptor() == privsep.RoleDispatcher {
 			s.Host, s.Port = b.host, b.port
 			break
 		}

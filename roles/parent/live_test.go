@@ -176,7 +176,7 @@ func TestListenerNumbers(t *testing.T) {
 	set := func(tcp, secure []string) {
 		t.Helper()
 		c := Defaults()
-		c.Listen.TCP, c.Listen.TLS = tcp, secure
+		c.Listen.TCP, c.Listen.TLS, c.Console.Unix = tcp, secure, ""
 		list, _, err := p.listenersOf(c)
 		if err != nil {
 			t.Fatal(err)

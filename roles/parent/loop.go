@@ -72,7 +72,9 @@ func (p *parent) step() error {
 		p.byTime(c, now)
 	}
 	p.control.byTime(p, now)
-	p.tendAuth()
+	p.tend(privsep.RoleAuth, p.settings.Auth)
+	p.tend(privsep.RoleConsole, p.cfg.watched())
+	p.showByTime(now)
 	p.lookAtLists(now)
 	p.retire(now)
 	p.tidy(now)
@@ -93,7 +95,7 @@ func (p *parent) timeout() time.Duration {
 			next = by
 		}
 	}
-	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next(), p.upgrade.next(), p.nextLook()) {
+	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next(), p.upgrade.next(), p.nextLook(), p.showing.due) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
@@ -174,6 +176,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.fault(c, m)
 	case privsep.KindAuthFault:
 		return p.authFault(c, m)
+	case privsep.KindStatusGet:
+		return p.show(c, m)
 	case privsep.KindDial:
 		return p.dial(c, m)
 	case privsep.KindRetiring:

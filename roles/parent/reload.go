@@ -171,11 +171,12 @@ func (p *parent) inTheWay(cfg *Config, err error) string {
 // at once what a larger limit allows.
 func (p *parent) apply(r *revision) {
 	p.noteLife(r.cfg.Limits.AuthTimeout)
-	before, hindered := openness(p.cfg), p.inspections.hinders(p.cfg)
+	before, hindered, far := openness(p.cfg), p.inspections.hinders(p.cfg), p.cfg.Console.far()
 	p.cfg, p.source = r.cfg, r.source
 	p.log = newLog(r.cfg)
 	p.warnInstead(before, openness(p.cfg))
 	p.warnInstead(hindered, p.inspections.hinders(p.cfg))
+	p.warnInstead(far, p.cfg.Console.far())
 	before, p.exposed = p.exposed, p.cfg.Exposed(p.source)
 	p.warnInstead(before, p.exposed)
 	p.setListeners(r.listeners)

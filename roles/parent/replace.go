@@ -36,7 +36,7 @@ type change struct {
 }
 
 const (
-	// leaveTime is how long a dispatcher or auth that has been told to end has for it.
+	// leaveTime is how long a dispatcher, auth or console that has been told to end has for it.
 	leaveTime = 2 * time.Second
 	// lingering is how long after its time a retiring cm may deliver what its
 	// connections had sent.
@@ -203,7 +203,7 @@ func (p *parent) turn(ch *change) {
 		p.retireTLSD(ch)
 		return
 	}
-	if old.id.Role == privsep.RoleDispatcher || old.id.Role == privsep.RoleAuth {
+	if old.id.Role != privsep.RoleRouter {
 		var now privsep.Shutdown
 		p.send(old, privsep.KindShutdown, now.Append(nil))
 		if old.ch != nil {

@@ -12,7 +12,7 @@ func (p *parent) status(ask uint64) *Status {
 	s := &Status{
 		Version: p.settings.Version, Environment: p.settings.Environment, Broker: p.settings.Broker,
 		ServerID: p.settings.ServerID, Started: p.started, PID: os.Getpid(), Root: p.root,
-		Warnings: p.warnings, Listeners: p.addresses(), Offences: p.offenceList(), Key: p.keyReport(), Transfer: p.transferReport(), Directory: p.directoryReport(), Identity: p.sharingReport(), NextStart: append([]Held{}, p.held...),
+		Warnings: p.warnings, Listeners: p.addresses(), Console: p.addressesOf(true), Offences: p.offenceList(), Key: p.keyReport(), Transfer: p.transferReport(), Directory: p.directoryReport(), Identity: p.sharingReport(), NextStart: append([]Held{}, p.held...),
 	}
 	if len(p.missing) > 0 {
 		s.Warnings = append(s.Warnings[:len(s.Warnings):len(s.Warnings)], missingLine(p.missing))
@@ -41,7 +41,7 @@ func (p *parent) process(c *child, ask uint64) Process {
 		Connections: t.Connections, Subscriptions: t.Subscriptions, InMsgs: t.InMsgs, OutMsgs: t.OutMsgs,
 		InBytes: t.InBytes, OutBytes: t.OutBytes, SlowConsumers: t.SlowConsumers, Signatures: c.signatures,
 		Handshakes: t.Handshakes, NoHandshakes: t.HandshakesFailed,
-		Logins: t.Logins, NoLogins: t.LoginsRefused, LoginsWait: t.LoginsWaiting, Sessions: t.Sessions,
+		Logins: t.Logins, NoLogins: t.LoginsRefused, LoginsWait: t.LoginsWaiting, Sessions: t.Sessions, Requests: t.Requests, NoRequests: t.RequestsRefused,
 	}
 	switch {
 	case c.state == running && c.statsID < ask:
@@ -66,6 +66,7 @@ func (p *parent) process(c *child, ask uint64) Process {
 
 // look fills in what the kernel says of the process.
 func (r *Process) look() {
+	r.CPU = privsep.CPUTime(r.PID).Seconds()
 	if o, err := privsep.ReadPosture(r.PID); err == nil {
 		r.Threads, r.UID = o.Threads, int(o.UID)
 		r.NoNewPrivs, r.NoCaps, r.Seccomp = o.Uniform && o.NoNewPrivs, o.Uniform && o.NoCaps(), o.Seccomp

@@ -75,6 +75,7 @@ type parent struct {
 	approval       approval
 	inspections    inspections
 	sharing        sharing
+	showing        showing
 	untidy, tidied time.Time // last use of a key, last sweep of the memory
 	buf            []byte
 
@@ -93,6 +94,7 @@ type parent struct {
 // it is left. source names the configuration in the log. Errors are those of
 // the start; whatever happens later is logged and mended.
 func Serve(cfg *Config, source, version string) error {
+	privsep.RelaxTimers()
 	// Children must come from a thread that does not end before them.
 	runtime.LockOSThread()
 	if err := privsep.TakeTitle(privsep.ID{Role: privsep.RoleParent}); err != nil {
@@ -158,6 +160,9 @@ func (p *parent) prepare(version string, h *handover) error {
 	}
 	if open := openness(p.cfg); open != "" {
 		p.warnings = append(p.warnings, open)
+	}
+	if far := p.cfg.Console.far(); far != "" {
+		p.warnings = append(p.warnings, far)
 	}
 	if p.exposed = p.cfg.Exposed(p.source); p.exposed != "" {
 		p.warnings = append(p.warnings, p.exposed)
@@ -295,7 +300,7 @@ func (p *parent) recall(h *handover) error {
 }
 
 // makePlaces makes the places for all processes, of which none is there yet. Half
-// of them stay vacant, and those of auth as long as nobody needs to log in. Without a
+// of them stay vacant, and those of auth and the console as long as nobody needs them. Without a
 // listener for clients there are none but those of tlsd.
 func (p *parent) makePlaces() {
 	add := func(id privsep.ID, s state, second bool) {
@@ -328,6 +333,12 @@ func (p *parent) makePlaces() {
 	add(privsep.ID{Role: privsep.RoleRouter}, vacant, true)
 	add(privsep.ID{Role: privsep.RoleDispatcher}, vacant, true)
 	add(privsep.ID{Role: privsep.RoleAuth}, vacant, true)
+	console := vacant
+	if p.cfg.watched() {
+		console = gone
+	}
+	add(privsep.ID{Role: privsep.RoleConsole}, console, false)
+	add(privsep.ID{Role: privsep.RoleConsole}, vacant, true)
 }
 
 // startAll starts every role that is not there and waits until all are ready. One that does not
@@ -359,7 +370,7 @@ func (p *parent) startAll() error {
 	p.tellMissing()
 	p.up = true
 	p.notify.ready(p.up, p.stateText())
-	p.log.Info().Int("cms", p.cms).Strs("listen", p.addresses()).Msg("ready")
+	p.log.Info().Int("cms", p.cms).Strs("listen", p.addresses()).Strs("console", p.addressesOf(true)).Msg("ready")
 	return nil
 }
 
@@ -372,10 +383,15 @@ func (p *parent) allRunning() bool {
 	return true
 }
 
-func (p *parent) addresses() []string {
-	var as []string
+// addresses are where processes other than the console are reached.
+func (p *parent) addresses() []string { return p.addressesOf(false) }
+
+func (p *parent) addressesOf(console bool) []string {
+	as := []string{}
 	for _, l := range p.listeners {
-		as = append(as, l.address)
+		if (l.acceptor() == privsep.RoleConsole) == console {
+			as = append(as, l.address)
+		}
 	}
 	return as
 }

@@ -75,6 +75,7 @@ type signer struct {
 func newSigner(t testing.TB) *signer {
 	t.Helper()
 	cfg := Defaults()
+	cfg.Console.Unix = ""
 	cfg.TLS = writeCredential(t, t.TempDir(), "first")
 	cfg.Listen.TCP, cfg.Listen.TLS = nil, []string{"127.0.0.1:0"}
 	p := &parent{cfg: cfg.Effective(), log: zerolog.Nop(), offences: map[offenceKey]uint64{}, networks: []privsep.Network{privsep.NetTCP, privsep.NetTLS}}

@@ -14,6 +14,7 @@ type Status struct {
 	Root        bool       `json:"root"`
 	Warnings    []string   `json:"warnings"`
 	Listeners   []string   `json:"listeners"`
+	Console     []string   `json:"console"` // where it listens
 	Processes   []Process  `json:"processes"`
 	Arenas      []Arena    `json:"arenas"`
 	Offences    []Offence  `json:"offences"`
@@ -109,8 +110,11 @@ type Process struct {
 	NoLogins      uint64    `json:"logins_refused"`
 	LoginsWait    uint64    `json:"logins_waiting"`
 	Sessions      uint64    `json:"sessions"` // of TLS to others
-	Memory        uint64    `json:"memory"`   // proportional set size, bytes
+	Requests      uint64    `json:"requests"` // by HTTP
+	NoRequests    uint64    `json:"requests_refused"`
+	Memory        uint64    `json:"memory"` // proportional set size, bytes
 	Threads       int       `json:"threads"`
+	CPU           float64   `json:"cpu_seconds"`
 	NoNewPrivs    bool      `json:"no_new_privs"` // on every thread
 	NoCaps        bool      `json:"no_caps"`      // no capability in any set of any thread
 	Seccomp       int       `json:"seccomp"`      // /proc Seccomp value of every thread; -1 when they differ

@@ -162,36 +162,36 @@ func (p *parent) giveUsers(c *child) {
 	}
 }
 
-// tendAuth gives auth a process when there are credentials, and ends it when there are
-// none any more.
-func (p *parent) tendAuth() {
+// tend gives a role a process when it is needed, and ends it when it is not any more:
+// auth while there are credentials, the console while it listens anywhere.
+func (p *parent) tend(role privsep.Role, needed bool) {
 	if !p.up || p.stopping {
 		return
 	}
 	var idle []*child
 	for _, c := range p.children {
-		if c.id.Role != privsep.RoleAuth {
+		if c.id.Role != role {
 			continue
 		}
 		switch {
-		case c.state == gone, c.state == backoff && !p.settings.Auth:
+		case c.state == gone, c.state == backoff && !needed:
 			c.state = vacant
-		case c.state == running && c.change == nil && !p.settings.Auth:
-			p.endAuth(c)
+		case c.state == running && c.change == nil && !needed:
+			p.dismiss(c)
 		}
 		if c.state == vacant {
 			idle = append(idle, c)
 		}
 	}
-	if p.settings.Auth && len(idle) == 2 {
+	if needed && len(idle) == 2 {
 		c := idle[0]
 		c.everRan, c.quickEnds = true, 0 // it is started again and again if it does not get ready
 		p.startOr(c)
 	}
 }
 
-// endAuth has an auth end that is not needed any more.
-func (p *parent) endAuth(c *child) {
+// dismiss has a role end that is not needed any more.
+func (p *parent) dismiss(c *child) {
 	var now privsep.Shutdown
 	p.send(c, privsep.KindShutdown, now.Append(nil))
 	if c.ch != nil {

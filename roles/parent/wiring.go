@@ -52,6 +52,9 @@ func (p *parent) makeSegments() error {
 	if err := p.newSegment(privsep.SegState, 0, store.StateSize(p.settings.Journal)); err != nil {
 		return err
 	}
+	if err := p.newSegment(privsep.SegSessions, 0, store.SessionsSize(rows)); err != nil {
+		return err
+	}
 	sizes := []struct {
 		kind privsep.SegmentKind
 		size int

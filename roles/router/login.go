@@ -259,6 +259,7 @@ func (r *router) verdict(m *privsep.Message) error {
 	if w.owed, w.silent = w.owed-1, time.Now(); w.owed == 0 {
 		w.silent = time.Time{}
 	}
+	r.countVerdict(&v)
 	l := w.waiting[v.Try]
 	if l == nil || l.s.uid != v.ID {
 		return nil

@@ -26,6 +26,7 @@ func (r *router) takeOver() {
 		r.forget()
 	}
 	r.compactAt()
+	r.showAll()
 	r.requests.known = nil
 	if found && err == nil {
 		r.carryOut()

@@ -104,7 +104,7 @@ func (q *request) due() int {
 // successor makes a new router over the mappings of this one, which has ended.
 func (r *router) successor() *router {
 	n := &router{
-		cfg: r.cfg, parent: r.parent, log: r.log, poll: r.poll, state: r.state, size: r.size, table: r.table,
+		cfg: r.cfg, parent: r.parent, log: r.log, poll: r.poll, state: r.state, size: r.size, table: r.table, watch: watch{shown: r.watch.shown},
 		index: newIndex(), requests: newRequests(), profiles: r.profiles, began: r.began, epoch: r.epoch, time: r.time, greeting: r.greeting, names: make(map[string]string), refused: r.refused, rnd: r.rnd + 1, at: nobody, turned: true,
 	}
 	n.redo.Links = make([]store.Mark, len(r.links))

@@ -84,7 +84,7 @@ func (g *rig) start(t fataler) {
 	g.r = &router{
 		cfg: old.cfg, parent: old.parent, log: old.log, poll: old.poll, links: old.links,
 		index: newIndex(), requests: newRequests(), profiles: old.profiles, began: old.began, epoch: old.epoch, greeting: old.greeting, names: make(map[string]string),
-		refused: make(map[wire.Code]uint64), rnd: 1, at: nobody, turned: true, time: someTime, state: old.state, size: old.size, redo: old.redo, table: old.table,
+		refused: make(map[wire.Code]uint64), rnd: 1, at: nobody, turned: true, time: someTime, state: old.state, size: old.size, redo: old.redo, table: old.table, watch: watch{shown: old.watch.shown},
 	}
 	for i, l := range g.r.links {
 		clear(l.sessions)

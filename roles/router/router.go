@@ -82,6 +82,7 @@ type router struct {
 	delivered, messages uint64
 
 	notes int // arenas with a note
+	watch watch
 
 	logins logins
 	table  *store.ConnTable // whose rows say which process has connected
@@ -136,11 +137,13 @@ func (r *router) run() error {
 	for round := 0; ; round++ {
 		busy := false
 		r.time = 0
+		b := r.beginBatch()
 		for _, l := range r.links {
 			busy = r.drain(l) || busy
 		}
 		r.expire()
 		r.commit()
+		r.endBatch(b, busy)
 		if busy && round%16 != 0 {
 			continue
 		}

@@ -34,6 +34,7 @@ type session struct {
 
 	options
 	knowsInfo, congested, ended, tls bool
+	shown                            bool // has a row for those who watch
 	answered                         bool // its challenge: for one try to log in it was good, by whichever router
 }
 
@@ -115,6 +116,7 @@ func (r *router) connect(l *link, rec []byte) error {
 		r.fail(s, wire.CodeBareClose)
 		return nil
 	}
+	r.showClient(s, &opts)
 	if code, bad := opts.Check(); bad {
 		r.fail(s, code)
 		return nil
@@ -143,6 +145,7 @@ func (r *router) admit(s *session, o options, id identity, name string) {
 	if !r.begins(s, o) {
 		return
 	}
+	r.showAdmitted(s)
 	if r.cfg.Auth || f.limits != (limits{}) || f.limits != old {
 		r.tellLimits(s)
 	}

@@ -110,6 +110,13 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	if r.table, err = store.NewConnTable(seg, r.cfg.MaxConnections); err != nil {
 		return nil, err
 	}
+	seg, err = privsep.TakeSegment(set, privsep.SegSessions, 0, store.Map)
+	if err != nil {
+		return nil, err
+	}
+	if r.watch.shown, err = store.NewSessions(seg, r.cfg.MaxConnections); err != nil {
+		return nil, err
+	}
 	seg, err = privsep.TakeSegment(set, privsep.SegState, 0, store.Map)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ func (r *router) begin(s *session) bool {
 	}
 	r.insert(s)
 	r.journal(r.entry.open(s))
+	r.show(s)
 	return true
 }
 
@@ -41,6 +42,7 @@ func (r *router) end(s *session) {
 // remove is end without a journal.
 func (r *router) remove(s *session) {
 	s.ended = true
+	r.showEnd(s)
 	r.giveUp(s)
 	r.shed(s)
 	r.relieve(s)
@@ -59,6 +61,7 @@ func (r *router) anew(s *session, opts options) bool {
 		return false
 	}
 	r.journal(r.entry.connect(s))
+	r.showSubs(s)
 	return true
 }
 
@@ -112,6 +115,8 @@ func (r *router) hasRoom(c *store.RecSub) bool {
 func (r *router) add(t *sub) {
 	r.enter(t)
 	r.journal(r.entry.sub(t))
+	r.watch.added++
+	r.showSubs(t.ses)
 }
 
 // enter is add without a journal.
@@ -131,6 +136,7 @@ func (r *router) drop(t *sub) {
 	}
 	r.journal(r.entry.unsub(t))
 	r.leave(t)
+	r.showSubs(t.ses)
 }
 
 // leave is drop without a journal.

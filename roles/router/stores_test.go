@@ -158,7 +158,7 @@ func stopInBatch(t *testing.T, stops ...int) (left int) {
 	g := newRig(t, nil)
 	g.start(t)
 	defer g.close()
-	m, pending := batch(g)
+	m, pending := mixedBatch(g)
 	g.say()
 	g.lives(func() { g.routing(); left = store.StoresLeft() }, stops...)
 	for cm := range pending {
@@ -173,8 +173,8 @@ func stopInBatch(t *testing.T, stops ...int) (left int) {
 	return left
 }
 
-// batch puts records of two cms, after a beginning that is routed.
-func batch(g *rig) (*model, [2][]store.Record) {
+// mixedBatch puts records of two cms, after a beginning that is routed.
+func mixedBatch(g *rig) (*model, [2][]store.Record) {
 	m := newModel(g)
 	m.inTurn = false
 	conn := func(gen uint32) store.Conn { return store.Conn{Slot: gen, Gen: gen} }

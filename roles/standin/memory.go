@@ -59,6 +59,9 @@ func New(cfg privsep.Settings) (*Memory, error) {
 	if err == nil {
 		err = m.create(place{privsep.SegState, 0}, store.StateSize(cfg.Journal))
 	}
+	if err == nil {
+		err = m.create(place{privsep.SegSessions, 0}, store.SessionsSize(cfg.MaxConnections))
+	}
 	for i := range cfg.CMs {
 		for kind, size := range sizes {
 			if err == nil {
@@ -168,6 +171,16 @@ func (m *Memory) Table() (*store.ConnTable, error) {
 		return nil, err
 	}
 	return store.NewConnTable(s, m.cfg.MaxConnections)
+}
+
+// Sessions gives the router's word on connections; writable as the router has it, else
+// as the console does.
+func (m *Memory) Sessions(writable bool) (*store.Sessions, error) {
+	s, err := m.mapped(privsep.SegSessions, 0, writable)
+	if err != nil {
+		return nil, err
+	}
+	return store.NewSessions(s, m.cfg.MaxConnections)
 }
 
 // Columns gives cm i's part of the connection table; writable as that cm has

@@ -42,6 +42,7 @@ type settings struct {
 	limits  string // lines of [limits]
 	logins  bool   // clients must log in
 	shares  bool   // there is a tlsd
+	watched bool   // there is a console
 	plans   map[string][]plan
 	env     []string
 }
@@ -86,6 +87,9 @@ func newBroker(t testing.TB, s settings) *broker {
 	text += s.tls.config(t, dir)
 	if s.logins {
 		text += fmt.Sprintf("[auth]\ntoken = %q\n", tokenHash)
+	}
+	if !s.watched {
+		text += "[console]\nunix = \"\"\n"
 	}
 	if s.shares {
 		text += sharing(t, dir)

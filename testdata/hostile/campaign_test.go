@@ -15,7 +15,7 @@ import (
 
 // job is one offence and how it must end.
 type job struct {
-	role string // "dispatcher", "router", "auth", "tlsd" or "cm"
+	role string // "dispatcher", "router", "auth", "tlsd", "console" or "cm"
 	plan plan
 	// What it is refused, counted and logged for; no reason: all that the
 	// villain does is served, and the test ends it.
@@ -67,11 +67,11 @@ func campaignWith(t *testing.T, jobs []job, s settings, beside func(*broker) (st
 	for _, j := range jobs {
 		by[j.role] = append(by[j.role], j)
 	}
-	s.logins, s.shares = len(by["auth"]) > 0, len(by["tlsd"]) > 0
+	s.logins, s.shares, s.watched = len(by["auth"]) > 0, len(by["tlsd"]) > 0, len(by["console"]) > 0
 	left := len(jobs)
 	for n := 0; left > 0; n++ {
 		share := map[string][]job{}
-		for role, most := range map[string]int{"dispatcher": turns, "router": turns, "auth": turns, "tlsd": turns, "cm": turns * villainous} {
+		for role, most := range map[string]int{"dispatcher": turns, "router": turns, "auth": turns, "tlsd": turns, "console": turns, "cm": turns * villainous} {
 			k := min(most, len(by[role]))
 			share[role], by[role] = by[role][:k], by[role][k:]
 			left -= k
@@ -113,7 +113,7 @@ func (a *action) run(share map[string][]job) {
 			n++
 		}
 	}
-	for _, role := range []string{"dispatcher", "auth", "tlsd"} {
+	for _, role := range []string{"dispatcher", "auth", "tlsd", "console"} {
 		if len(share[role]) > 0 {
 			a.queues[role] = share[role]
 		}

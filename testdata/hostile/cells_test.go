@@ -38,6 +38,7 @@ var served = map[string]map[string][]privsep.Kind{
 		"router":     {privsep.KindSetupDone, privsep.KindLog},
 		"auth":       {privsep.KindSetupDone, privsep.KindLog},
 		"tlsd":       {privsep.KindSetupDone, privsep.KindLog},
+		"console":    {privsep.KindSetupDone, privsep.KindLog},
 		"cm":         {privsep.KindSetupDone, privsep.KindLog},
 	},
 	stageRun: {
@@ -45,6 +46,7 @@ var served = map[string]map[string][]privsep.Kind{
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
 		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
 		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign},
+		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 	stageDrain: {
@@ -52,6 +54,7 @@ var served = map[string]map[string][]privsep.Kind{
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
 		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
 		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign},
+		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 }
@@ -100,6 +103,9 @@ func payload(role string, k privsep.Kind) []byte {
 	case privsep.KindTLSSign: // by a key that is not there
 		m := privsep.TLSSign{Scheme: uint16(tls.ECDSAWithP256AndSHA256), Input: verifyInput(clientContext, 32)}
 		return m.Append(nil)
+	case privsep.KindStatusGet:
+		m := privsep.StatusGet{ID: 1}
+		return m.Append(nil)
 	case privsep.KindSign:
 		m := privsep.Sign{Input: make([]byte, 130)}
 		return m.Append(nil)
@@ -119,7 +125,7 @@ func (v *villain) cell() error {
 func TestCells(t *testing.T) {
 	t.Parallel()
 	var jobs []job
-	for _, role := range []string{"dispatcher", "router", "auth", "tlsd", "cm"} {
+	for _, role := range []string{"dispatcher", "router", "auth", "tlsd", "console", "cm"} {
 		for _, stage := range []string{stageBoot, stageSetup, stageRun} {
 			for _, k := range kinds() {
 				if stage == stageBoot && k > privsep.KindConfig {

@@ -17,7 +17,7 @@ func TestDrain(t *testing.T) {
 			p := plan{Stage: stageDrain, Do: "cell", N: int(k)}
 			jobs := map[string]job{}
 			plans := map[string][]plan{}
-			for _, role := range []string{"dispatcher", "router", "auth", "tlsd", "cm/0"} {
+			for _, role := range []string{"dispatcher", "router", "auth", "tlsd", "console", "cm/0"} {
 				id, err := privsep.ParseID(role)
 				must(t, err)
 				j := cellJob(id.Role.String(), stageDrain, k)
@@ -26,7 +26,7 @@ func TestDrain(t *testing.T) {
 				}
 				jobs[role], plans[role] = j, []plan{p}
 			}
-			b := startBroker(t, settings{plans: plans, logins: true, shares: true})
+			b := startBroker(t, settings{plans: plans, logins: true, shares: true, watched: true})
 			b.stop(0)
 			for role, j := range jobs {
 				j.drained(t, b, role)

@@ -81,7 +81,7 @@ func (b *broker) configure(s settings) {
 	}
 	_, port, _ := net.SplitHostPort(b.addr)
 	config, natsConf := filepath.Join(b.dir, "broker.toml"), filepath.Join(b.dir, "nats.conf")
-	listen, natsTLS := fmt.Sprintf("[listen]\ntcp = [%q]\nunix = [%q]\n", b.addr, b.unixPath()), ""
+	listen, natsTLS := fmt.Sprintf("[console]\nunix = \"\"\n[listen]\ntcp = [%q]\nunix = [%q]\n", b.addr, b.unixPath()), ""
 	if s.tls != nil {
 		listen, natsTLS = b.secure()
 	}

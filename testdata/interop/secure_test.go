@@ -36,7 +36,7 @@ func (b *broker) secure() (listen, natsTLS string) {
 	if s.clientAuth != "" {
 		ca = b.caFile()
 	}
-	listen = fmt.Sprintf("[listen]\ntcp = [%q]\ntls = [%q]\nunix = [%q]\nhandshake_first = %v\n"+
+	listen = fmt.Sprintf("[console]\nunix = \"\"\n[listen]\ntcp = [%q]\ntls = [%q]\nunix = [%q]\nhandshake_first = %v\n"+
 		"[tls]\ncert = %q\nkey = %q\nunlock_file = %q\nkey_use = %q\nmin_version = %q\nclient_auth = %q\nclient_ca = %q\n",
 		b.plain, b.addr, b.unixPath(), s.first, f.Cert, f.Sealed, f.Unlock, use, oldest, auth, ca)
 	natsTLS = fmt.Sprintf("tls {\n cert_file: %q\n key_file: %q\n timeout: %g\n handshake_first: %v\n min_version: %q\n verify: %v\n",

@@ -130,7 +130,7 @@ func newBroker(t testing.TB, s settings) *broker {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	b := &broker{t: t, dir: dir, uid: s.uid, run: filepath.Join(dir, "run"), unix: filepath.Join(dir, "client"),
 		config: filepath.Join(dir, "broker.toml"), binary: cmp.Or(s.binary, gatehouse), seen: map[int]bool{}}
-	b.write(b.config, fmt.Sprintf("[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\nseccomp = %q\n"+
+	b.write(b.config, fmt.Sprintf("[console]\nunix = \"\"\n[listen]\ntcp = [\"127.0.0.1:0\"]\nunix = [%q]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\nseccomp = %q\n"+
 		"[cm]\ncount = %d\n[log]\nformat = \"json\"\n[limits]\n%s\n[store]\n%s\n[auth]\n%s\n",
 		b.unix, b.secure(s.tls)+s.clients, b.run, 61100+100*(brokers.Add(1)%40), cmp.Or(s.seccomp, os.Getenv("GATEHOUSE_SECCOMP"), "kill"), max(s.cms, 1), s.limits, s.store, s.users))
 	return b

@@ -15,8 +15,8 @@ import (
 // What each role has open beside what every child has, on a broker with two
 // cms, one TCP and one Unix listener, and one TCP connection on each cm.
 var open = map[string]map[string]int{
-	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 34},
-	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 26},
+	"router":     {"unix seqpacket": 1, "unix stream": 2, "segment": 35},
+	"dispatcher": {"unix seqpacket": 3, "tcp listener": 1, "unix stream listener": 1, "segment": 27},
 	"cm/0":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 14},
 	"cm/1":       {"unix seqpacket": 2, "unix stream": 1, "tcp connection": 1, "socket of its own namespace": 4, "segment": 14},
 }
@@ -30,7 +30,7 @@ var everyChild = map[string]int{"unix seqpacket listener": 1, "/dev/null": 2, "p
 // cms has two places.
 var mapped = map[string]map[string]int{
 	"router": {"ring_up_head rw-s": 4, "ring_down_data rw-s": 4, "ring_up_data r--s": 4, "ring_down_head r--s": 4,
-		"named rw-s": 4, "returns r--s": 4, "router_state rw-s": 1, "conn_table r--s": 1},
+		"named rw-s": 4, "returns r--s": 4, "router_state rw-s": 1, "sessions rw-s": 1, "conn_table r--s": 1},
 	"dispatcher": {"conn_table rw-s": 1, "conn_columns r--s": 4},
 	"cm/0":       cmMaps,
 	"cm/1":       cmMaps,
@@ -55,6 +55,7 @@ func TestPosture(t *testing.T) {
 	}
 	uids := map[string]string{}
 	for role, pid := range now {
+		checkTimers(t, role, pid)
 		if role == "parent" {
 			continue
 		}
@@ -71,6 +72,17 @@ func TestPosture(t *testing.T) {
 	}
 	checkStatus(t, b, now)
 	checkRunDir(t, b, now)
+}
+
+// checkTimers wants every thread of a process, those of the runtime too, to take it
+// easy with timers: in nanoseconds.
+func checkTimers(t *testing.T, role string, pid int) {
+	for _, task := range tree.Tasks(pid) {
+		slack, err := os.ReadFile("/proc/" + task["Pid"] + "/timerslack_ns")
+		if text := strings.TrimSpace(string(slack)); err != nil || text != "1000000" {
+			t.Errorf("%s, thread %s: timer slack %q, %v", role, task["Pid"], text, err)
+		}
+	}
 }
 
 // checkTasks looks at every thread and returns the uid of them all.

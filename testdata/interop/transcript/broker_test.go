@@ -49,7 +49,7 @@ func start(t *testing.T, kind, limits string) *broker {
 	if kind == ours {
 		// Two connection managers, so that the clients of one transcript are on
 		// different ones.
-		must(t, os.WriteFile(config, fmt.Appendf(nil, "[listen]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\n"+
+		must(t, os.WriteFile(config, fmt.Appendf(nil, "[console]\nunix = \"\"\n[listen]\n%s[privsep]\nruntime_dir = %q\nuid_base = %d\n"+
 			"[cm]\ncount = 2\n[log]\nformat = \"json\"\n[limits]\n%s", listen, filepath.Join(dir, "run"), 71100+100*started.Add(1), limits), 0o644))
 		b.cmd = exec.Command(programs[ours], "serve", "-c", config)
 	} else {

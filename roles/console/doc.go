@@ -1,0 +1,34 @@
+// Package console is the role that shows how the broker is, over HTTP.
+//
+//	          listeners                     sealed parcel (STATUS)
+//	browser ------------> +-----------+ <---------------------------- parent
+//	nats-top    GET       |  console  |      STATUS_GET, 4 a second
+//	Prometheus            +-----------+
+//	                        ^   ^   ^   reads only
+//	   connection table ----+   |   +---- sessions (the router's word on connections,
+//	   (dispatcher's)        columns      its figures and histograms)
+//	                         (cms')
+//
+// It accepts at sockets that the parent has opened, answers GET and HEAD, and changes
+// nothing: there is no message by which it could. What it reads in shared memory is
+// another role's word, bounded and copied once; what it asks the parent for is what
+// `gatehouse status` shows. It knows no secret: there is none in what it maps.
+//
+// A client of it is a stranger. Requests have bounds of time and size, connections of
+// number, those over Unix sockets and those over TCP apart; a Host that is a name must be
+// one of the configuration (a page of another site could reach a loopback address by a name
+// of its own); an answer says that nobody may keep it, frame it or guess its type.
+//
+// Paths: /healthz /varz /connz /subsz have nats-server's names and fields; /metrics is
+// Prometheus' text format; /statusz is everything, for `gatehouse top` and the status page:
+//
+//	{"now": RFC 3339, "status": as `gatehouse status --json`, "stale": bool,
+//	 "varz": as /varz, "router": figures and histograms, "history": rates over time}
+//
+// Without a parent it goes on for orphan_grace with what it sees; status is then the last
+// one and stale, and /healthz says so.
+//
+// Files: console.go (the loop), setup.go (start), orphan.go, server.go (HTTP and its
+// bounds), transport.go, status.go (the parent's word), view.go (shared memory),
+// history.go; one file for each path.
+package console
