@@ -184,7 +184,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	if p.dir, err = openRunDir(p.cfg.Privsep.RuntimeDir, h.lock()); err != nil {
 		return err
 	}
-	if p.exe, err = os.Open("/proc/self/exe"); err != nil {
+	if p.exe, err = privsep.OpenProgram("/proc/self/exe"); err != nil {
 		return err
 	}
 	if p.poll, err = privsep.NewPoller(); err != nil {
