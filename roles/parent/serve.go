@@ -449,7 +449,7 @@ func (p *parent) hasDigest() {
 	d := <-p.digests
 	p.digested = true
 	if d.err != nil {
-		p.log.Error().Err(d.err).Msg("registry without digest")
+		p.log.Warn().Err(d.err).Msg("registry without digest")
 		return
 	}
 	for _, c := range p.children {

@@ -347,7 +347,7 @@ static int goes_around(SSL *ssl, int fd)
  * about something else, or comes after another one, and is not understood. */
 static struct session *attach(SSL *ssl)
 {
-	static struct session around = {.fd = -1, .state = NONE};
+	static struct session around;
 	struct session *s = session_of(ssl);
 	BIO *b = SSL_get_wbio(ssl);
 	int fd;
@@ -355,6 +355,8 @@ static struct session *attach(SSL *ssl)
 		return s;
 	if (goes_around(ssl, fd)) {
 		shutdown(fd, SHUT_RDWR);
+		around.fd = -1;
+		around.state = NONE;
 		return &around;
 	}
 	hold();
