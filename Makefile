@@ -16,7 +16,7 @@ INNER := ./testdata/hostile ./testdata/tree
 MODULES := testdata/cms testdata/interop testdata/peers testdata/watch
 PRELOAD := roles/tlsd/preload
 
-.PHONY: help build preload run test test-root test-page race interop natscli bench bench-peers torture fuzz check packages test-packages clean
+.PHONY: help build preload run test test-root test-page race interop natscli bench bench-peers torture fuzz check packages test-packages test-systemd two-versions clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -25,7 +25,8 @@ build: ## ./gatehouse
 	@$(BUILD) -o gatehouse .
 
 preload: ## ./gatehouse-preload.so, for programs with OpenSSL (needs cc, libssl-dev)
-	@if ! command -v $(CC) >/dev/null; then echo 'SKIP preload: no C compiler'; \
+	@rm -f gatehouse-preload.so; \
+	if ! command -v $(CC) >/dev/null; then echo 'SKIP preload: no C compiler'; \
 	elif ! echo '#include <openssl/ssl.h>' | $(CC) -E - >/dev/null 2>&1; then echo 'SKIP preload: no OpenSSL headers'; \
 	else $(CC) -O2 -Wall -Wextra -fPIC -shared -Wl,--version-script=$(PRELOAD)/preload.map -Wl,-z,relro,-z,now \
 	  -o gatehouse-preload.so $(PRELOAD)/preload.c -lssl -lcrypto; fi
@@ -79,12 +80,17 @@ check: ## gofmt, vet, staticcheck, and that the binary has no cgo
 	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
 	@$(MAKE) -s build && go version -m gatehouse | grep -q 'CGO_ENABLED=0'
 
-packages: build ## .deb and .rpm in dist
+packages: build preload ## .deb and .rpm in dist
 	@packaging/build.sh gatehouse '$(VERSION)' dist
 
-test-packages: ## install, upgrade, remove, purge in a Debian tree, as root: MIRROR=URL SUITE=name
-	@for v in 1 2; do $(MAKE) -s build VERSION=v0.0.$$v && packaging/build.sh gatehouse v0.0.$$v dist/test/$$v || exit 1; done
+test-packages: two-versions ## install, upgrade, remove, purge in a Debian tree, as root: MIRROR=URL SUITE=name
 	@packaging/test.sh dist/test/1 dist/test/2
+
+test-systemd: two-versions ## the same under systemd, in a Debian tree that is booted, as root
+	@packaging/test-systemd.sh dist/test/1 dist/test/2
+
+two-versions: preload
+	@for v in 1 2; do $(MAKE) -s build VERSION=v0.0.$$v && packaging/build.sh gatehouse v0.0.$$v dist/test/$$v || exit 1; done
 
 clean:
 	rm -rf gatehouse gatehouse-preload.so dist

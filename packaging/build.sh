@@ -1,9 +1,11 @@
 #!/bin/sh
-# build.sh writes the packages into DIST, as `make packages` runs it.
+# build.sh writes the packages into DIST, as `make packages` runs it; that of the preload
+# library where `make preload` could build it.
 # usage: build.sh BINARY VERSION DIST
 set -eu
 umask 022
 binary=$(realpath "$1") version=$2
+library=$(dirname "$binary")/gatehouse-preload.so
 mkdir -p "$3"
 dist=$(realpath "$3") stage=$(realpath "$3")/stage
 export ARCH=$(go env GOARCH)
@@ -22,7 +24,7 @@ export PACKAGE_VERSION
 
 rm -rf "$stage" "$dist"/gatehouse[_-]*.deb "$dist"/gatehouse[_-]*.rpm
 mkdir "$stage" "$stage/man"
-cp -r setup broker.toml logrotate.conf gatehouse.service sysusers.conf tmpfiles.conf nfpm.yaml completion deb rpm "$stage"
+cp -r setup broker.toml logrotate.conf gatehouse.service sysusers.conf tmpfiles.conf nfpm.yaml preload.yaml completion deb rpm "$stage"
 cp ../LICENSE ../broker.toml.example "$binary" "$stage"
 for page in man/*.[578]; do
   section=$stage/man/man${page##*.}
@@ -40,6 +42,15 @@ END
 
 nfpm=$(GOEXPERIMENT= go tool -n nfpm)
 cd "$stage"
+configs=nfpm.yaml
+if [ -e "$library" ]; then
+  strip --strip-unneeded -o gatehouse-preload.so "$library"
+  configs="$configs preload.yaml"
+else
+  echo 'SKIP package gatehouse-preload: the library is not built (see make preload)' >&2
+fi
 for kind in deb rpm; do
-  "$nfpm" package -p $kind -t "$dist/"
+  for config in $configs; do
+    "$nfpm" package -f $config -p $kind -t "$dist/"
+  done
 done

@@ -123,6 +123,16 @@ func (c *Child) MemoryFD() int {
 	return int(c.memory.Fd())
 }
 
+// OpenProgram opens a binary that is to be executed. One that we may execute and not
+// read, as that of the packages for whoever is not root, has no Digest.
+func OpenProgram(path string) (*os.File, error) {
+	exe, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrPermission) {
+		return os.OpenFile(path, unix.O_PATH, 0)
+	}
+	return exe, err
+}
+
 // ProgramFault names what of an executable file lets others decide what runs, ""
 // if nothing does.
 func ProgramFault(exe *os.File) (string, error) {

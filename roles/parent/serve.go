@@ -193,7 +193,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	if p.dir, err = openRunDir(p.cfg.Privsep.RuntimeDir, h.lock()); err != nil {
 		return err
 	}
-	if p.exe, err = os.Open("/proc/self/exe"); err != nil {
+	if p.exe, err = privsep.OpenProgram("/proc/self/exe"); err != nil {
 		return err
 	}
 	if p.poll, err = privsep.NewPoller(); err != nil {
@@ -462,7 +462,7 @@ func (p *parent) hasDigest() {
 	d := <-p.digests
 	p.digested = true
 	if d.err != nil {
-		p.log.Error().Err(d.err).Msg("registry without digest")
+		p.log.Warn().Err(d.err).Msg("registry without digest")
 		return
 	}
 	for _, c := range p.children {

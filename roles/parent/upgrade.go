@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"gatehouse/privsep"
@@ -158,7 +157,7 @@ func ownPath() (path, reason string) {
 
 // openProgram opens a binary that nobody but us and root can change.
 func openProgram(path string) (exe *os.File, reason string) {
-	exe, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	exe, err := privsep.OpenProgram(path)
 	if err != nil {
 		return nil, err.Error()
 	}

@@ -43,6 +43,7 @@ type caller struct {
 	frame int           // framed: who reads for all has so much of one still to get
 	asked bool          // raw: it is among the session's readers
 	used  bool          // exclusive: bytes have gone either way
+	http  *exchange     // exclusive: where it is, if it does not know
 	lost  bool          // bytes were taken for it that it has not got
 	got   uint64        // bytes that were written to it
 }
@@ -269,6 +270,9 @@ func (s *session) attach(c *caller) bool {
 		return false
 	}
 	c.wake, c.stop = sync.NewCond(&s.mu), false
+	if c.req.HTTP {
+		c.http = new(exchange)
+	}
 	s.callers[c] = struct{}{}
 	if s.mode == protocol.Exclusive {
 		s.holder = c

@@ -51,6 +51,7 @@ func (s *session) hand(c *caller, b []byte) bool {
 		return false
 	}
 	c.got += uint64(len(b))
+	c.http.came(b)
 	if n < len(head)+len(b) {
 		c.begun = slices.Concat(head, b)[n:]
 		s.rouse(c)
@@ -165,7 +166,9 @@ func (s *session) next(c *caller, b []byte) int {
 		return s.nextFrame(c, b)
 	}
 	c.used = true
-	return s.takeUnread(b)
+	n := s.takeUnread(b)
+	c.http.came(b[:n])
+	return n
 }
 
 // exhausted tells whether nothing will come for a caller any more. The lock is held.

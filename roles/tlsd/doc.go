@@ -43,7 +43,8 @@
 //   - What came for a caller and was not written to it stays for the next one
 //     (exclusive), or is thrown away in whole frames (framed). Who goes in the middle of
 //     something, without a RELEASE, leaves a session of which nobody knows where it is:
-//     it ends, unless its policy says keep.
+//     it ends, unless its policy says keep. Of a program that does not know itself
+//     (Release: http) tlsd sees where it is by what goes by.
 //   - In framed mode the n-th frame of the server answers the n-th that went to it. That
 //     is the order in which callers had their turn; an answer for one that has gone is
 //     thrown away.
@@ -68,7 +69,8 @@
 // policy.go (who may), identity.go (who a caller is), failure.go (why there is no
 // session), caller.go (a caller's life), pump.go (while it has a session), deliver.go
 // (what is written to it), session.go and open.go (a session's), exclusive.go, framed.go
-// and raw.go (the modes), line.go (turns), transport.go (what is under crypto/tls, and
-// counts records), ask.go (what the parent is asked), sign.go (signatures), list.go
-// (LIST and CLOSE), journal.go (the log), orphan.go, setup.go (the role's start).
+// and raw.go (the modes), http.go (Release: http), line.go (turns), transport.go (what is
+// under crypto/tls, and counts records), ask.go (what the parent is asked), sign.go
+// (signatures), list.go (LIST and CLOSE), journal.go (the log), orphan.go, setup.go (the
+// role's start).
 package tlsd

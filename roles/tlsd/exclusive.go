@@ -7,7 +7,10 @@ func (c *caller) collectBytes(s *session) error {
 	for {
 		n, err := c.read(buf[:])
 		if n > 0 {
-			if err := s.send(c, buf[:n], func() { c.used = true }); err != nil {
+			if err := s.send(c, buf[:n], func() {
+				c.used = true
+				c.http.sent(buf[:n])
+			}); err != nil {
 				return err
 			}
 		}

@@ -16,6 +16,7 @@ var (
 	errProtocol = errors.New("protocol")
 	errHungUp   = errors.New("gone")
 	errUnread   = errors.New("released with something unread")
+	errAmid     = errors.New("released in the middle of an exchange")
 )
 
 // pump carries bytes both ways until the caller or the session ends, and gives the
@@ -43,19 +44,22 @@ func (c *caller) pump(s *session) error {
 		s.mu.Unlock()
 		c.file.SetWriteDeadline(time.Now().Add(patience))
 	}
-	over, clean, lost := c.delivered(s)
+	over, clean, lost, between := c.delivered(s)
 	if over && !lost {
 		c.sayEnd(clean)
 	}
 	if err == errRelease && s.mode != protocol.Framed && c.has != c.got {
 		err = errUnread // which is lost to the next one
 	}
+	if err == errRelease && !between {
+		err = errAmid
+	}
 	return err
 }
 
 // delivered waits until nobody writes to the caller any more, and tells how the session
 // is.
-func (c *caller) delivered(s *session) (over, clean, lost bool) {
+func (c *caller) delivered(s *session) (over, clean, lost, between bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if done := c.done; done != nil {
@@ -64,7 +68,7 @@ func (c *caller) delivered(s *session) (over, clean, lost bool) {
 		s.mu.Lock()
 	}
 	c.stop = true
-	return s.over, s.clean, c.lost
+	return s.over, s.clean, c.lost, c.http == nil || c.http.between() && len(s.unread) == 0
 }
 
 // sayEnd tells the caller that the session has ended.

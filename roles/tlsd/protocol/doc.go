@@ -18,6 +18,8 @@
 //	ALPN: h2,http/1.1     protocols to offer; none
 //	Timeout: 10s          how long this caller waits for a session or for its turn
 //	Encoding: plain       or chunks, see below
+//	Release: any          of exclusive, with chunks: where RELEASE lets the session go;
+//	                      http: between two exchanges of HTTP/1.1, and nowhere else
 //	Chain: no             yes: the answer has the server's certificates
 //
 //	ATTACH NAME GATEHOUSE-TLS/1          to a session that is there, by name or id; may

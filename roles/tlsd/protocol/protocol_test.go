@@ -18,6 +18,8 @@ func TestParse(t *testing.T) {
 		"all": {"CONNECT [::1]:443 GATEHOUSE-TLS/1\r\nSession: bank\r\nMode: framed\nFrame: line\nRead: none\nSNI: x.example\nALPN: a,b\nTimeout: 1.5s\nEncoding: chunks\nChain: yes\r\n\r\n",
 			Request{Target: "[::1]:443", Session: "bank", Shared: true, Mode: Framed, Frame: FrameLine, Read: ReadNone, SNI: "x.example",
 				ALPN: []string{"a", "b"}, Timeout: 1500 * time.Millisecond, Chunks: true, Chain: true}},
+		"http": {"CONNECT h:1 GATEHOUSE-TLS/1\nEncoding: chunks\nRelease: http\n\n",
+			Request{Target: "h:1", Session: "h:1", Shared: true, Timeout: DefaultTimeout, Chunks: true, HTTP: true}},
 		"unshared": {"CONNECT h:1 GATEHOUSE-TLS/1\nShared: no\n\n", Request{Target: "h:1", Session: "h:1", Timeout: DefaultTimeout}},
 		"attach":   {"ATTACH bank GATEHOUSE-TLS/1\nTimeout: 1s\n\n", Request{Verb: Attach, Target: "bank", Shared: true, Timeout: time.Second}},
 		"list":     {"LIST GATEHOUSE-TLS/1\n\n", Request{Verb: List, Shared: true}},
@@ -58,6 +60,8 @@ func TestParseRefuses(t *testing.T) {
 		"raw and plain":       connect("Mode: raw"),
 		"framed and unshared": connect("Mode: framed", "Shared: no"),
 		"frames of none":      connect("Frame: line"),
+		"http and plain":      connect("Release: http"),
+		"http and framed":     connect("Release: http", "Encoding: chunks", "Mode: framed"),
 		"no time":             connect("Timeout: 0s"),
 		"a day":               connect("Timeout: 24h"),
 		"a control character": connect("SNI: a\x00b"),
@@ -80,6 +84,7 @@ func TestParseRefuses(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("CONNECT h:443 GATEHOUSE-TLS/1\r\nSession: s\r\nMode: raw\r\nEncoding: chunks\r\nALPN: h2,x\r\nTimeout: 2s\r\n\r\n"))
 	f.Add([]byte("CONNECT [::1]:1 GATEHOUSE-TLS/1\nMode: framed\nFrame: line\nRead: all\nSNI: x\nChain: yes\n\n"))
+	f.Add([]byte("CONNECT h:443 GATEHOUSE-TLS/1\nEncoding: chunks\nRelease: http\n\n"))
 	f.Add([]byte("CONNECT h:443 GATEHOUSE-TLS/1\nShared: no\n\nGET / HTTP/1.1\r\n\r\n"))
 	f.Add([]byte("ATTACH 6f0c GATEHOUSE-TLS/1\n\n"))
 	f.Add([]byte("LIST GATEHOUSE-TLS/1\n\n"))

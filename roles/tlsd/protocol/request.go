@@ -103,6 +103,7 @@ type Request struct {
 	Timeout time.Duration
 	Chunks  bool
 	Chain   bool
+	HTTP    bool // RELEASE counts only between two exchanges of HTTP/1.1
 }
 
 // ErrMalformed is every mistake in a head.
@@ -144,6 +145,8 @@ var headers = []header{
 	{"Timeout", either, setTimeout, func(r *Request) string { return word(r.Timeout != DefaultTimeout, r.Timeout.String()) }},
 	{"Encoding", either, func(r *Request, v string) bool { return oneOf(&r.Chunks, v, []string{"plain", "chunks"}) },
 		func(r *Request) string { return word(r.Chunks, "chunks") }},
+	{"Release", connects, func(r *Request, v string) bool { return oneOf(&r.HTTP, v, []string{"any", "http"}) },
+		func(r *Request) string { return word(r.HTTP, "http") }},
 	{"Chain", either, func(r *Request, v string) bool { return setFlag(&r.Chain, v) }, func(r *Request) string { return word(r.Chain, "yes") }},
 }
 
@@ -289,7 +292,7 @@ func (r *Request) sensible() bool {
 	switch {
 	case r.Verb != Connect:
 		return true
-	case !IsSession(r.Session), !r.Shared && r.Mode != Exclusive, r.Mode == Raw && !r.Chunks:
+	case !IsSession(r.Session), !r.Shared && r.Mode != Exclusive, r.Mode == Raw && !r.Chunks, r.HTTP && (r.Mode != Exclusive || !r.Chunks):
 		return false
 	case r.Mode != Framed:
 		return r.Frame == FrameU32 && r.Read == ReadOrder

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"gatehouse.test/interop/certs"
 )
@@ -296,4 +297,24 @@ func TestPreloadValgrind(t *testing.T) {
 		p.want(t, path+" ", out, err)
 	}
 	p.wantShakes(t, 1)
+}
+
+// Whatever tlsd says, the library does not read or write beyond it, and what it takes for
+// a session was granted.
+func TestPreloadFuzz(t *testing.T) {
+	t.Parallel()
+	driver := filepath.Join(t.TempDir(), "fuzz")
+	build := exec.Command("cc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-o", driver,
+		filepath.Join("..", "..", "preload", "fuzz.c"), "-lssl", "-lcrypto")
+	if out, err := build.CombinedOutput(); err != nil {
+		if exists(filepath.Join("..", "..", "..", "gatehouse-preload.so")) {
+			t.Logf("%.500s", out)
+		}
+		t.Skip("SKIP needs cc with its sanitizers, and OpenSSL headers")
+	}
+	cmd := exec.Command(driver, "300", fmt.Sprint(time.Now().UnixNano()))
+	cmd.Env = append(os.Environ(), "GATEHOUSE_TLS=shared", "GATEHOUSE_TLS_HOSTS=h:443")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v: %s", cmd.Args, err, out)
+	}
 }
