@@ -22,7 +22,7 @@ export PACKAGE_VERSION
 
 rm -rf "$stage" "$dist"/gatehouse[_-]*.deb "$dist"/gatehouse[_-]*.rpm
 mkdir "$stage" "$stage/man"
-cp -r setup broker.toml gatehouse.service sysusers.conf tmpfiles.conf nfpm.yaml completion deb rpm "$stage"
+cp -r setup broker.toml logrotate.conf gatehouse.service sysusers.conf tmpfiles.conf nfpm.yaml completion deb rpm "$stage"
 cp ../LICENSE ../broker.toml.example "$binary" "$stage"
 for page in man/*.[578]; do
   section=$stage/man/man${page##*.}

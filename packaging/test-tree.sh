@@ -25,6 +25,7 @@ test "$(getent passwd | grep -c '^gatehouse-')" = 74
 test "$(getent passwd 61116 | cut -d: -f1)" = gatehouse-cm-0
 test "$(stat -c '%a %U:%G' /etc/gatehouse/broker.toml)" = '640 root:root'
 test "$(stat -c %a /etc/gatehouse/development.secret)" = 400
+test "$(stat -c '%a %U:%G' /var/log/gatehouse)" = '750 root:root'
 gatehouse check
 if gatehouse status >/dev/null 2>&1; then fail "something runs that nobody started"; fi
 cp -a /etc/gatehouse /tmp/etc
@@ -42,6 +43,15 @@ printf 'CONNECT {"verbose":false}\r\nSUB load 1\r\nPING\r\n' >&3
 read -r -t 10 -u 3 line; [[ $line == PONG* ]] || fail "no PONG: $line"
 printf 'CONNECT {"verbose":false}\r\n' >&4
 gatehouse pub -s tls://127.0.0.1:4443 --ca /etc/gatehouse/development.crt greet hello
+gatehouse conns | grep -q '^ *[0-9]* *127\.0\.0\.1:'
+
+note "rotation of the audit log"
+audit=/var/log/gatehouse/audit.log
+mv $audit $audit.1
+eval "$(sed -n '/postrotate/,/endscript/{//!p}' /etc/logrotate.d/gatehouse)"
+within test -e $audit
+test "$(stat -c '%a %U:%G' $audit)" = '600 root:root'
+grep -q '"event":"start"' $audit.1
 
 note "upgrade while messages pass"
 (i=0; while [ ! -e /tmp/enough ]; do i=$((i+1)); printf 'PUB load 8\r\n%08d\r\n' $i; [ $((i % 20)) = 0 ] && sleep 0.01; done; echo $i >/tmp/sent) >&4 &
@@ -55,6 +65,7 @@ sent=$(cat /tmp/sent)
 within grep -q "^$(printf %08d "$sent")$" /tmp/got
 seq -f %08.0f "$sent" | cmp - /tmp/got || fail "messages lost, doubled or out of order"
 kill -0 $broker
+within grep -q '"event":"upgrade",' $audit
 gatehouse status | head -n 3
 echo "$sent messages, none lost; both connections stayed"
 diff -r /etc/gatehouse /tmp/etc
@@ -64,6 +75,7 @@ kill $broker
 wait $broker || fail "the broker ended with $?"
 dpkg -r gatehouse
 diff -r /etc/gatehouse /tmp/etc
+tail -n 1 $audit | grep -q '"event":"stopped"'
 test ! -e /usr/bin/gatehouse
 dpkg -P gatehouse
 rm -rf /tmp/etc

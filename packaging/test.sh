@@ -10,11 +10,11 @@ deb1=$(echo "$one"/*.deb) deb2=$(echo "$two"/*.deb) rpm1=$(echo "$one"/*.rpm)
 has() { command -v "$1" >/dev/null || { echo "SKIP $1: not installed"; return 1; }; }
 
 diff -u "$here/deb/files" <(dpkg-deb -c "$deb1" | awk '$6 !~ "/$" {print $1, $2, substr($6, 2)}' | LC_ALL=C sort -k 3)
-dpkg-deb -I "$deb1" conffiles | diff -u - <(echo /etc/gatehouse/broker.toml)
+dpkg-deb -I "$deb1" conffiles | diff -u - <(printf '%s\n' /etc/gatehouse/broker.toml /etc/logrotate.d/gatehouse)
 if has rpm; then
   diff -u "$here/rpm/files" <(rpm -qp --qf '[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILENAMES}\n]' "$rpm1" | LC_ALL=C sort -k 3)
   rpm -qp --scripts "$rpm1" | grep -q '^/usr/lib/gatehouse/setup'
-  test "$(rpm -qpc "$rpm1")" = /etc/gatehouse/broker.toml
+  rpm -qpc "$rpm1" | diff -u - <(printf '%s\n' /etc/gatehouse/broker.toml /etc/logrotate.d/gatehouse)
 fi
 if has lintian; then
   lintian --allow-root --fail-on error,warning "$deb1"

@@ -33,6 +33,8 @@ func samples() map[Kind]payload {
 		Login:        LoginSettings{Kinds: 1<<numCredentials - 1, Hashes: 1, Memory: 2, FailureRate: 3, FailureBurst: 4, Backoff: 5},
 		TLSD:         TLSDSettings{MaxSessions: 1, MaxCallers: 2, UIDSessions: 3, UIDCallers: 4, UIDMemory: 5},
 		ConsoleNames: slices.Repeat([]string{strings.Repeat("n", MaxConsoleName)}, MaxConsoleNames),
+		System:       true,
+		Audit:        true,
 	}
 	return map[Kind]payload{
 		KindBoot: &Boot{ID: ID{RoleCM, maxIndex}, Key: Key{1}, UID: 61100, GID: 61101, Generation: 7},
@@ -45,7 +47,7 @@ func samples() map[Kind]payload {
 			Set: 7, Last: true, Name: text, SubscribeAll: true, PublishAllow: []string{"px.>", strings.Repeat("s", MaxProfileText)},
 			PublishDeny: []string{"a"}, SubscribeDeny: []string{"b"}, Modes: AllModes, RequestTypes: []string{"c", "d"},
 			RequestOrganisations: []string{"e"}, Types: []string{"f"}, Responses: AnyResponses, Stamp: true, Weight: MaxWeight,
-			MaxSubscriptions: 1, Rate: 2, MaxPayload: 3, MaxPending: math.MaxInt32, Transfer: []string{"g"},
+			MaxSubscriptions: 1, Rate: 2, MaxPayload: 3, MaxPending: math.MaxInt32, Transfer: []string{"g"}, System: true,
 		},
 		KindListenerGone: &ListenerGone{Number: 7},
 		KindSegment:      &Segment{Kind: SegConnColumns, Index: 5, Size: 1 << 40, Writable: true},
@@ -57,7 +59,7 @@ func samples() map[Kind]payload {
 		KindStats:        &Stats{ID: 3, Values: values},
 		KindCMGone:       &CMGone{CM: 2, Generation: 1 << 40},
 		KindCMFault:      &CMFault{CM: 2, Reason: FaultCorrupt},
-		KindConnHandoff:  &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, TLS: true, Issued: 1 << 40, Ticket: [32]byte{6}},
+		KindConnHandoff:  &ConnHandoff{UID: 1 << 63, Slot: 2, Listener: 3, Addr: [16]byte{4}, Port: 5, Unix: true, TLS: true, System: true, Issued: 1 << 40, Ticket: [32]byte{6}},
 		KindCertificate:  &Certificate{Number: 1, Chain: MaxCertificates, Authorities: 2},
 		KindKey:          &ReleasedKey{Number: 1, Size: 1 << 12},
 		KindSign: &Sign{ID: 1 << 50, Number: 2, Scheme: 0x0403, Listener: 7, UID: 1 << 60, Issued: 1 << 40, Ticket: [32]byte{6},
@@ -90,7 +92,7 @@ func samples() map[Kind]payload {
 		KindIssuer: &Issuer{Set: 1, Last: true, Environment: text, Mark: 1 << 60, Keys: []string{"a", strings.Repeat("k", MaxIssuerKey)},
 			Organisations: []string{text}, Users: []string{"b", "c"}, Profile: text},
 		KindTLSPolicy: &TLSPolicy{Set: 1, Last: true, Name: text, Host: strings.Repeat("h", MaxTLSHost), Port: 443, Addresses: []string{"192.0.2.7"},
-			ALPN: []string{"h2"}, MinTLS: 0x0304, Open: []TLSGrant{{GrantUID, 1}, {GrantGID, 2}}, Read: []TLSGrant{{GrantAll, 0}},
+			ALPN: []string{"h2"}, MinTLS: 0x0304, Open: []TLSGrant{{GrantUID, 1, ""}, {GrantGID, 2, "/usr/bin/x"}}, Read: []TLSGrant{{GrantAll, 0, ""}},
 			Keep: true, IdleTimeout: 1, Revalidate: 2, MaxFrame: MaxTLSFrame, Roots: MaxCertificates, Chain: MaxCertificates, Key: 7},
 		KindTLSSign:   &TLSSign{ID: 1 << 50, Key: 2, Scheme: 0x0403, Input: bytes.Repeat([]byte{' '}, MaxSignInput)},
 		KindTLSSigned: &TLSSigned{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
@@ -100,6 +102,8 @@ func samples() map[Kind]payload {
 		KindSubs: &Subs{ID: 1 << 50, Next: 7, Cut: true, List: append(slices.Repeat([]Sub{{UID: 1}}, MaxSubs-1),
 			Sub{UID: 1, Subject: strings.Repeat("s", 20<<10), Queue: "q", SID: "1", Max: 2, Delivered: 3})},
 		KindAuthFault: &AuthFault{Reason: FaultCorrupt, Generation: 1 << 40},
+		KindKick:      &Kick{ID: 1 << 50, Connection: 1 << 60},
+		KindKicked:    &Kicked{ID: 1 << 50, Outcome: KickMoving},
 		KindShutdown:  &Shutdown{Drain: 30 * time.Second},
 		KindCMRetire:  &CMRetire{CM: 1, Generation: 1 << 40, To: maxIndex},
 		KindRetire:    &Retire{To: 63, Generation: 1 << 40, Key: Key{3}, Drain: 24 * time.Hour},
@@ -122,13 +126,13 @@ func fresh(p payload) payload {
 	return reflect.New(reflect.TypeOf(p).Elem()).Interface().(payload)
 }
 
-// Each kind that may carry bytes is tested here; LOG has a codec of its own,
-// MOVE_BYTES none.
+// Each kind that may carry bytes is tested here; LOG and AUDIT have a codec of
+// their own, MOVE_BYTES none.
 func TestEveryPayloadHasASample(t *testing.T) {
 	have := samples()
 	for i := range rules {
 		r := &rules[i]
-		if want := r.max > 0 && r.kind != KindLog && r.kind != KindMoveBytes; want != (have[r.kind] != nil) {
+		if want := r.max > 0 && r.kind != KindLog && r.kind != KindAudit && r.kind != KindMoveBytes; want != (have[r.kind] != nil) {
 			t.Errorf("%v: sample %v, up to %d bytes", r.kind, have[r.kind], r.max)
 		}
 	}

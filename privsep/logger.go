@@ -54,12 +54,14 @@ const (
 	KeyExecutable
 	KeyUID
 	KeySession
+	KeyOrganisation
+	KeyProfile
 	numLogKeys
 )
 
 var logKeyNames = [numLogKeys]string{
 	"none", "role", "pid", "peer", "kind", "cid", "state", "from", "to", "reason", "err", "n", "addr", "bytes",
-	"user", "subject", "ticket", "executable", "uid", "session",
+	"user", "subject", "ticket", "executable", "uid", "session", "organisation", "profile",
 }
 
 // String gives the key as logs have it.
@@ -106,7 +108,11 @@ type Logger struct {
 	least   Level
 	dropped uint32
 	pace    Pace
-	buf     []byte
+	audit   struct {
+		dropped uint32
+		pace    Pace
+	}
+	buf []byte
 }
 
 // NewLogger logs over ch; a nil ch, or a nil Logger, discards every line.
@@ -145,8 +151,30 @@ func (l *Logger) log(level Level, event string, fields []Field) {
 	}
 }
 
+// Audit says what belongs into the audit log, whatever the level is.
+func (l *Logger) Audit(event string, fields ...Field) {
+	if l == nil || l.ch == nil {
+		return
+	}
+	a := &l.audit
+	if a.pace.Take(auditPace, time.Now()) {
+		line := LogLine{Level: LevelInfo, Dropped: a.dropped, Event: event, Fields: fields}
+		l.buf = line.append(l.buf[:0])
+		if l.ch.Send(KindAudit, l.buf) == nil {
+			a.dropped = 0
+			return
+		}
+	}
+	if a.dropped < math.MaxUint32 {
+		a.dropped++
+	}
+}
+
 // logPace is well below the rate of LOG, which it would be an offence to pass.
 const logPace = 250
+
+// auditPace is the same for AUDIT.
+const auditPace = 1000
 
 func (l *Logger) drop() {
 	if l.dropped < math.MaxUint32 {

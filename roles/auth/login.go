@@ -233,6 +233,9 @@ func (a *auth) accept(t *attempt, now time.Time) {
 		a.untoldOK++
 	}
 	u := t.user
+	if a.cfg.Audit {
+		a.log.Audit("login", append(t.fields(), privsep.Str(privsep.KeyOrganisation, u.organisation), privsep.Str(privsep.KeyProfile, u.profile))...)
+	}
 	a.say(t, &privsep.Verdict{OK: true, Mark: u.mark, User: u.name, Organisation: u.organisation, Profile: u.profile})
 }
 
@@ -244,6 +247,9 @@ func (a *auth) refuse(t *attempt, reason privsep.Reason) {
 		a.log.Warn("login refused", append(fields, untold(&a.untoldNo)...)...)
 	} else {
 		a.untoldNo++
+	}
+	if a.cfg.Audit {
+		a.log.Audit("login refused", append(t.fields(), privsep.Str(privsep.KeyReason, reason.String()))...)
 	}
 	a.say(t, &privsep.Verdict{Reason: reason})
 }

@@ -124,7 +124,7 @@ func (p *program) app() *cli.App {
 		EnableBashCompletion:      true,
 		Action:                    noCommand,
 		Commands: []*cli.Command{
-			p.serveCommand(), p.checkCommand(), p.statusCommand(), p.restartCommand(), p.upgradeCommand(), p.tlsCommand(), p.keyCommand(), p.passwdCommand(), p.loginCommand(),
+			p.serveCommand(), p.checkCommand(), p.statusCommand(), p.topCommand(), p.connsCommand(), p.kickCommand(), p.restartCommand(), p.upgradeCommand(), p.tlsCommand(), p.keyCommand(), p.passwdCommand(), p.loginCommand(),
 			p.pubCommand(), p.subCommand(), p.requestCommand(), p.replyCommand(), p.benchCommand(),
 			p.roleCommand("dispatcher", "accepts connections and picks a connection manager", debugDispatcher),
 			p.roleCommand("cm", "keeps client connections and speaks the client protocol", debugCM),

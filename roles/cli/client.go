@@ -149,7 +149,7 @@ func dial(c *cli.Context, server string, opts ...nats.Option) (*nats.Conn, error
 		if errors.Is(err, nats.ErrNoServers) && d.err != nil {
 			err = d.err
 		}
-		return nil, fmt.Errorf("connect to %s: %w", shown, plain(err))
+		return nil, fmt.Errorf("connect to %s: %w%s", shown, plain(err), advice(err))
 	}
 	return conn, nil
 }

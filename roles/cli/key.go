@@ -31,12 +31,7 @@ func (p *program) keyCommand() *cli.Command {
 		Description: "The private keys of TLS listeners and of transfer tickets are encrypted on disk, in\n" +
 			"PKCS#8; serve opens them with a secret that lies elsewhere.",
 		Subcommands: []*cli.Command{p.keyEncryptCommand(), p.keyInspectCommand(), p.keyDevelopmentCommand()},
-		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return misuse(c, "there is no command %q", c.Args().First())
-			}
-			return misuse(c, "no command given")
-		},
+		Action:      noCommand,
 	}
 }
 

@@ -235,7 +235,7 @@ func (l *link) unanswered(err error, timeout time.Duration) error {
 	case refused != nil:
 		return plain(refused)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no reply in %s", timeout)
+		return fmt.Errorf("no reply in %s: --timeout waits for longer", timeout)
 	}
 	return plain(err)
 }

@@ -26,10 +26,7 @@ func (p *program) restartCommand() *cli.Command {
 			"connections of a connection manager move to the new process, which is in the other one of\n" +
 			"two places (of cm/0, with one of them: cm/1); those by TLS stay with the old one until they\n" +
 			"end, at most for drain_timeout.",
-		Flags: []cli.Flag{
-			configFlag(),
-			&cli.StringFlag{Name: "runtime-dir", Usage: "the broker's runtime `DIR`, in place of the one in the configuration"},
-		},
+		Flags:  brokerFlags(),
 		Action: p.restart,
 	}
 }
@@ -103,7 +100,7 @@ func (p *program) restartOne(dir string, id privsep.ID) error {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				return fmt.Errorf("restart %v: the broker in %s said no more", id, dir)
+				return fmt.Errorf("restart %v: the broker in %s said no more: status shows how it is", id, dir)
 			}
 			return fmt.Errorf("restart %v: %w", id, plain(err))
 		}

@@ -46,11 +46,7 @@ func (p *program) statusCommand() *cli.Command {
 			"landlock with its ABI and netns (an empty network of its own); no-NAME for what this\n" +
 			"kernel does not give; caps lists the capabilities that the process keeps.\n" +
 			"MEMORY is the proportional set size: shared pages are divided among their users.",
-		Flags: []cli.Flag{
-			configFlag(),
-			&cli.StringFlag{Name: "runtime-dir", Usage: "the broker's runtime `DIR`, in place of the one in the configuration"},
-			&cli.BoolFlag{Name: "json", Usage: "print everything as JSON"},
-		},
+		Flags:  brokerFlags(&cli.BoolFlag{Name: "json", Usage: "print everything as JSON"}),
 		Action: p.status,
 	}
 }
@@ -79,7 +75,7 @@ func (p *program) status(c *cli.Context) error {
 		_, err := fmt.Fprintf(p.env.Stdout, "%s\n", b.Bytes())
 		return err
 	}
-	_, err = io.WriteString(p.env.Stdout, statusText(&st, time.Now()))
+	_, err = io.WriteString(p.env.Stdout, statusText(&st, time.Now(), paint{on: coloured(p.env.Stdout)}))
 	return err
 }
 
@@ -107,7 +103,7 @@ func askStatus(dir string) ([]byte, error) {
 		return nil, fmt.Errorf("answer of the broker in %s: %w", dir, plain(err))
 	}
 	if len(text) == 0 {
-		return nil, fmt.Errorf("the broker in %s gave no answer", dir)
+		return nil, fmt.Errorf("the broker in %s gave no answer: its log may say why", dir)
 	}
 	return text, nil
 }
@@ -136,9 +132,9 @@ func dialControl(dir string) (net.Conn, error) {
 	conn, err := net.Dial("unix", filepath.Join(dir, controlSocket))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
-		return nil, fmt.Errorf("no broker runs in %s", dir)
+		return nil, fmt.Errorf("no broker runs in %s: gatehouse serve starts one, -c or --runtime-dir names another", dir)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no broker runs in %s any more", dir)
+		return nil, fmt.Errorf("no broker runs in %s any more: gatehouse serve goes on with what is left of it", dir)
 	case errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("the broker in %s answers root and its own user only", dir)
 	case err != nil:
@@ -149,7 +145,7 @@ func dialControl(dir string) (net.Conn, error) {
 
 // statusText is the page for people. now is given so that a test can hold it
 // against a golden file.
-func statusText(st *parent.Status, now time.Time) string {
+func statusText(st *parent.Status, now time.Time, p paint) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "broker %s in environment %s, version %s, up %s, pid %d%s\n",
 		st.Broker, st.Environment, st.Version, age(now.Sub(st.Started)), st.PID, root(st.Root))
@@ -176,8 +172,15 @@ func statusText(st *parent.Status, now time.Time) string {
 	if k := st.Identity; k != nil {
 		fmt.Fprintf(&b, "tlsd shows %q until %s, key in %s, %d signatures\n", k.Subject, k.NotAfter.Format(time.DateOnly), k.Memory, k.Signed)
 	}
+	if a := st.Audit; a != nil {
+		fmt.Fprintf(&b, "audit log %s, %d lines, %d lost", a.To, a.Written, a.Lost)
+		if a.Error != "" {
+			b.WriteString(", " + p.bad("not written now: "+a.Error))
+		}
+		b.WriteString("\n")
+	}
 	for _, w := range st.Warnings {
-		fmt.Fprintf(&b, "warning: %s\n", w)
+		b.WriteString(p.odd("warning: "+w) + "\n")
 	}
 	for _, h := range st.NextStart {
 		fmt.Fprintf(&b, "next start: %s = %s, %s until then\n", h.Key, h.File, h.Running)
@@ -190,6 +193,7 @@ func statusText(st *parent.Status, now time.Time) string {
 		t.row(branch(st.Processes, i)+pr.Role, pr.PID, pr.UID, pr.State, age(now.Sub(pr.Started)), pr.Restarts,
 			count(pr.Connections), count(pr.Subscriptions), count(pr.InMsgs), count(pr.OutMsgs),
 			size(pr.InBytes), size(pr.OutBytes), count(pr.SlowConsumers), size(pr.Memory), pr.Threads, sandbox(pr))
+		t.style(3, p.state(pr.State))
 	}
 	b.WriteString("\n" + t.String())
 	if len(st.Arenas) > 0 {
@@ -217,6 +221,7 @@ func statusText(st *parent.Status, now time.Time) string {
 		t.left(0, 1, 2)
 		for _, o := range st.Offences {
 			t.row(o.Role, o.Kind, o.Reason, count(o.Count))
+			t.style(2, p.offence())
 		}
 		b.WriteString("\n" + t.String())
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,7 @@ func sampleStatus(now time.Time) *parent.Status {
 		Warnings: []string{"no authentication on loopback"}, Listeners: []string{"tcp 127.0.0.1:4222"},
 		Directory: &parent.Directory{URLs: []string{"ldaps://a:636", "ldap://b:389"}, State: "down", Since: now.Add(-time.Minute), LastError: "directory_tls", Asked: 7, Failed: 2},
 		Transfer:  &parent.Transfer{Algorithm: "EdDSA", Memory: "memfd_secret", Erased: true, Signed: 12, Refused: 3},
+		Audit:     &parent.Audit{To: "/var/log/audit.log", Written: 1200, Lost: 3, Error: "no space left on device"},
 		NextStart: []parent.Held{{Key: "cm.count", Running: "1", File: "4"}},
 		Processes: []parent.Process{
 			{Role: "parent", PID: 10, State: "running", Started: now.Add(-3 * time.Hour), Memory: 3 << 20, Threads: 7, NoNewPrivs: true, Capabilities: []string{"kill", "setuid"}},
@@ -63,6 +65,7 @@ func TestStatusText(t *testing.T) {
 listen tcp 127.0.0.1:4222
 transfer key EdDSA, in memfd_secret, 12 tickets signed, 3 refused
 directory ldaps://a:636 ldap://b:389, down for 1m0s, asked 7 times, 2 without an answer, last error directory_tls
+audit log /var/log/audit.log, 1200 lines, 3 lost, not written now: no space left on device
 warning: no authentication on loopback
 next start: cm.count = 4, 1 until then
 
@@ -75,12 +78,28 @@ ARENA    SIZE     USED  BODIES
 cm/0   64 MiB  4.0 KiB       3
 `
 	st := sampleStatus(now)
-	if got := statusText(st, now); got != want {
+	if got := statusText(st, now, paint{}); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	st.Processes = append(st.Processes, parent.Process{Role: "auth", Logins: 1234, NoLogins: 5})
-	if got, want := statusText(st, now), "\nLOGINS  ACCEPTED  REFUSED  WAITING\nauth       1,234        5        0\n"; !strings.HasSuffix(got, want) {
+	if got, want := statusText(st, now, paint{}), "\nLOGINS  ACCEPTED  REFUSED  WAITING\nauth       1,234        5        0\n"; !strings.HasSuffix(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Colours stand for what is not as usual, and words say the same.
+func TestStatusColours(t *testing.T) {
+	st := sampleStatus(time.Unix(1e9, 0))
+	st.Offences = []parent.Offence{{Role: "cm/0", Kind: "SIGN", Reason: "replayed", Count: 1}}
+	text := statusText(st, time.Unix(1e9, 0), paint{on: true})
+	for _, want := range []string{"\x1b[33mwarning: no authentication on loopback\x1b[0m\n", " \x1b[31mbackoff\x1b[0m ", "\x1b[31mnot written now: no space left on device\x1b[0m\n", "\x1b[31mreplayed\x1b[0m"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%q", want, text)
+		}
+	}
+	plain := regexp.MustCompile("\x1b\\[[0-9]+m").ReplaceAllString(text, "")
+	if want := statusText(st, time.Unix(1e9, 0), paint{}); plain != want {
+		t.Errorf("without colours\n%s\nwant\n%s", plain, want)
 	}
 }
 
@@ -131,7 +150,7 @@ func TestStatusAfterACrash(t *testing.T) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
-	if code, _, stderr := call(Env{}, "status", "--runtime-dir", dir); code != ExitFailed || stderr != "gatehouse: no broker runs in "+dir+" any more\n" {
+	if code, _, stderr := call(Env{}, "status", "--runtime-dir", dir); code != ExitFailed || stderr != "gatehouse: no broker runs in "+dir+" any more: gatehouse serve goes on with what is left of it\n" {
 		t.Errorf("code %d, %q", code, stderr)
 	}
 }

@@ -13,10 +13,11 @@ type table struct {
 	rows    [][]string
 	isLeft  map[int]bool
 	columns int
+	colours map[[2]int]string // by row and column
 }
 
 func newTable(heads ...string) *table {
-	return &table{rows: [][]string{heads}, columns: len(heads), isLeft: map[int]bool{}}
+	return &table{rows: [][]string{heads}, columns: len(heads), isLeft: map[int]bool{}, colours: map[[2]int]string{}}
 }
 
 func (t *table) left(columns ...int) {
@@ -33,6 +34,11 @@ func (t *table) row(cells ...any) {
 	t.rows = append(t.rows, line)
 }
 
+// style gives a column of the last row a colour, "" for none.
+func (t *table) style(column int, colour string) {
+	t.colours[[2]int{len(t.rows) - 1, column}] = colour
+}
+
 // String gives the table, two spaces between columns, none at a line's end.
 func (t *table) String() string {
 	widths := make([]int, t.columns)
@@ -42,13 +48,14 @@ func (t *table) String() string {
 		}
 	}
 	var b strings.Builder
-	for _, r := range t.rows {
+	for n, r := range t.rows {
 		var line strings.Builder
 		for i, c := range r {
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c))
 			if i > 0 {
 				line.WriteString("  ")
 			}
+			c = paint{on: true}.with(t.colours[[2]int{n, i}], c)
 			if t.isLeft[i] {
 				line.WriteString(c + pad)
 			} else {

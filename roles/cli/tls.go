@@ -31,6 +31,7 @@ func (p *program) tlsCommand() *cli.Command {
 		UsageText: "gatehouse tls list|close [options] [arguments]",
 		Description: "tlsd keeps TLS sessions to servers for local processes, which come and go. Both commands\n" +
 			"ask it over its socket, as any process may; what one sees and may end is its policy's.",
+		Action: noCommand,
 		Subcommands: []*cli.Command{
 			{
 				Name:      "list",
@@ -128,12 +129,12 @@ func askTLSD(c *cli.Context, r *protocol.Request) ([]byte, error) {
 			return nil, err
 		}
 		if path = cfg.Effective().TLSD.Socket; path == "" {
-			return nil, fmt.Errorf("%s has no tlsd.socket", source)
+			return nil, fmt.Errorf("%s has no tlsd.socket: --socket names another", source)
 		}
 	}
 	conn, err := net.Dial("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("tlsd at %s: %w", path, plain(err))
+		return nil, fmt.Errorf("tlsd at %s: %w: status shows whether it runs", path, plain(err))
 	}
 	defer conn.Close()
 	if err := conn.SetDeadline(time.Now().Add(controlTimeout)); err != nil {

@@ -36,11 +36,7 @@ func (p *program) upgradeCommand() *cli.Command {
 			"has changed. Then it goes on as the parent, in the same process, and the roles are\n" +
 			"replaced one by one. If a new role does not get ready, everything goes back to the binary\n" +
 			"before, and the exit code is 1.",
-		Flags: []cli.Flag{
-			configFlag(),
-			&cli.StringFlag{Name: "runtime-dir", Usage: "the broker's runtime `DIR`, in place of the one in the configuration"},
-			&cli.StringFlag{Name: "binary", TakesFile: true, Usage: "`PATH` of the new binary; without it what lies now where the broker was started from"},
-		},
+		Flags:  brokerFlags(&cli.StringFlag{Name: "binary", TakesFile: true, Usage: "`PATH` of the new binary; without it what lies now where the broker was started from"}),
 		Action: p.upgrade,
 	}
 }
@@ -86,7 +82,7 @@ func (p *program) follow(conn net.Conn, dir string) error {
 		}
 		line, err := lines.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("upgrade: the broker in %s said no more", dir)
+			return fmt.Errorf("upgrade: the broker in %s said no more: status shows how it is", dir)
 		}
 		if err != nil {
 			return fmt.Errorf("upgrade: %w", plain(err))

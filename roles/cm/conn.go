@@ -59,6 +59,7 @@ const (
 	flagPaced                           // has sent as much as it may for now
 	flagLogin                           // waits for the router to accept its CONNECT
 	flagAdmitted                        // which it has done
+	flagSystem                          // is the console's, who is no client
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -105,9 +106,10 @@ const (
 	reasonShutdown
 	reasonTLS   // no handshake
 	reasonMoved // on its way from another process
+	reasonKicked
 )
 
-var reasonNames = [...]string{"eof", "error", "router", "slow_consumer", "stale", "shutdown", "tls", "moved"}
+var reasonNames = [...]string{"eof", "error", "router", "slow_consumer", "stale", "shutdown", "tls", "moved", "kicked"}
 
 // accept takes over a connection that the dispatcher handed to this cm.
 func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
@@ -128,12 +130,16 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 	if h.Unix {
 		c.flags |= flagUnix
 	}
+	if h.System {
+		c.flags |= flagSystem
+	}
 	c.row = m.columns.Row(int(h.Slot))
 	c.row.UID.Store(h.UID)
 	c.showIn()
 	c.showOut()
 	m.conns[h.Slot] = c
 	m.live++
+	m.countSystem(c, 1)
 	if h.TLS {
 		m.secure(c, h)
 	} else {
@@ -142,6 +148,13 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 		}
 		m.queue(c)
 		m.open(c, h)
+	}
+}
+
+// countSystem counts the connections of the console, which are none of clients.
+func (m *cm) countSystem(c *conn, n int) {
+	if c.has(flagSystem) {
+		m.system += n
 	}
 }
 
@@ -189,6 +202,7 @@ func (m *cm) close(c *conn, reason uint8) {
 	m.farewell(c)
 	m.conns[c.slot] = nil
 	m.live--
+	m.countSystem(c, -1)
 	m.dropBody(c)
 	m.dropOutput(c)
 	c.rest = nil
@@ -204,7 +218,7 @@ func (m *cm) close(c *conn, reason uint8) {
 	if reason == reasonSlow {
 		m.slow++
 	}
-	if reason == reasonSlow || reason == reasonStale {
+	if reason == reasonSlow || reason == reasonStale || reason == reasonKicked {
 		m.log.Info("connection ended", privsep.Int(privsep.KeyCID, int64(c.uid)), privsep.Str(privsep.KeyReason, reasonNames[reason]))
 	}
 }

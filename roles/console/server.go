@@ -58,7 +58,8 @@ type server struct {
 
 func newServer(v *view, w *word, l *subs, j *journal, p *page, cfg *privsep.Settings) *server {
 	s := &server{view: v, word: w, subs: l, log: j, cfg: cfg, in: inbox{make(chan net.Conn, 2*maxConns), make(chan struct{})},
-		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, answering: map[bool]chan struct{}{true: make(chan struct{}, maxAnswering), false: make(chan struct{}, maxAnswering)}, conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{})}
+		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{}),
+		answering: map[bool]chan struct{}{true: make(chan struct{}, maxAnswering), false: make(chan struct{}, maxAnswering)}}
 	s.past, s.page = newHistory(v), p
 	s.settle(&cfg.Live)
 	s.http = http.Server{
@@ -68,10 +69,9 @@ func newServer(v *view, w *word, l *subs, j *journal, p *page, cfg *privsep.Sett
 	return s
 }
 
-// routes are the paths that there are.
-func (s *server) routes() *http.ServeMux {
-	m := http.NewServeMux()
-	for path, h := range map[string]http.HandlerFunc{
+// handlers are one for each path that there is.
+func (s *server) handlers() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
 		"/{$}":            s.page.ServeHTTP,
 		"/healthz":        s.healthz,
 		"/statusz":        s.statusz,
@@ -80,7 +80,13 @@ func (s *server) routes() *http.ServeMux {
 		"/connz":          s.connz,
 		"/subsz":          s.subsz,
 		"/subscriptionsz": s.subsz,
-	} {
+	}
+}
+
+// routes are the paths.
+func (s *server) routes() *http.ServeMux {
+	m := http.NewServeMux()
+	for path, h := range s.handlers() {
 		n := new(atomic.Uint64)
 		s.paths[strings.TrimSuffix(path, "{$}")] = n
 		m.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {

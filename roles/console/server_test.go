@@ -16,7 +16,7 @@ import (
 
 func TestHandlers(t *testing.T) {
 	// A message without a handler would be taken and do nothing.
-	want := []privsep.Kind{privsep.KindListener, privsep.KindStatsGet, privsep.KindShutdown, privsep.KindSettings, privsep.KindListenerGone, privsep.KindStatus, privsep.KindPeer, privsep.KindSubs}
+	want := []privsep.Kind{privsep.KindListener, privsep.KindStatsGet, privsep.KindShutdown, privsep.KindSettings, privsep.KindListenerGone, privsep.KindStatus, privsep.KindPeer, privsep.KindSubs, privsep.KindSystemConn}
 	for _, k := range privsep.KindsTo(privsep.RoleConsole) {
 		setup := []privsep.Kind{privsep.KindBoot, privsep.KindConfig, privsep.KindSegment, privsep.KindSetupEnd, privsep.KindAdopt}
 		if !slices.Contains(want, k) && !slices.Contains(setup, k) {

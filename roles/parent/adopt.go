@@ -129,6 +129,7 @@ func (p *parent) endPast(w *past, reason string) {
 // is needed.
 func (p *parent) endSurvivor(c *privsep.Child, reason string) {
 	p.log.Warn().Str("role", c.ID.String()).Int("pid", c.PID).Str("reason", reason).Msg("not adopted, ended")
+	p.record(&auditAdoptionRefused{Role: c.ID.String(), PID: c.PID, Reason: reason})
 	if err := c.Signal(sigKill); err != nil {
 		p.log.Error().Str("role", c.ID.String()).Err(err).Msg("kill")
 	} else if !c.AwaitEnd(endTime) {
@@ -358,6 +359,7 @@ func (p *parent) adopt(c *child, a *privsep.Adopted) {
 	}
 	p.noteMissing(c)
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).Msg("role adopted")
+	p.record(&auditRoleAdopted{Role: c.id.String(), PID: c.proc.PID, UID: c.proc.Record.UID})
 }
 
 // rejoin tells the adopted what they have missed: who has ended, who has come,

@@ -69,8 +69,11 @@ type child struct {
 	leaving     bool   // was told to go, now that it is not needed any more
 	killed      bool   // at the end of the broker
 	condemned   bool   // by us, for what it did or did not do
+	kickAsked   uint64 // the last KICK that it was told
+	kickDone    uint64 // and the last that it has answered
 	signPace    privsep.Pace
 	signatures  uint64
+	inspecting  int       // processes that are looked at for it
 	muteBy      time.Time // it closed its channel and must have ended by then
 	logDropped  int
 	logWindow   int64
@@ -116,6 +119,7 @@ func (p *parent) start(c *child) error {
 	c.proc, c.started, c.state = proc, time.Now(), starting
 	c.drained, c.leaving, c.killed, c.condemned, c.muteBy = false, false, false, false, time.Time{}
 	c.adopted = false
+	c.kickAsked, c.kickDone = p.lastKick, p.lastKick
 	c.walls = privsep.Sandbox{}
 	c.wake = c.started.Add(setupTimeout)
 	key := privsep.NewKey()
@@ -235,6 +239,7 @@ const (
 func (p *parent) died(c *child, status string) {
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", status).
 		Dur("lived", time.Since(c.started)).Msg("role died")
+	p.record(&auditRoleDied{Role: c.id.String(), PID: c.proc.PID, Reason: status})
 }
 
 // delay decides when a component that died gets its next process.

@@ -130,10 +130,11 @@ type LimitsConfig struct {
 }
 
 // LogConfig chooses what is logged and how: level debug, info, warn or error;
-// format auto, text or json.
+// format auto, text or json; audit AuditStderr, a path, or "": no audit log.
 type LogConfig struct {
 	Level  string `toml:"level"`
 	Format string `toml:"format"`
+	Audit  string `toml:"audit"`
 }
 
 // builtIn is the configuration of a broker that has no file: the defaults, and

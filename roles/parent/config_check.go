@@ -102,7 +102,7 @@ func (c *Config) Validate() error { return c.check(nil) }
 // and among several faults the one that comes first in the file.
 func (c *Config) check(keys *written) error {
 	var first *ConfigError
-	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles(), c.checkUsers(), c.checkApproval(), c.checkTransfer(), c.checkLDAP(), c.checkTLSD(), c.checkConsole()) {
+	for _, f := range slices.Concat(c.checkBounds(), c.checkWords(), c.checkNames(), c.checkListen(), c.checkTLS(), c.checkRelations(), c.checkProfiles(), c.checkUsers(), c.checkApproval(), c.checkTransfer(), c.checkLDAP(), c.checkTLSD(), c.checkConsole(), c.checkLog()) {
 		e := &ConfigError{Key: shown(f.keys[0]), Text: f.text}
 		for _, key := range f.keys {
 			if line := keys.line(key); line > 0 {
@@ -258,6 +258,21 @@ func (c *Config) checkListen() (faults []fault) {
 		faults = append(faults, fault{"there is no address to listen on", []string{"listen.tcp", "listen.unix"}})
 	}
 	return faults
+}
+
+func (c *Config) checkLog() []fault {
+	text, to := "", c.Log.Audit
+	switch {
+	case to == "" || to == AuditStderr:
+	case !filepath.IsAbs(to):
+		text = fmt.Sprintf("%s is neither %q nor a path from / on", show(to), AuditStderr)
+	case strings.ContainsFunc(to, unicode.IsControl):
+		text = show(to) + " has a control character"
+	}
+	if text == "" {
+		return nil
+	}
+	return []fault{{text, []string{"log.audit"}}}
 }
 
 // checkTLS says what belongs together; the files are read at the start.

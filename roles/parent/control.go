@@ -11,7 +11,8 @@ import (
 
 // A request on the control socket is one frame of controlFrame bytes: the magic,
 // a verb, and what it is about (both u32, little endian): of a restart the role, of
-// an upgrade the length of the path that follows. The answer is JSON up to the end:
+// an upgrade the length of the path that follows, of a kick that of a connection UID
+// (u64), which is 8. The answer is JSON up to the end:
 // one object, or one on each line as things go on.
 const (
 	controlMagic = "GHCTL1\x00\x00"
@@ -19,6 +20,9 @@ const (
 	verbStatus   = 1
 	verbRestart  = 2 // role in the low byte, which of several in the upper half
 	verbUpgrade  = 3
+	verbKick     = 4
+
+	kickSize = 8
 
 	controlConns = 16
 	answerTime   = 500 * time.Millisecond // for the roles to give their counters
@@ -40,6 +44,7 @@ type controlConn struct {
 
 	change *change // that it waits for, nil: none
 	said   time.Time
+	kick   *kick // that it waits for, nil: none
 }
 
 func openControl(path string, poll *privsep.Poller) (*controlSocket, error) {
@@ -82,7 +87,7 @@ func (s *controlSocket) drop(i int) {
 	}
 }
 
-// event reads a request, and asks all roles for their counters once it is whole.
+// event reads a request.
 func (s *controlSocket) event(p *parent, e privsep.Ready) {
 	i := int(e.Token - tokenStatus)
 	c := s.conns[i]
@@ -91,7 +96,7 @@ func (s *controlSocket) event(p *parent, e privsep.Ready) {
 	}
 	b := make([]byte, controlFrame+1)
 	n, errno := privsep.RawRead(c.fd, b)
-	if errno != 0 || n == 0 || c.ask != 0 || c.change != nil {
+	if errno != 0 || n == 0 || c.ask != 0 || c.change != nil || c.kick != nil {
 		s.drop(i)
 		return
 	}
@@ -100,23 +105,43 @@ func (s *controlSocket) event(p *parent, e privsep.Ready) {
 		return
 	}
 	verb, about := binary.LittleEndian.Uint32(c.buf[8:]), binary.LittleEndian.Uint32(c.buf[12:])
-	if verb == verbUpgrade && string(c.buf[:8]) == controlMagic && about <= maxPath && len(c.buf) <= controlFrame+int(about) {
-		if len(c.buf) == controlFrame+int(about) {
-			s.conns[i] = nil
-			p.poll.Del(c.fd)
-			p.beginUpgrade(c.fd, string(c.buf[controlFrame:]))
-		}
-		return
-	}
-	if len(c.buf) != controlFrame || string(c.buf[:8]) != controlMagic || verb != verbStatus && verb != verbRestart {
+	whole := controlFrame + followedBy(verb, about)
+	if string(c.buf[:8]) != controlMagic || len(c.buf) > whole {
 		s.drop(i)
 		return
 	}
-	if verb == verbRestart {
-		s.restart(p, i, about)
-		return
+	if len(c.buf) == whole {
+		s.request(p, i, verb, about, c.buf[controlFrame:])
 	}
-	c.ask, c.due = p.askAll(), time.Now().Add(answerTime)
+}
+
+// followedBy is how long what follows a frame is; of what is no frame so short that it
+// ends there.
+func followedBy(verb, about uint32) int {
+	switch {
+	case verb == verbStatus, verb == verbRestart:
+		return 0
+	case verb == verbUpgrade && about <= maxPath, verb == verbKick && about == kickSize:
+		return int(about)
+	}
+	return -1
+}
+
+// request does what a whole request asks for.
+func (s *controlSocket) request(p *parent, i int, verb, about uint32, rest []byte) {
+	c := s.conns[i]
+	switch verb {
+	case verbUpgrade:
+		s.conns[i] = nil
+		p.poll.Del(c.fd)
+		p.beginUpgrade(c.fd, string(rest))
+	case verbKick:
+		s.kick(p, i, binary.LittleEndian.Uint64(rest))
+	case verbRestart:
+		s.restart(p, i, about)
+	default:
+		c.ask, c.due = p.askAll(), time.Now().Add(answerTime)
+	}
 }
 
 // next is when something is due here, zero if nothing is.
@@ -129,6 +154,9 @@ func (s *controlSocket) next() time.Time {
 		due := c.due
 		if c.change != nil {
 			due = c.said.Add(stillTime)
+		}
+		if c.kick != nil && !c.kick.again.IsZero() {
+			due = c.kick.again
 		}
 		if !due.IsZero() && (t.IsZero() || due.Before(t)) {
 			t = due
@@ -146,6 +174,8 @@ func (s *controlSocket) byTime(p *parent, now time.Time) {
 			if now.Sub(c.said) >= stillTime {
 				s.say(i, c.change.report())
 			}
+		case c.kick != nil:
+			s.kickByTime(p, i, now)
 		case c.ask == 0 && !c.due.IsZero() && now.After(c.due):
 			s.drop(i)
 		case c.ask != 0 && (now.After(c.due) || p.allAnswered(c.ask)):

@@ -129,13 +129,17 @@ func (p *parent) handOver(old, client int, back string) *handover {
 // A signal that comes from now on until the other binary has begun is lost.
 func (p *parent) execute(exe *os.File, h *handover) error {
 	p.writeRegistry()
+	if p.audit != nil {
+		p.tellUses()
+		p.audit.flush()
+	}
 	signal.Ignore(ourSignals...)
 	err := h.exec(exe)
 	p.notifySignals()
 	return err
 }
 
-var ourSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+var ourSignals = []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR1}
 
 // receive takes over what was handed over, but for the processes.
 func (p *parent) receive(h *handover) error {

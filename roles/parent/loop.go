@@ -40,6 +40,8 @@ func (p *parent) run() error {
 		}
 	}
 	p.log.Info().Msg("stopped")
+	p.tellUses()
+	p.record(&auditStopped{})
 	return nil
 }
 
@@ -81,6 +83,7 @@ func (p *parent) step() error {
 	p.reloadByTime(now)
 	p.notifyByTime(now)
 	p.upgradeByTime(now)
+	p.usesByTime(now)
 	p.stopByTime(now)
 	return nil
 }
@@ -95,7 +98,7 @@ func (p *parent) timeout() time.Duration {
 			next = by
 		}
 	}
-	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next(), p.upgrade.next(), p.nextLook(), p.showing.due) {
+	for _, t := range append(p.keyTimes(), p.reloading.by, p.notify.next(), p.upgrade.next(), p.nextLook(), p.showing.due, p.usesDue()) {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
@@ -180,6 +183,12 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.show(c, m)
 	case privsep.KindDial:
 		return p.dial(c, m)
+	case privsep.KindSystemGet:
+		p.connectConsole(c)
+	case privsep.KindAudit:
+		return p.auditFrom(c, m)
+	case privsep.KindKicked:
+		return p.kickedBy(c, m)
 	case privsep.KindRetiring:
 		return p.retiring(c, m)
 	case privsep.KindDrained:
@@ -206,6 +215,7 @@ func (p *parent) ready(c *child, m *privsep.Message) error {
 	c.state, c.everRan = running, true
 	p.log.Info().Str("role", c.id.String()).Int("pid", c.proc.PID).Int("uid", c.proc.Record.UID).
 		Dur("took", time.Since(c.started)).Msg("role ready")
+	p.record(&auditRoleStarted{Role: c.id.String(), PID: c.proc.PID, UID: c.proc.Record.UID, Restarts: c.restarts})
 	c.statsID, c.stats = p.lastAsk, privsep.RoleStats{} // it was asked for nothing yet
 	p.sendCredential(c)
 	if !c.standsBy() {
@@ -240,6 +250,7 @@ func (p *parent) accused(c, by *child, k privsep.Kind, reason privsep.Fault) {
 	p.log.Error().Str("role", c.id.String()).Int("pid", c.proc.PID).Str("reason", reason.String()).Str("from", by.id.String()).Str("kind", k.String()).
 		Bool("security", reason != privsep.FaultStalled).Msg("role killed at another's word")
 	p.offences[offenceKey{c.id, offence{k.String(), reason.String()}}]++
+	p.record(&auditRoleAccused{Role: c.id.String(), PID: c.proc.PID, By: by.id.String(), Kind: k.String(), Reason: reason.String()})
 	p.kill(c)
 }
 
@@ -254,12 +265,19 @@ func (p *parent) signal() {
 		case trialKnock:
 			p.tried()
 			continue
+		case auditKnock:
+			p.auditFails()
+			continue
 		case inspectKnock:
 			p.inspected()
 			continue
 		}
-		if syscall.Signal(s) == syscall.SIGHUP {
+		switch syscall.Signal(s) {
+		case syscall.SIGHUP:
 			p.reload()
+			continue
+		case syscall.SIGUSR1:
+			p.reopenAudit()
 			continue
 		}
 		if p.stopping {
@@ -276,6 +294,7 @@ func (p *parent) signal() {
 func (p *parent) beginStop() {
 	drain := p.cfg.Limits.DrainTimeout
 	p.log.Info().Dur("drain", drain).Msg("stopping")
+	p.record(&auditStop{})
 	p.endReload()
 	p.stopping, p.stopBy = true, time.Now().Add(drain+lastWord)
 	p.notify.stopping(p.stopBy)

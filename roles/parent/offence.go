@@ -19,19 +19,22 @@ type offence struct {
 
 func (o *offence) Error() string { return o.kind + " refused: " + o.reason }
 
+// impostor is the reason of who speaks on a channel that is another's.
+const impostor = "impostor"
+
 // offenceOf says in one word what err, from a child's channel or from what
 // handled its message, holds against the child.
 func offenceOf(err error, m *privsep.Message) offence {
 	var own *offence
 	var permit *privsep.PermitError
-	var impostor *privsep.ImpostorError
+	var stranger *privsep.ImpostorError
 	switch {
 	case errors.As(err, &own):
 		return *own
 	case errors.As(err, &permit):
 		return offence{permit.Kind.String(), permit.Reason}
-	case errors.As(err, &impostor):
-		return offence{"", "impostor"}
+	case errors.As(err, &stranger):
+		return offence{"", impostor}
 	case errors.Is(err, privsep.ErrForged):
 		return offence{"", "forged"}
 	case errors.Is(err, privsep.ErrReplayed):
@@ -60,6 +63,11 @@ func (p *parent) punish(c *child, err error) {
 // charge counts an offence and begins its line in the log.
 func (p *parent) charge(c *child, o offence) *zerolog.Event {
 	p.offences[offenceKey{c.id, o}]++
+	if o.reason == impostor {
+		p.record(&auditImpostor{Role: c.id.String(), PID: c.proc.PID})
+	} else {
+		p.record(&auditOffence{Role: c.id.String(), PID: c.proc.PID, Kind: o.kind, Reason: o.reason})
+	}
 	return p.log.Error().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).
 		Str("kind", o.kind).Str("reason", o.reason)
 }

@@ -3,6 +3,7 @@ package parent
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -47,7 +48,8 @@ func TestSysusers(t *testing.T) {
 }
 
 // The configuration in the packages is what a broker without one has, but for the files
-// of [tls] and the console's port.
+// of [tls], the console's port, and the audit log, which the unit may write and logrotate
+// knows.
 func TestPackagedConfiguration(t *testing.T) {
 	got, err := Load("../../packaging/broker.toml")
 	if err != nil {
@@ -55,6 +57,14 @@ func TestPackagedConfiguration(t *testing.T) {
 	}
 	want := builtIn()
 	want.Console.TCP = []string{} // for a browser of somebody who tries it out
+	want.Log.Audit = got.Log.Audit
+	folder := filepath.Dir(got.Log.Audit)
+	for file, what := range map[string]string{"logrotate.conf": "\n" + got.Log.Audit + " {", "nfpm.yaml": "{dst: " + folder + ", type: dir",
+		"gatehouse.service": "\nLogsDirectory=" + strings.TrimPrefix(folder, "/var/log/") + "\n"} {
+		if text, err := os.ReadFile("../../packaging/" + file); err != nil || !strings.Contains(string(text), what) {
+			t.Errorf("%s has no %q: %v", file, what, err)
+		}
+	}
 	want.TLS.Cert, want.TLS.Key, want.TLS.UnlockFile = got.TLS.Cert, got.TLS.Key, got.TLS.UnlockFile
 	if got, want := got.Effective(), want.Effective(); !reflect.DeepEqual(got, want) {
 		t.Errorf("the packages have\n%+v\nand not\n%+v", got, want)

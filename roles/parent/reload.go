@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -42,6 +43,7 @@ type revision struct {
 	approval  *approval
 	directory *directoryText // nil: there is none
 	shared    *sharingRead
+	audit     *os.File // nil: there is to be none
 }
 
 // reload takes over what the configuration says now. What is wrong with it is
@@ -59,6 +61,8 @@ func (p *parent) reload() {
 		p.fatal = err
 	case err != nil:
 		p.log.Error().Err(err).Msg("reload failed: everything stays as it is")
+		p.reopenAudit()
+		p.record(&auditReloadFailed{Reason: err.Error()})
 		p.notify.failed(p.up, err)
 	default:
 		p.apply(r)
@@ -114,12 +118,13 @@ func (r *revision) load() (err error) {
 	if r.approval, err = loadApproval(r.cfg); err != nil {
 		return err
 	}
-	if len(r.cfg.Listen.TLS) > 0 {
-		if r.cred, err = loadCredential(r.cfg); err != nil {
-			return err
-		}
+	if r.audit, err = r.cfg.openAudit(); err != nil {
+		return err
 	}
 	defer func() {
+		if err != nil && r.audit != nil && r.audit != os.Stderr {
+			r.audit.Close()
+		}
 		if err != nil && r.cred != nil {
 			r.cred.key.Close()
 		}
@@ -127,6 +132,11 @@ func (r *revision) load() (err error) {
 			r.transfer.Close()
 		}
 	}()
+	if len(r.cfg.Listen.TLS) > 0 {
+		if r.cred, err = loadCredential(r.cfg); err != nil {
+			return err
+		}
+	}
 	if r.transfer, err = loadTransferKey(r.cfg, r.cred); err != nil {
 		return err
 	}
@@ -174,8 +184,10 @@ func (p *parent) apply(r *revision) {
 	before, hindered, far := openness(p.cfg), p.inspections.hinders(p.cfg), p.cfg.Console.far()
 	p.cfg, p.source = r.cfg, r.source
 	p.log = newLog(r.cfg)
+	p.tellUses() // of the keys before
+	p.turnAudit(r)
 	p.warnInstead(before, openness(p.cfg))
-	p.warnInstead(hindered, p.inspections.hinders(p.cfg))
+	p.hinderedInstead(hindered)
 	p.warnInstead(far, p.cfg.Console.far())
 	before, p.exposed = p.exposed, p.cfg.Exposed(p.source)
 	p.warnInstead(before, p.exposed)
@@ -186,6 +198,7 @@ func (p *parent) apply(r *revision) {
 	p.setUsers(r.cfg, r.issuers, r.directory)
 	p.setSharing(r.shared)
 	p.setCredential(r.cred)
+	p.recordCertificate()
 	p.setTransferKey(r.transfer)
 	p.reloads++
 	p.writeRegistry() // before anybody acts by it

@@ -147,9 +147,11 @@ func (p *parent) finish(ch *change) {
 	took := time.Since(ch.began)
 	if ch.failed != "" {
 		p.log.Error().Str("role", ch.old.id.String()).Str("reason", ch.failed).Dur("took", took).Msg("role not replaced")
+		p.record(&auditRestartFailed{Role: ch.old.id.String(), Reason: ch.failed})
 	} else {
 		p.log.Info().Str("role", ch.new.id.String()).Dur("took", took).Dur("pause", ch.pause).
 			Uint64("moved", ch.progress.Moved).Uint32("stay", ch.progress.Stay).Msg("role replaced")
+		p.record(&auditRestart{Role: ch.old.id.String(), By: ch.new.id.String(), PID: ch.new.proc.PID})
 	}
 	p.control.tell(ch)
 	p.replaced(ch)

@@ -12,7 +12,7 @@ func (p *parent) status(ask uint64) *Status {
 	s := &Status{
 		Version: p.settings.Version, Environment: p.settings.Environment, Broker: p.settings.Broker,
 		ServerID: p.settings.ServerID, Started: p.started, PID: os.Getpid(), Root: p.root,
-		Warnings: p.warnings, Listeners: p.addresses(), Console: p.addressesOf(true), Offences: p.offenceList(), Key: p.keyReport(), Transfer: p.transferReport(), Directory: p.directoryReport(), Identity: p.sharingReport(), NextStart: append([]Held{}, p.held...),
+		Warnings: p.warnings, Listeners: p.addresses(), Console: p.addressesOf(true), Offences: p.offenceList(), Key: p.keyReport(), Transfer: p.transferReport(), Directory: p.directoryReport(), Identity: p.sharingReport(), Audit: p.audit.report(), NextStart: append([]Held{}, p.held...),
 	}
 	if len(p.missing) > 0 {
 		s.Warnings = append(s.Warnings[:len(s.Warnings):len(s.Warnings)], missingLine(p.missing))

@@ -51,6 +51,8 @@ type parent struct {
 	caught    chan os.Signal
 	digests   chan digest
 	digested  bool
+	audit     *auditLog // nil: there is none
+	uses      usesOfKeys
 	fatal     error // ends the broker: nothing may go on after it
 
 	notify notifier
@@ -87,6 +89,7 @@ type parent struct {
 	stopBy   time.Time
 	hurried  bool // the cms have been told that time is up
 	lastAsk  uint64
+	lastKick uint64
 	msg      privsep.Message
 }
 
@@ -126,9 +129,13 @@ func Serve(cfg *Config, source, version string) error {
 		return err
 	}
 	p.log.Info().Str("version", version).Str("config", source).Int("pid", os.Getpid()).Strs("listen", p.addresses()).Msg("starting")
+	if h == nil { // else it is an upgrade
+		p.record(&auditStart{Version: version, PID: os.Getpid(), Config: source})
+	}
 	for _, w := range p.warnings {
 		p.log.Warn().Msg(w)
 	}
+	p.recordCertificate()
 	p.makePlaces()
 	p.adoptAll() // with capabilities that confine gives up
 	err = p.confine()
@@ -171,8 +178,10 @@ func (p *parent) prepare(version string, h *handover) error {
 		return err
 	}
 	p.inspections.lacks = privsep.CheckPeerProcess()
-	if text := p.inspections.hinders(p.cfg); text != "" {
-		p.warnings = append(p.warnings, text)
+	for _, text := range p.inspections.hinders(p.cfg) {
+		if text != "" {
+			p.warnings = append(p.warnings, text)
+		}
 	}
 	if err := privsep.RaiseFileLimit(); err != nil {
 		p.warnings = append(p.warnings, err.Error())
@@ -191,6 +200,9 @@ func (p *parent) prepare(version string, h *handover) error {
 		return err
 	}
 	if err := p.watchSignals(); err != nil {
+		return err
+	}
+	if err := p.beginAudit(); err != nil {
 		return err
 	}
 	p.alone = p.cfg.alone()
@@ -412,6 +424,7 @@ func (p *parent) endAll() {
 }
 
 func (p *parent) cleanUp() {
+	p.endAudit()
 	p.closeListeners()
 	if p.control != nil {
 		p.control.close()

@@ -98,6 +98,7 @@ func (p *parent) sign(c *child, m *privsep.Message) error {
 	} else {
 		p.unsigned++
 	}
+	p.usedKey(keyServer, c, len(answer.Signature) > 0)
 	p.untidy = now
 	p.send(c, privsep.KindSigned, answer.Append(p.buf[:0]))
 	return nil

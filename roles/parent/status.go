@@ -22,6 +22,7 @@ type Status struct {
 	Transfer    *Transfer  `json:"transfer"`   // the key for tickets to other environments; null without one
 	Directory   *Directory `json:"directory"`  // LDAP; null without one
 	Identity    *Identity  `json:"identity"`   // that tlsd shows to servers; null without one
+	Audit       *Audit     `json:"audit"`      // the audit log; null without one
 	NextStart   []Held     `json:"next_start"` // options that the file had otherwise at the last reload
 }
 
@@ -73,6 +74,14 @@ type Identity struct {
 	Memory   string    `json:"memory"` // as a Key's
 	Erased   bool      `json:"erased"`
 	Signed   uint64    `json:"signed"`
+}
+
+// Audit is the audit log, and what this parent has written to it.
+type Audit struct {
+	To      string `json:"to"` // a path, or "stderr"
+	Written uint64 `json:"written"`
+	Lost    uint64 `json:"lost"`  // lines: no disk was fast enough, or none took them
+	Error   string `json:"error"` // why the last line was not written; "": it was
 }
 
 // Offence counts one way in which a component broke the role protocol, and was

@@ -269,6 +269,7 @@ func (p *parent) sendCredential(c *child) {
 	p.send(c, privsep.KindKey, k.Append(nil), fd)
 	privsep.CloseFD(fd)
 	p.log.Warn().Bool("security", true).Str("role", c.id.String()).Int("pid", c.proc.PID).Uint32("number", cred.number).Msg("private key released")
+	p.record(&auditKeyReleased{Role: c.id.String(), PID: c.proc.PID, Number: cred.number})
 }
 
 // tlsSettings is what of [tls] the cms need.

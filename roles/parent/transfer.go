@@ -115,11 +115,13 @@ func (p *parent) tellTransfer(c *child, t *tickets.Transfer, reason string, now 
 	e, event := p.log.Info().Str("ticket", tickets.TransferName(t.ID)), "transfer ticket signed"
 	if reason == "" {
 		w.signed++
+		p.record(&auditTicketIssued{Ticket: tickets.TransferName(t.ID), CID: t.Connection, User: t.User, Organisation: t.Organisation, To: t.Audience})
 	} else {
 		if w.denied++; !w.told.Take(deniedPace, now) {
 			w.untold++
 			return
 		}
+		p.record(&auditTicketRefused{CID: t.Connection, User: t.User, Organisation: t.Organisation, To: t.Audience, Reason: reason, Omitted: uint64(w.untold)})
 		e, event = p.log.Warn().Str("reason", reason).Int("n", w.untold), "transfer ticket refused"
 		w.untold = 0
 	}

@@ -132,6 +132,7 @@ func (p *parent) beginUpgrade(client int, path string) {
 	}
 	p.upgrade = u
 	p.log.Info().Str("path", u.path).Msg("upgrade asked for")
+	p.record(&auditUpgradeBegun{Path: u.path})
 	u.tell(UpgradeStep{Step: "checking " + u.path})
 	args := []string{"gatehouse: " + CheckName, privsep.ChildFlag, CheckName, p.source}
 	go func() {
@@ -175,6 +176,7 @@ func openProgram(path string) (exe *os.File, reason string) {
 // refuseUpgrade ends an attempt before anything has changed.
 func (p *parent) refuseUpgrade(u *upgrade, reason string) {
 	p.log.Error().Str("path", u.path).Str("reason", reason).Msg("upgrade refused")
+	p.record(&auditUpgradeFailed{Path: u.path, Reason: reason})
 	u.tell(UpgradeStep{Error: "refused, nothing has changed: " + reason})
 	if u.exe != nil {
 		u.exe.Close()
@@ -341,10 +343,12 @@ func (p *parent) replaceNext() {
 	}
 	if u.back != "" {
 		p.log.Error().Str("reason", u.back).Msg("upgrade failed: gone on as before")
+		p.record(&auditUpgradeFailed{Reason: u.back})
 		u.tell(UpgradeStep{Error: "the new binary failed, and the one before goes on: " + u.back})
 		return
 	}
 	p.log.Info().Str("version", p.settings.Version).Msg("upgraded")
+	p.record(&auditUpgrade{Version: p.settings.Version})
 	u.tell(UpgradeStep{Done: "upgraded to version " + p.settings.Version})
 }
 
@@ -378,6 +382,7 @@ func (p *parent) turnBack(reason string) {
 	u := p.upgrade
 	u.at = nil
 	p.log.Error().Str("reason", reason).Bool("back", u.old != nil).Msg("upgrade failed")
+	p.record(&auditUpgradeFailed{Reason: reason})
 	if u.old != nil {
 		u.tell(UpgradeStep{Step: reason})
 		err := p.execute(u.old, p.handOver(-1, u.client, reason))

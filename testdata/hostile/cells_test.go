@@ -44,17 +44,17 @@ var served = map[string]map[string][]privsep.Kind{
 	stageRun: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
-		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
-		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign},
-		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet},
+		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect, privsep.KindAudit},
+		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign, privsep.KindInspect},
+		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet, privsep.KindSystemGet},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 	stageDrain: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained},
 		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
-		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect},
-		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign},
-		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet},
+		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect, privsep.KindAudit},
+		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign, privsep.KindInspect},
+		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet, privsep.KindSystemGet},
 		"cm":         {privsep.KindLog, privsep.KindDrained, privsep.KindSign},
 	},
 }
@@ -74,6 +74,10 @@ func payload(role string, k privsep.Kind) []byte {
 	switch k {
 	case privsep.KindLog:
 		return logLineOf("a line", "", "")
+	case privsep.KindAudit:
+		return logLineOf("login", "", "")
+	case privsep.KindKicked:
+		return new(privsep.Kicked).Append(nil)
 	case privsep.KindStats:
 		m := privsep.Stats{Values: make([]uint64, reflect.TypeFor[privsep.RoleStats]().NumField())}
 		return m.Append(nil)
@@ -164,7 +168,7 @@ func cellJob(role, stage string, k privsep.Kind) job {
 
 // answers tells whether a role may say k when it has been asked, or told to retire.
 func answers(role string, k privsep.Kind) bool {
-	return k == privsep.KindStats || k == privsep.KindRetiring && role == "cm"
+	return k == privsep.KindStats || role == "cm" && (k == privsep.KindRetiring || k == privsep.KindKicked)
 }
 
 func known(k privsep.Kind) bool { return !strings.HasPrefix(k.String(), "kind(") }

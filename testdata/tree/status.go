@@ -30,6 +30,11 @@ type Status struct {
 		Signed    uint64 `json:"signed"`
 		Refused   uint64 `json:"refused"`
 	} `json:"transfer"`
+	Audit *struct {
+		To      string `json:"to"`
+		Written uint64 `json:"written"`
+		Lost    uint64 `json:"lost"`
+	} `json:"audit"`
 	Directory *struct {
 		State     string `json:"state"`
 		LastError string `json:"last_error"`

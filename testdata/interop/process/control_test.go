@@ -56,7 +56,7 @@ func TestControlGarbage(t *testing.T) {
 			t.Fatalf("%x: answer %q", noise, answer)
 		}
 	}
-	for _, bad := range [][]byte{request(0, 0), request(4, 0), request(3, 1<<20), append(request(2, 0), 0), append(request(1, 0), 0), append(request(1, 0), request(1, 0)...),
+	for _, bad := range [][]byte{request(0, 0), request(5, 0), request(4, 0), request(4, 7), append(request(4, 8), make([]byte, 9)...), request(3, 1<<20), append(request(2, 0), 0), append(request(1, 0), 0), append(request(1, 0), request(1, 0)...),
 		make([]byte, 1<<20), []byte("GET / HTTP/1.1\r\n\r\n")} {
 		if answer, closed := b.ask(bad); answer != "" || !closed {
 			t.Errorf("%.32x: answer %q", bad, answer)
