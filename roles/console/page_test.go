@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"gatehouse/roles/standin"
 )
 
 func getPage(t *testing.T, method string) *http.Response {
@@ -18,11 +20,12 @@ func getPage(t *testing.T, method string) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{page: p, answering: map[bool]chan struct{}{true: make(chan struct{}, 1)}}
+	cfg := standin.Settings(1)
+	s := newServer(nil, nil, nil, nil, p, &cfg)
 	local := &transport{at: &listener{local: true}}
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, "/", nil)
-	s.guard(p).ServeHTTP(w, r.WithContext(connContext(r.Context(), local)))
+	s.http.Handler.ServeHTTP(w, r.WithContext(connContext(r.Context(), local)))
 	return w.Result()
 }
 

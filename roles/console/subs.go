@@ -1,8 +1,10 @@
 package console
 
 import (
+	"cmp"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -154,12 +156,18 @@ func (s *subs) all(give <-chan struct{}) (*listing, error) {
 			return nil, err
 		}
 	}
+	slices.SortFunc(l.list, bySID) // a router has no order of its own, and pages need one
 	for _, t := range l.list {
 		l.of[t.UID] = append(l.of[t.UID], t)
 	}
 	l.at = time.Now()
 	s.last = l
 	return l, nil
+}
+
+// bySID is the order in which clients that count have subscribed.
+func bySID(a, b privsep.Sub) int {
+	return cmp.Or(cmp.Compare(a.UID, b.UID), cmp.Compare(len(a.SID), len(b.SID)), cmp.Compare(a.SID, b.SID))
 }
 
 // rest waits between two questions.

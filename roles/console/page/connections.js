@@ -5,7 +5,7 @@ const connectionColumns = [
   { label: "Name", text: (c) => plain(c.name) || "–", code: true },
   { label: "User", text: (c) => plain(c.authorized_user) || "–", code: true },
   { label: "Address", text: addressOf, code: true },
-  { label: "Via", text: (c) => [plain(c.cm), c.tls ? "TLS" : ""].filter(Boolean).join(", ") || "–" },
+  { label: "Via", text: (c) => [plain(c.cm), c.tls ? "TLS" : ""].filter(Boolean).join(", ") || "–", cut: true },
   { label: "Client", text: (c) => plain([c.lang, c.version].filter(Boolean).join(" ")) || "–", cut: true },
   { label: "Subs", number: true, sort: "subs", text: (c) => count(c.subscriptions) },
   { label: "Pending", number: true, sort: "pending", text: (c) => size(c.pending_bytes) },

@@ -40,6 +40,7 @@ class Subjects {
       ["Added", count(answer.num_inserts)], ["Removed", count(answer.num_removes)],
       ["Messages matched", count(answer.num_matches)],
       ["Receivers of each", answer.num_matches > 0 && answer.avg_fanout >= 0 ? answer.avg_fanout.toFixed(1) : ""],
+      ["Listed", answer.cut ? "no more than these; there are others" : ""],
       ["At most", answer.max_fanout > 0 ? count(answer.max_fanout) : ""],
       ["Found in a cache", answer.cache_hit_rate > 0 ? Math.round(100 * answer.cache_hit_rate) + " %" : ""],
     ]);
