@@ -22,10 +22,10 @@ const (
 	maxHeader    = 4 << 10 // bytes; net/http adds 4 KiB
 	headerTime   = 5 * time.Second
 	requestTime  = 10 * time.Second
-	answerTime   = 30 * time.Second
+	answerTime   = 10 * time.Second
 	idleTime     = 2 * time.Minute
 	maxURL       = 2 << 10 // bytes
-	maxAnswering = 8       // requests that are worked on at a time
+	maxAnswering = 8       // requests that are worked on, or whose answers are taken, at a time: over each
 )
 
 // server answers requests. Its methods are the loop's, but for those of net/http.
@@ -43,7 +43,7 @@ type server struct {
 	began     time.Time
 	live      atomic.Pointer[privsep.Live]
 	names     atomic.Pointer[[]string] // hosts that are names
-	answering chan struct{}
+	answering map[bool]chan struct{}   // over Unix sockets, and over TCP: neither waits for the other
 	requests  atomic.Uint64
 	refused   atomic.Uint64             // requests and connections
 	paths     map[string]*atomic.Uint64 // requests for those that there are
@@ -57,7 +57,7 @@ type server struct {
 
 func newServer(v *view, w *word, l *subs, j *journal, cfg *privsep.Settings) *server {
 	s := &server{view: v, word: w, subs: l, log: j, cfg: cfg, in: inbox{make(chan net.Conn, 2*maxConns), make(chan struct{})},
-		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, answering: make(chan struct{}, maxAnswering), conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{})}
+		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, answering: map[bool]chan struct{}{true: make(chan struct{}, maxAnswering), false: make(chan struct{}, maxAnswering)}, conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{})}
 	s.past = newHistory(v)
 	s.settle(&cfg.Live)
 	s.http = http.Server{
@@ -232,9 +232,10 @@ func (s *server) guard(next http.Handler) http.Handler {
 			http.Error(w, text, status)
 			return
 		}
+		turn := s.answering[t.at.local]
 		select {
-		case s.answering <- struct{}{}:
-			defer func() { <-s.answering }()
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
 			next.ServeHTTP(w, r)
 		case <-r.Context().Done():
 		}
