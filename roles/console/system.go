@@ -3,7 +3,7 @@ package console
 import (
 	"errors"
 	"io"
-	"os"
+	"io/fs"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +31,7 @@ type system struct {
 
 // link is a connection, which a goroutine has.
 type link struct {
-	file *os.File
+	file io.ReadWriteCloser
 	over atomic.Bool
 }
 
@@ -72,7 +72,7 @@ func (c *console) takeSystem(fd int) {
 	c.system.link = l
 	go func() {
 		s := talk{server: c.server, to: l.file}
-		if err := s.run(l.file); err != nil && err != io.EOF && !errors.Is(err, os.ErrClosed) {
+		if err := s.run(l.file); err != nil && err != io.EOF && !errors.Is(err, fs.ErrClosed) {
 			c.log.warn("connection ended", privsep.Str(privsep.KeyPeer, "cm"), privsep.Err(bare(err)))
 		}
 		l.file.Close()
