@@ -72,7 +72,6 @@ type seen struct {
 	in, out   uint64
 	inB, outB uint64
 	subs      uint32
-	user      string
 }
 
 // connQuery is what was asked for.
