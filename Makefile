@@ -13,7 +13,7 @@ SEED ?= 0
 # Packages of this module that the go command does not find by itself.
 INNER := ./testdata/hostile ./testdata/tree
 # Modules of their own: what only tests and benchmarks need.
-MODULES := testdata/cms testdata/interop testdata/peers
+MODULES := testdata/cms testdata/interop testdata/peers testdata/watch
 PRELOAD := roles/tlsd/preload
 
 .PHONY: help build preload run test test-root race interop bench bench-peers torture fuzz check packages test-packages clean
@@ -58,7 +58,7 @@ torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9
 	cd testdata/interop && go run ./torture -plan '$(PLAN)' -seed $(SEED) $(TORTURE)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
-	@for p in wire store tickets tickets/client privsep privsep/certname privsep/passhash privsep/keyfile privsep/custody roles roles/auth/cms roles/auth/directory roles/parent roles/router roles/tlsd roles/tlsd/protocol; do \
+	@for p in wire store tickets tickets/client privsep privsep/certname privsep/passhash privsep/keyfile privsep/custody roles roles/auth/cms roles/auth/directory roles/console roles/parent roles/router roles/tlsd roles/tlsd/protocol; do \
 	  for f in $$(go test -list '^Fuzz' ./$$p | grep ^Fuzz); do \
 	    echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$p || exit 1; \
 	  done; done

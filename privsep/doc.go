@@ -23,14 +23,15 @@
 //	parent      listeners (never accepts), every segment, every channel's key
 //	dispatcher  copies of the listeners, a channel to each cm
 //	cm          connections handed to it, its rings, a doorbell to the router
-//	router      its side of every ring, a doorbell to each cm, a channel to auth
+//	router      its side of every ring, a doorbell to each cm, a channel to auth and to
+//	            the console
 //	auth        password hashes and public keys of the users, public keys of who
 //	            vouches for certificates and of other environments; connections to
 //	            the directory, if there is one, that the parent has begun; executables
 //	            of clients, to be read once
 //	tlsd        a listener of its own, connections to servers
 //	console     listeners of its own; the connection table, the cms' columns and the
-//	            router's word on connections, to read
+//	            router's word on connections, to read; a channel to the router
 //
 // What an operator sees, as root; without it every uid is the same:
 //

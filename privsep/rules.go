@@ -71,6 +71,8 @@ const (
 	KindTLSSigned
 	KindStatusGet
 	KindStatus
+	KindSubsGet
+	KindSubs
 	KindAudit
 	KindKick
 	KindKicked
@@ -151,7 +153,7 @@ var rules = [...]rule{
 	{KindConfig, "CONFIG", parent, anyChild, PhaseSetup, 0, 4096, true, 0},
 	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false, 0},
 	{KindListener, "LISTENER", parent, dispatcher | tlsd | console, PhaseSetup | PhaseRun, 1, 320, false, 0},
-	{KindPeer, "PEER", parent, dispatcher | cm | router | auth, PhaseSetup | PhaseRun, 1, 48, false, 0},
+	{KindPeer, "PEER", parent, dispatcher | cm | router | auth | console, PhaseSetup | PhaseRun, 1, 48, false, 0},
 	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false, 0},
 	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true, 0},
 	{KindSetupDone, "SETUP_DONE", anyChild, parent, PhaseSetup, 0, 8, true, 0},
@@ -201,6 +203,8 @@ var rules = [...]rule{
 	{KindTLSSigned, "TLS_SIGNED", parent, tlsd, PhaseRun | PhaseDrain, 0, 1056, false, 0},
 	{KindStatusGet, "STATUS_GET", console, parent, PhaseRun | PhaseDrain, 0, 8, false, 4},
 	{KindStatus, "STATUS", parent, console, PhaseRun | PhaseDrain, 1, 16, false, 0},
+	{KindSubsGet, "SUBS_GET", console, router, PhaseRun, 0, 16, false, 100},
+	{KindSubs, "SUBS", router, console, PhaseRun, 0, 64 << 10, false, 0},
 	{KindAudit, "AUDIT", auth, parent, PhaseRun | PhaseDrain, 0, 2560, false, 4000},
 	{KindKick, "KICK", parent, cm, PhaseRun, 0, 16, false, 0},
 	{KindKicked, "KICKED", cm, parent, PhaseRun | PhaseDrain, 0, 16, false, 0},

@@ -26,10 +26,10 @@ type row struct {
 var table = []row{
 	{privsep.RoleDispatcher, []privsep.Role{privsep.RoleParent, privsep.RoleCM}, dispatcher.Main},
 	{privsep.RoleCM, []privsep.Role{privsep.RoleParent, privsep.RoleDispatcher, privsep.RoleRouter, privsep.RoleCM}, cm.Main},
-	{privsep.RoleRouter, []privsep.Role{privsep.RoleParent, privsep.RoleCM, privsep.RoleAuth}, router.Main},
+	{privsep.RoleRouter, []privsep.Role{privsep.RoleParent, privsep.RoleCM, privsep.RoleAuth, privsep.RoleConsole}, router.Main},
 	{privsep.RoleAuth, []privsep.Role{privsep.RoleParent, privsep.RoleRouter}, auth.Main},
 	{privsep.RoleTLSD, []privsep.Role{privsep.RoleParent}, tlsd.Main},
-	{privsep.RoleConsole, []privsep.Role{privsep.RoleParent}, console.Main},
+	{privsep.RoleConsole, []privsep.Role{privsep.RoleParent, privsep.RoleRouter}, console.Main},
 }
 
 // Main runs the role that name ("cm/0") stands for and returns the exit code.

@@ -196,7 +196,14 @@ func TestEnter(t *testing.T) {
 		{"tlsd", "connect", "permission denied"}, // Landlock's
 		{"tlsd", "bind", "operation not permitted"},
 		{"tlsd", "ioctl", killed},
-		{"console", "work", "no profile for console"},
+		{"console", "work", "exit status 0"},
+		{"console", "socket", "operation not permitted"},
+		{"console", "tcp", "operation not permitted"},
+		{"console", "connect", "operation not permitted"},
+		{"console", "openat", "operation not permitted"},
+		{"console", "accept4", killed}, // without the flags
+		{"console", "ioctl", killed},
+		{"parent", "work", "no profile for parent"},
 	} {
 		t.Run(tt.role+" "+tt.probe, func(t *testing.T) {
 			t.Parallel()

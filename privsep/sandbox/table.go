@@ -147,9 +147,11 @@ var profiles = map[privsep.Role][]call{
 		setOption("TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT),
 	},
 	privsep.RoleConsole: {
-		// Those who watch; what they send is read by net/http, over files of Go's.
+		// Those who watch; what they send is read by net/http, over files of Go's. It
+		// ends its side of a connection on which more was sent than it reads.
 		when("accept4", unix.SYS_ACCEPT4, equals(3, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)),
 		peerCredentials,
+		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
 		control(unix.F_GETFL, "fcntl F_GETFL"),
 		always("pread64", unix.SYS_PREAD64), // the parent's word, in a memfd
 	},

@@ -46,6 +46,9 @@ type connInfo struct {
 	User          string    `json:"authorized_user,omitempty"`
 	Account       string    `json:"account,omitempty"`
 
+	Subs    []string    `json:"subscriptions_list,omitempty"`
+	Details []subDetail `json:"subscriptions_list_detail,omitempty"`
+
 	// Beside those of nats-server.
 	CM   string `json:"cm"`
 	TLS  bool   `json:"tls"`
@@ -81,6 +84,7 @@ type connQuery struct {
 	state         string
 	user, account string
 	auth          bool
+	subs, detail  bool
 	limit, offset int
 }
 
@@ -125,6 +129,14 @@ func (s *server) connz(w http.ResponseWriter, r *http.Request) {
 		for _, c := range all[from:min(from+q.limit, len(all))] {
 			z.Connections = append(z.Connections, s.view.describe(c, now, q.auth))
 		}
+		if q.subs || q.detail {
+			l, err := s.subs.all(r.Context().Done())
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			l.into(z.Connections, q.detail)
+		}
 		z.Count = len(z.Connections)
 	}
 	answer(w, http.StatusOK, &z)
@@ -139,11 +151,16 @@ func parseConnQuery(r *http.Request) (*connQuery, error) {
 	}
 	if text := v.Get("cid"); text != "" {
 		if q.cid, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return nil, bad("cid")
+			return nil, badValue("cid")
 		}
 	}
 	if q.auth, err = parseFlag(v.Get("auth"), "auth"); err != nil {
 		return nil, err
+	}
+	if q.detail = strings.EqualFold(v.Get("subs"), "detail"); !q.detail {
+		if q.subs, err = parseFlag(v.Get("subs"), "subs"); err != nil {
+			return nil, err
+		}
 	}
 	if q.sort == "" {
 		q.sort = "cid"
@@ -153,15 +170,15 @@ func parseConnQuery(r *http.Request) (*connQuery, error) {
 		q.state = "open"
 	case "closed", "any", "all":
 	default:
-		return nil, bad("state")
+		return nil, badValue("state")
 	}
 	if sorts[q.sort] == nil || (q.sort == "stop" || q.sort == "reason") && q.state != "closed" {
-		return nil, bad("sort")
+		return nil, badValue("sort")
 	}
 	return q, nil
 }
 
-func bad(param string) error { return errors.New("no such value of " + param) }
+func badValue(param string) error { return errors.New("no such value of " + param) }
 
 func parseFlag(text, param string) (bool, error) {
 	if text == "" {
@@ -169,7 +186,7 @@ func parseFlag(text, param string) (bool, error) {
 	}
 	v, err := strconv.ParseBool(text)
 	if err != nil {
-		return false, bad(param)
+		return false, badValue(param)
 	}
 	return v, nil
 }
@@ -179,7 +196,7 @@ func parsePage(r *http.Request) (limit, offset int, err error) {
 	for param, p := range map[string]*int{"limit": &limit, "offset": &offset} {
 		if text := r.URL.Query().Get(param); text != "" {
 			if *p, err = strconv.Atoi(text); err != nil {
-				return 0, 0, bad(param)
+				return 0, 0, badValue(param)
 			}
 		}
 	}

@@ -16,6 +16,7 @@ type console struct {
 	poll      *privsep.Poller
 	log       *journal
 	word      *word
+	subs      *subs
 	view      *view
 	server    *server
 	listeners map[uint16]*listener
@@ -39,6 +40,7 @@ type listener struct {
 const (
 	tokenParent = iota
 	tokenBell
+	tokenRouter
 	tokenListener // + its number
 )
 
@@ -67,6 +69,7 @@ func (c *console) run() error {
 		}
 	}
 	c.server.close()
+	c.dropRouter()
 	if c.parent.Orphaned() {
 		return nil
 	}
@@ -82,6 +85,9 @@ func (c *console) event(e privsep.Ready) error {
 		return nil
 	case e.Token == tokenBell:
 		privsep.DrainBell(c.bell)
+		return nil
+	case e.Token == tokenRouter:
+		c.fromRouter()
 		return nil
 	case c.parent.Orphaned():
 		c.heard()
@@ -178,10 +184,42 @@ func (c *console) fromParent() error {
 	}
 }
 
+// fromRouter reads what the router says. Its end is nothing: the next one comes by a new
+// channel.
+func (c *console) fromRouter() {
+	if c.subs.router == nil {
+		return
+	}
+	if err := c.subs.heard(&c.msg); err != nil {
+		if err != io.EOF {
+			c.log.error("channel closed", privsep.Str(privsep.KeyPeer, privsep.RoleRouter.String()), privsep.Err(err))
+		}
+		c.dropRouter()
+	}
+}
+
+func (c *console) dropRouter() {
+	if ch := c.subs.disconnect(); ch != nil {
+		c.poll.Del(ch.FD())
+		ch.Close()
+	}
+}
+
+func (c *console) newRouter(m *privsep.Message) error {
+	c.dropRouter()
+	ch, err := c.subs.connect(m)
+	if err != nil {
+		return err
+	}
+	return c.poll.Add(ch.FD(), tokenRouter, privsep.In)
+}
+
 func (c *console) handle(m *privsep.Message) error {
 	switch m.Kind {
 	case privsep.KindStatus:
 		return c.word.take(m)
+	case privsep.KindPeer:
+		return c.newRouter(m)
 	case privsep.KindListener:
 		var l privsep.Listener
 		if err := l.Parse(m.Payload); err != nil {

@@ -3,8 +3,9 @@
 //	          listeners                     sealed parcel (STATUS)
 //	browser ------------> +-----------+ <---------------------------- parent
 //	nats-top    GET       |  console  |      STATUS_GET, 4 a second
-//	Prometheus            +-----------+
-//	                        ^   ^   ^   reads only
+//	Prometheus            +-----------+ <---------------------------> router
+//	                        ^   ^   ^   reads only       SUBS_GET, SUBS: who subscribes
+//	                        |   |   |                    to what, page by page
 //	   connection table ----+   |   +---- sessions (the router's word on connections,
 //	   (dispatcher's)        columns      its figures and histograms)
 //	                         (cms')
@@ -30,5 +31,5 @@
 //
 // Files: console.go (the loop), setup.go (start), orphan.go, server.go (HTTP and its
 // bounds), transport.go, status.go (the parent's word), view.go (shared memory),
-// history.go; one file for each path.
+// history.go, subs.go (the router's word); one file for each path.
 package console

@@ -32,6 +32,7 @@ const (
 type server struct {
 	view *view
 	word *word
+	subs *subs
 	log  *journal
 	cfg  *privsep.Settings
 	http http.Server
@@ -54,8 +55,8 @@ type server struct {
 	ended chan struct{} // Serve has returned
 }
 
-func newServer(v *view, w *word, j *journal, cfg *privsep.Settings) *server {
-	s := &server{view: v, word: w, log: j, cfg: cfg, in: inbox{make(chan net.Conn, 2*maxConns), make(chan struct{})},
+func newServer(v *view, w *word, l *subs, j *journal, cfg *privsep.Settings) *server {
+	s := &server{view: v, word: w, subs: l, log: j, cfg: cfg, in: inbox{make(chan net.Conn, 2*maxConns), make(chan struct{})},
 		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, answering: make(chan struct{}, maxAnswering), conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{})}
 	s.past = newHistory(v)
 	s.settle(&cfg.Live)

@@ -74,7 +74,8 @@ func newConsole(set *privsep.Setup, parent *privsep.Channel) (*console, error) {
 	if c.view, err = newView(set); err != nil {
 		return nil, err
 	}
-	c.server = newServer(c.view, c.word, c.log, c.cfg)
+	c.subs = new(subs)
+	c.server = newServer(c.view, c.word, c.subs, c.log, c.cfg)
 	if c.poll, err = privsep.NewPoller(); err != nil {
 		return nil, err
 	}

@@ -399,7 +399,10 @@ func (p *parent) rejoin(facts map[*child]*privsep.Adopted) {
 		}
 	}
 	// What was asked on the way that they had is asked again.
-	if router, auth := p.find(privsep.ID{Role: privsep.RoleRouter}), p.find(privsep.ID{Role: privsep.RoleAuth}); router != nil && auth != nil {
-		p.joinPeers(router, auth)
+	router := p.find(privsep.ID{Role: privsep.RoleRouter})
+	for _, role := range []privsep.Role{privsep.RoleAuth, privsep.RoleConsole} {
+		if c := p.find(privsep.ID{Role: role}); router != nil && c != nil {
+			p.joinPeers(router, c)
+		}
 	}
 }

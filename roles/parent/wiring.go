@@ -145,11 +145,11 @@ func (p *parent) connect(c *child) {
 			continue
 		}
 		a, b := c, o
-		if a.id.Role == privsep.RoleCM || a.id.Role == privsep.RoleAuth {
-			a, b = b, a // the cm last, or auth
+		if a.id.Role == privsep.RoleCM || a.id.Role == privsep.RoleAuth || a.id.Role == privsep.RoleConsole {
+			a, b = b, a // the cm last, or auth, or the console
 		}
 		switch [2]privsep.Role{a.id.Role, b.id.Role} {
-		case [2]privsep.Role{privsep.RoleRouter, privsep.RoleAuth}:
+		case [2]privsep.Role{privsep.RoleRouter, privsep.RoleAuth}, [2]privsep.Role{privsep.RoleRouter, privsep.RoleConsole}:
 			p.joinPeers(a, b)
 		case [2]privsep.Role{privsep.RoleDispatcher, privsep.RoleCM}:
 			if !b.leaves() {

@@ -111,17 +111,10 @@ func (r *router) giveUp(s *session) {
 
 // newAuth takes the channel to an auth, in the place of the one before: it is asked
 // everything again.
-func (r *router) newAuth(m *privsep.Message) error {
-	var p privsep.Peer
-	if err := p.Parse(m.Payload); err != nil {
-		return err
-	}
-	if p.ID.Role != privsep.RoleAuth {
-		return privsep.ErrShape
-	}
+func (r *router) newAuth(p *privsep.Peer, fd int) error {
 	w := &r.logins
 	r.dropAuth()
-	w.auth, w.generation = privsep.NewChannel(m.FDs[0], privsep.RoleRouter, privsep.RoleAuth, p.Key), p.Generation
+	w.auth, w.generation = privsep.NewChannel(fd, privsep.RoleRouter, privsep.RoleAuth, p.Key), p.Generation
 	w.auth.SetPhase(privsep.PhaseRun)
 	w.unsent = w.unsent[:0]
 	for _, try := range slices.Sorted(maps.Keys(w.waiting)) {

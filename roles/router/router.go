@@ -83,6 +83,7 @@ type router struct {
 
 	notes int // arenas with a note
 	watch watch
+	guide guide
 
 	logins logins
 	table  *store.ConnTable // whose rows say which process has connected
@@ -257,6 +258,10 @@ func (r *router) events(ready []privsep.Ready) error {
 			r.logins.due = true
 			continue
 		}
+		if e.Token == tokenConsole {
+			r.guide.due = true
+			continue
+		}
 		if e.Token >= tokenLink {
 			l := r.links[e.Token-tokenLink]
 			if l.wakes++; l.wakes >= privsep.DrainEvery || e.Hup {
@@ -324,7 +329,7 @@ func (r *router) handle(m *privsep.Message) error {
 	case privsep.KindSettings:
 		return r.settings(m)
 	case privsep.KindPeer:
-		return r.newAuth(m)
+		return r.newPeer(m)
 	case privsep.KindStanding:
 		return r.standing(m)
 	case privsep.KindTicketSigned:
@@ -345,7 +350,7 @@ var errDone = errors.New("router: nothing left to do")
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
 func (r *router) noted() bool {
-	return r.stopping || r.news || r.judging || r.logins.due || len(r.ended)+len(r.leaving)+len(r.desk.signed) > 0
+	return r.stopping || r.news || r.judging || r.logins.due || r.guide.due || len(r.ended)+len(r.leaving)+len(r.desk.signed) > 0
 }
 
 // between does what may end sessions, when no batch is under way.
@@ -369,6 +374,9 @@ func (r *router) between() error {
 	}
 	if r.logins.due {
 		r.converse()
+	}
+	if r.guide.due {
+		r.guideOn()
 	}
 	r.hurryAuth()
 	if len(r.desk.signed) > 0 {

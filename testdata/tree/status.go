@@ -14,6 +14,7 @@ type Status struct {
 	Root      bool      `json:"root"`
 	Warnings  []string  `json:"warnings"`
 	Listeners []string  `json:"listeners"`
+	Console   []string  `json:"console"`
 	Processes []Process `json:"processes"`
 	NextStart []struct {
 		Key     string `json:"key"`
