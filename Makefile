@@ -16,7 +16,7 @@ INNER := ./testdata/hostile ./testdata/tree
 MODULES := testdata/cms testdata/interop testdata/peers testdata/watch
 PRELOAD := roles/tlsd/preload
 
-.PHONY: help build preload run test test-root race interop bench bench-peers torture fuzz check packages test-packages clean
+.PHONY: help build preload run test test-root test-page race interop natscli bench bench-peers torture fuzz check packages test-packages clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -42,11 +42,17 @@ run: build ## build and start a broker on its built-in defaults, in the foregrou
 test: build preload ## everything; as root also what needs root
 	@testdata/test.sh
 
+test-page: build ## the status page in a headless Chromium (needs node, npm, chromium): SHOTS=dir
+	@testdata/page/test.sh
+
 race: ## the packages under the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./store ./wire ./privsep ./privsep/custody ./tickets/... ./roles/...
 
 interop: build ## nats.go's own tests, where their runner is
 	testdata/interop/run.sh
+
+natscli: build ## the nats command line against it (the first build takes minutes)
+	testdata/natscli/run.sh
 
 bench: ## the hot paths, one by one
 	CGO_ENABLED=0 go test -run '^$$' -bench . -benchmem ./wire ./store ./privsep/... ./roles/...
@@ -54,8 +60,8 @@ bench: ## the hot paths, one by one
 bench-peers: build ## beside nats-server: throughput, CPU, latency, memory; tlsd beside stunnel
 	cd testdata/peers && go run . -gatehouse ../../gatehouse
 
-torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9 SEED=n TORTURE=-h
-	cd testdata/interop && go run ./torture -plan '$(PLAN)' -seed $(SEED) $(TORTURE)
+torture: ## kill everything under load, hours of it, as root: PLAN=kill:router=9 SEED=n TORTURE=-h; or tlsd for long: TLSD_FOR=1h
+	cd testdata/interop && go run ./torture -plan '$(PLAN)' -seed $(SEED) $(if $(TLSD_FOR),-tlsd $(TLSD_FOR)) $(TORTURE)
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@for p in wire store tickets tickets/client privsep privsep/certname privsep/passhash privsep/keyfile privsep/custody roles roles/auth/cms roles/auth/directory roles/console roles/parent roles/router roles/tlsd roles/tlsd/protocol; do \

@@ -294,6 +294,7 @@ type ConnHandoff struct {
 	Port     uint16
 	Unix     bool
 	TLS      bool
+	System   bool     // the console's
 	Issued   uint64   // Uptime of the ticket
 	Ticket   [32]byte // handoff ticket of package tickets
 }
@@ -306,6 +307,7 @@ func (p *ConnHandoff) fields(c *coder) {
 	c.u16(&p.Port)
 	c.flag(&p.Unix)
 	c.flag(&p.TLS)
+	c.flag(&p.System)
 	c.u64(&p.Issued)
 	c.fixed(p.Ticket[:])
 }

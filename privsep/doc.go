@@ -31,7 +31,8 @@
 //	            of clients, to be read once
 //	tlsd        a listener of its own, connections to servers
 //	console     listeners of its own; the connection table, the cms' columns and the
-//	            router's word on connections, to read; a channel to the router
+//	            router's word on connections, to read; a channel to the router; a
+//	            connection to the broker, as a client, where somebody may ask for its state
 //
 // What an operator sees, as root; without it every uid is the same:
 //

@@ -87,6 +87,7 @@ const (
 	MoveWide                            // is sent much at once
 	MoveMessage                         // is in the middle of a message
 	MoveWaiting                         // which is complete
+	MoveSystem                          // is the console's
 	allMoveFlags  = 1<<iota - 1
 )
 

@@ -26,6 +26,9 @@ func roomy(int) bool { return false }
 // Socketpair is not supported here.
 func Socketpair() (a, b int, err error) { return -1, -1, errors.ErrUnsupported }
 
+// Connection is not supported here.
+func Connection() (a, b int, err error) { return -1, -1, errors.ErrUnsupported }
+
 // Doorbell is not supported here.
 func Doorbell() (a, b int, err error) { return -1, -1, errors.ErrUnsupported }
 
@@ -82,6 +85,9 @@ type Poller struct{}
 
 // NewPoller is not supported here.
 func NewPoller() (*Poller, error) { return nil, errors.ErrUnsupported }
+
+// Share is not supported here.
+func (*Poller) Share() error { return errors.ErrUnsupported }
 
 // Close is not supported here.
 func (*Poller) Close() {}

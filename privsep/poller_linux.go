@@ -1,7 +1,9 @@
 package privsep
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
@@ -17,8 +19,9 @@ const shortWait = 8
 // only; Add, Mod and Del for any, as long as there is no Close beside them.
 type Poller struct {
 	fd     int
-	short  int  // shortWait, but for measurements; 0: none
-	idle   bool // the last wait was a long one
+	short  int      // shortWait, but for measurements; 0: none
+	idle   bool     // the last wait was a long one
+	file   *os.File // the same fd, of the Go runtime's poller; nil: Share was not called
 	events []unix.EpollEvent
 	ready  []Ready
 }
@@ -38,9 +41,26 @@ func NewPoller() (*Poller, error) {
 	}, nil
 }
 
+// Share has Wait take no thread while it waits: for a loop beside goroutines that do
+// the work. It must be called before the walls are up, and not while anybody waits.
+func (p *Poller) Share() error {
+	if err := unix.SetNonblock(p.fd, true); err != nil { // or os takes it for a file that never waits
+		return fmt.Errorf("poller: %w", err)
+	}
+	p.file = os.NewFile(uintptr(p.fd), "poller")
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("poller: %w", err)
+	}
+	return nil
+}
+
 // Close ends the Poller; the fds it watched stay open.
 func (p *Poller) Close() {
-	closeFD(p.fd)
+	if p.file != nil {
+		p.file.Close()
+	} else {
+		closeFD(p.fd)
+	}
 	p.fd = -1
 }
 
@@ -104,6 +124,9 @@ func (p *Poller) Wait(timeout time.Duration) ([]Ready, error) {
 
 // wait waits ms milliseconds, for ever below 0, and gives the number of events.
 func (p *Poller) wait(ms int) (int, error) {
+	if p.file != nil && ms != 0 {
+		return p.waitParked(ms)
+	}
 	var waited time.Duration
 	raw := p.short
 	if ms >= 0 {
@@ -126,6 +149,33 @@ func (p *Poller) wait(ms int) (int, error) {
 	n, err := unix.EpollWait(p.fd, p.events, ms)
 	if err != syscall.EINTR {
 		p.idle = waited+time.Since(start) > shortWait*time.Millisecond
+	}
+	return n, err
+}
+
+// waitParked is wait by the Go runtime's poller, of which ours is one fd.
+func (p *Poller) waitParked(ms int) (n int, err error) {
+	var deadline time.Time
+	if ms >= 0 {
+		deadline = time.Now().Add(time.Duration(ms) * time.Millisecond)
+	}
+	if err := p.file.SetReadDeadline(deadline); err != nil {
+		return 0, err
+	}
+	raw, err := p.file.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var errno syscall.Errno
+	err = raw.Read(func(fd uintptr) bool {
+		n, errno = rawEpollWait(int(fd), p.events, 0)
+		return n > 0 || errno != 0
+	})
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return 0, nil
+	case err == nil && errno != 0:
+		return 0, errno
 	}
 	return n, err
 }

@@ -391,3 +391,31 @@ func BenchmarkRawRead(b *testing.B) {
 		}
 	})
 }
+
+// A Poller that shares its thread tells the same, and is told while it waits.
+func TestPollerShare(t *testing.T) {
+	p := poller(t)
+	if err := p.Share(); err != nil {
+		t.Fatal(err)
+	}
+	a, b := doorbell(t)
+	if err := p.Add(a, 7, In); err != nil {
+		t.Fatal(err)
+	}
+	quiet(t, p)
+	for range 100 {
+		go Ring(b)
+		if e := news(t, p); e.Token != 7 || !e.In {
+			t.Fatalf("%+v", e)
+		}
+		if e := news(t, p); e.Token != 7 { // still
+			t.Fatalf("%+v", e)
+		}
+		DrainBell(a)
+		quiet(t, p)
+	}
+	ShutdownWrite(b)
+	if e := news(t, p); !e.Hup {
+		t.Fatalf("%+v", e)
+	}
+}

@@ -2,7 +2,8 @@ package privsep
 
 // This file has what is said of processes that connect to a Unix socket: which one it
 // is (Process, in LOGIN), how it is asked about (INSPECT, INSPECTED) and whose it is
-// (ProcessRule, in USER).
+// (ProcessRule, in USER). Callers of tlsd are asked about in the same way, which knows
+// them by itself.
 //
 // The kernel tells the dispatcher which process has connected, and the dispatcher
 // writes that into the connection table, which nobody else writes. The router reads it
@@ -26,7 +27,7 @@ func (p *Process) fields(c *coder) {
 
 // Inspect asks the parent what a process is now.
 type Inspect struct {
-	ID   uint64 // auth's, comes back
+	ID   uint64 // of who asks, comes back
 	File bool   // with its executable, where a rule asks for the digest of that
 	Process
 }
@@ -98,6 +99,17 @@ func (p *ProcessRule) Given() bool { return p.ByUID || p.ByGID }
 
 // Looks tells whether the rule asks for more than who the process runs as.
 func (p *ProcessRule) Looks() bool { return p.Executable != "" || p.BySum }
+
+// OwnsIn is Owns of a process that has other groups beside its own, each of which counts
+// as that.
+func (p *ProcessRule) OwnsIn(who *Process, groups []uint32) bool {
+	for _, g := range groups {
+		if in := (Process{UID: who.UID, GID: g}); p.Owns(&in) {
+			return true
+		}
+	}
+	return p.Owns(who)
+}
 
 // Owns tells whether the process runs as whom the rule asks for.
 func (p *ProcessRule) Owns(who *Process) bool {

@@ -72,8 +72,9 @@ func unique(pidfd int) bool {
 // Witness has a process in view: whatever is read of it in /proc is of that very process
 // as long as it has not ended.
 type Witness struct {
-	pidfd int
-	who   Process
+	pidfd  int
+	who    Process
+	groups []uint32
 }
 
 // Find finds the process that has connected. The reason says why it cannot be had.
@@ -85,7 +86,7 @@ func Find(who Process) (*Witness, Reason) {
 	if err != nil {
 		return nil, ReasonProcessGone
 	}
-	w := &Witness{fd, who}
+	w := &Witness{pidfd: fd, who: who}
 	var st unix.Stat_t
 	switch {
 	case !unique(fd):
@@ -127,8 +128,12 @@ func (w *Witness) Check() (start uint64, reason Reason) {
 	case !p.Uniform || p.UID != w.who.UID || p.GID != w.who.GID:
 		return 0, ReasonProcessChanged
 	}
+	w.groups = p.Groups
 	return start, ReasonNone
 }
+
+// Groups are the other groups that the process had when it was checked last.
+func (w *Witness) Groups() []uint32 { return w.groups }
 
 func statusOf(path string) (Posture, error) {
 	b, err := os.ReadFile(path)

@@ -49,6 +49,7 @@ type Profile struct {
 	MaxSubscriptions, Rate        int      // 0: the general limit, as the next two; Rate is in messages a second
 	MaxPayload, MaxPending        int      // bytes
 	Transfer                      []string // environments
+	System                        bool     // its clients may ask for the state of the broker
 }
 
 func (p *Profile) fields(c *coder) {
@@ -80,6 +81,7 @@ func (p *Profile) fields(c *coder) {
 		c.number(n)
 		c.check(*n <= math.MaxInt32)
 	}
+	c.flag(&p.System)
 }
 
 func (p *Profile) lists() []*[]string {

@@ -17,7 +17,7 @@ type Kind uint16
 
 // The kinds. The payload of each is the struct of its name; of SETTINGS it is Live,
 // of INSPECTED_FILE Inspected, of MOVE_BYTES the bytes themselves, of STATUS StatusText,
-// of AUDIT LogLine.
+// of AUDIT LogLine; SYSTEM_GET and SYSTEM_CONN have none.
 const (
 	KindNone Kind = iota
 	KindBoot
@@ -71,11 +71,13 @@ const (
 	KindTLSSigned
 	KindStatusGet
 	KindStatus
-	KindSubsGet
-	KindSubs
+	KindSystemGet
+	KindSystemConn
 	KindAudit
 	KindKick
 	KindKicked
+	KindSubsGet
+	KindSubs
 	numKinds
 )
 
@@ -195,19 +197,22 @@ var rules = [...]rule{
 	{KindDial, "DIAL", auth, parent, PhaseRun | PhaseDrain, 0, 16, false, 100},
 	{KindDialed, "DIALED", parent, auth, PhaseRun | PhaseDrain, 1, 8, false, 0},
 	{KindDialFailed, "DIAL_FAILED", parent, auth, PhaseRun | PhaseDrain, 0, 16, false, 0},
-	{KindInspect, "INSPECT", auth, parent, PhaseRun | PhaseDrain, 0, 32, false, 2000},
-	{KindInspected, "INSPECTED", parent, auth, PhaseRun | PhaseDrain, 0, 5120, false, 0},
+	{KindInspect, "INSPECT", auth | tlsd, parent, PhaseRun | PhaseDrain, 0, 32, false, 2000},
+	{KindInspected, "INSPECTED", parent, auth | tlsd, PhaseRun | PhaseDrain, 0, 5120, false, 0},
 	{KindInspectedFile, "INSPECTED_FILE", parent, auth, PhaseRun | PhaseDrain, 1, 5120, false, 0},
 	{KindTLSPolicy, "TLS_POLICY", parent, tlsd, PhaseSetup | PhaseRun, 1, MaxTLSPolicy, false, 0},
 	{KindTLSSign, "TLS_SIGN", tlsd, parent, PhaseRun | PhaseDrain, 0, 192, false, 5000},
 	{KindTLSSigned, "TLS_SIGNED", parent, tlsd, PhaseRun | PhaseDrain, 0, 1056, false, 0},
 	{KindStatusGet, "STATUS_GET", console, parent, PhaseRun | PhaseDrain, 0, 8, false, 4},
 	{KindStatus, "STATUS", parent, console, PhaseRun | PhaseDrain, 1, 16, false, 0},
-	{KindSubsGet, "SUBS_GET", console, router, PhaseRun, 0, 16, false, 100},
-	{KindSubs, "SUBS", router, console, PhaseRun, 0, 64 << 10, false, 0},
+	// The console asks to be a client of the broker: a connection, one end for each.
+	{KindSystemGet, "SYSTEM_GET", console, parent, PhaseRun | PhaseDrain, 0, 0, false, 4},
+	{KindSystemConn, "SYSTEM_CONN", parent, dispatcher | console, PhaseRun, 1, 0, false, 0},
 	{KindAudit, "AUDIT", auth, parent, PhaseRun | PhaseDrain, 0, 2560, false, 4000},
 	{KindKick, "KICK", parent, cm, PhaseRun, 0, 16, false, 0},
 	{KindKicked, "KICKED", cm, parent, PhaseRun | PhaseDrain, 0, 16, false, 0},
+	{KindSubsGet, "SUBS_GET", console, router, PhaseRun, 0, 16, false, 100},
+	{KindSubs, "SUBS", router, console, PhaseRun, 0, 64 << 10, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

@@ -213,7 +213,7 @@ func TestPermitReasons(t *testing.T) {
 
 func TestKindsTo(t *testing.T) {
 	got := fmt.Sprint(KindsTo(RoleParent))
-	if got != "[SETUP_DONE LOG STATS CM_FAULT SIGN DRAINED ADOPTED RETIRING AUTH_FAULT TICKET_SIGN DIAL INSPECT TLS_SIGN STATUS_GET AUDIT KICKED]" {
+	if got != "[SETUP_DONE LOG STATS CM_FAULT SIGN DRAINED ADOPTED RETIRING AUTH_FAULT TICKET_SIGN DIAL INSPECT TLS_SIGN STATUS_GET SYSTEM_GET AUDIT KICKED]" {
 		t.Errorf("the parent takes %s", got)
 	}
 	if ks := KindsTo(RoleNone); ks != nil {

@@ -23,6 +23,16 @@ type Settings struct {
 	Trap           bool     // a forbidden system call ends the role with a trace
 }
 
+// The console's connections are beyond MaxConnections, since it is no client: one, and
+// for a while those before it. They are of no listener.
+const (
+	SystemPlaces   = 4
+	SystemListener = 1<<16 - 1
+)
+
+// Places is how many rows the connection table has.
+func (p *Settings) Places() int { return p.MaxConnections + SystemPlaces }
+
 func (p *Settings) fields(c *coder) {
 	p.Live.fields(c)
 	c.number(&p.MaxControlLine)
@@ -73,6 +83,7 @@ type Live struct {
 	Login            LoginSettings
 	TLSD             TLSDSettings
 	ConsoleNames     []string // hosts that the console answers for, at most MaxConsoleNames of MaxConsoleName
+	System           bool     // some clients may ask for the state of the broker
 	Audit            bool     // somebody wants to hear of logins (AUDIT)
 }
 
@@ -109,6 +120,7 @@ func (p *Live) fields(c *coder) {
 	p.Login.fields(c)
 	p.TLSD.fields(c)
 	c.texts(&p.ConsoleNames, MaxConsoleNames, MaxConsoleName)
+	c.flag(&p.System)
 	c.flag(&p.Audit)
 }
 

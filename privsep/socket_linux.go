@@ -29,6 +29,11 @@ func Doorbell() (a, b int, err error) {
 	return pair(unix.SOCK_STREAM)
 }
 
+// Connection makes the two ends of a connection, as clients have one by a Unix socket.
+func Connection() (a, b int, err error) {
+	return pair(unix.SOCK_STREAM)
+}
+
 func pair(typ int) (a, b int, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {

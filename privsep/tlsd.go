@@ -6,7 +6,8 @@ import (
 )
 
 // This file has what tlsd is told, of sessions that local processes share (TLS_POLICY),
-// and how it gets a signature by the key of its own certificate (TLS_SIGN).
+// and how it gets a signature by the key of its own certificate (TLS_SIGN). What its
+// callers execute it asks as auth does (INSPECT).
 
 // Bounds of what tlsd is told.
 const (
@@ -35,8 +36,9 @@ func (p *TLSDSettings) fields(c *coder) {
 
 // TLSGrant is somebody to whom a right is given: a uid, a gid or everybody.
 type TLSGrant struct {
-	To TLSGrantee
-	ID uint32 // 0 for everybody
+	To         TLSGrantee
+	ID         uint32 // 0 for everybody
+	Executable string // path of the one that a uid's or gid's process must run, "": any; at most MaxExecutable
 }
 
 // TLSGrantee says what a TLSGrant's ID is.
@@ -117,7 +119,8 @@ func (c *coder) grants(v *[]TLSGrant) {
 		g := &(*v)[i]
 		c.u8((*uint8)(&g.To))
 		c.u32(&g.ID)
-		c.check(g.To < numGrantees && (g.To != GrantAll || g.ID == 0))
+		c.text(&g.Executable, MaxExecutable)
+		c.check(g.To < numGrantees && (g.To != GrantAll || g.ID == 0 && g.Executable == ""))
 	}
 }
 

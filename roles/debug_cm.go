@@ -35,7 +35,7 @@ const (
 
 func newCMPeers(d *driver) (peers, error) {
 	cfg := debugSettings(d.cms)
-	p := &cmPeers{d: d, uids: make([]uint64, cfg.MaxConnections), bodies: make([]store.RecPub, store.Slots(cfg.Arena))}
+	p := &cmPeers{d: d, uids: make([]uint64, cfg.Places()), bodies: make([]store.RecPub, store.Slots(cfg.Arena))}
 	ends, err := d.mem.RouterEnds(0)
 	if err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ func profile(c *coder, p *privsep.Profile) {
 	modeSet(c, &p.Modes)
 	count(c, "responses", &p.Responses)
 	c.flag("stamp", &p.Stamp)
+	c.flag("system", &p.System)
 	count(c, "weight", &p.Weight)
 	count(c, "max_subscriptions", &p.MaxSubscriptions)
 	count(c, "rate", &p.Rate)

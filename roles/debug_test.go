@@ -253,7 +253,8 @@ func TestDebugCMSlots(t *testing.T) {
 	s := startSession(t, "cm")
 	s.hear(`{"kind":"RESET"`)
 	listen := s.hear(`{"listen"`)
-	slots := debugSettings(1).MaxConnections
+	cfg := debugSettings(1)
+	slots := cfg.Places()
 	first := dial(t, listen)
 	s.hear(`{"kind":"OPEN","cm":0,"slot":0,`)
 	for i := 1; i < slots; i++ {
@@ -296,6 +297,6 @@ func TestDebugDispatcherFull(t *testing.T) {
 	s.say(`{"kind":"STATS_GET"}`)
 	s.hear(`{"kind":"STATS","connections":63,"accepted":64,"refused_max":1}`)
 	dial(t, listen)
-	s.hear(`{"kind":"CONN_HANDOFF","cm":1,"slot":31,"uid":65,`)
+	s.hear(fmt.Sprintf(`{"kind":"CONN_HANDOFF","cm":1,"slot":%d,"uid":65,`, slots)) // the next that is free
 	s.end()
 }

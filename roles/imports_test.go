@@ -31,6 +31,8 @@ var policy = []struct {
 	{"roles/auth/directory", "", []string{"os", "os/exec", "syscall", "unsafe", "golang.org/x/sys/unix", "gatehouse/store", "gatehouse/wire"}},
 	{"roles/tlsd", "transport.go", []string{"net"}}, // as in roles/cm
 	{"roles/tlsd", "", []string{"os/exec", "unsafe", "golang.org/x/sys/unix", "gatehouse/store", "gatehouse/wire"}},
+	{"roles/console", "transport.go", []string{"os"}}, // files of sockets that it is given
+	{"roles/console", "", []string{"os/exec", "unsafe", "golang.org/x/sys/unix", "gatehouse/roles/parent"}},
 	{"roles/tlsd/protocol", "", []string{"os", "os/exec", "log", "syscall", "unsafe", "crypto/tls", "gatehouse/privsep"}},
 	// Applications have it: nothing of the broker comes with it.
 	{"roles/tlsd/client", "", []string{"os", "os/exec", "syscall", "unsafe", "gatehouse/wire", "gatehouse/store", "gatehouse/privsep", "gatehouse/roles"}},

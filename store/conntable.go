@@ -95,6 +95,7 @@ type ConnInfo struct {
 	Listener uint16
 	Port     uint16
 	Unix     bool
+	System   bool     // the console's, by a socket of the parent's making
 	Addr     [16]byte // IPv4-mapped or IPv6, zero for a Unix socket
 	Accepted int64    // Unix time in nanoseconds
 	Process  ConnProcess
@@ -118,6 +119,9 @@ func (r *ConnRow) Set(i *ConnInfo) {
 	place := uint64(i.CM) | uint64(i.Listener)<<16 | uint64(i.Port)<<32
 	if i.Unix {
 		place |= 1 << 48
+	}
+	if i.System {
+		place |= 1 << 49
 	}
 	r.uid.Store(0)
 	r.place.Store(place)
@@ -144,6 +148,7 @@ func (r *ConnRow) Get() (ConnInfo, bool) {
 	i := ConnInfo{UID: r.uid.Load()}
 	place := r.place.Load()
 	i.CM, i.Listener, i.Port, i.Unix = uint16(place), uint16(place>>16), uint16(place>>32), place>>48&1 == 1
+	i.System = place>>49&1 == 1
 	le.PutUint64(i.Addr[:], r.addrHi.Load())
 	le.PutUint64(i.Addr[8:], r.addrLo.Load())
 	i.Accepted = int64(r.accepted.Load())

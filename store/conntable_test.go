@@ -12,7 +12,7 @@ func TestConnTable(t *testing.T) {
 	check(t, err)
 	r, err := NewConnTable(ro, rows)
 	check(t, err)
-	want := ConnInfo{UID: 1<<40 + 1, CM: 63, Listener: 7, Port: 65535, Unix: true, Addr: [16]byte{1, 15: 16}, Accepted: -5,
+	want := ConnInfo{UID: 1<<40 + 1, CM: 63, Listener: 7, Port: 65535, Unix: true, System: true, Addr: [16]byte{1, 15: 16}, Accepted: -5,
 		Process: ConnProcess{1<<32 - 1, 2, 3, 1 << 60}}
 	w.Row(rows - 1).Set(&want)
 	if got, ok := r.Row(rows - 1).Get(); !ok || got != want || r.Row(rows-1).UID() != want.UID {

@@ -105,7 +105,8 @@ func hasEmptyToken(s []byte) bool {
 }
 
 // Special reports whether a subject can be one of those that mean something to the
-// broker, which all others need not be held against: ReservedPublish, Broker, Direct.
+// broker, which all others need not be held against: ReservedPublish, Broker, Direct,
+// System.
 func Special(subject []byte) bool {
 	return len(subject) > 0 && (subject[0] == '$' || subject[0] == '_')
 }

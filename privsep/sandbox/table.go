@@ -132,6 +132,7 @@ var profiles = map[privsep.Role][]call{
 		when("accept4", unix.SYS_ACCEPT4, equals(3, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)),
 		peerCredentials,
 		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
+		{"getsockopt SO_PEERPIDFD", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERPIDFD)},
 		{"getsockopt SO_PEERGROUPS", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERGROUPS)},
 		control(unix.F_GETFL, "fcntl F_GETFL"),
 		always("pread64", unix.SYS_PREAD64), // certificates: in memfds of the parent's

@@ -32,6 +32,7 @@ func showProfile(out *strings.Builder, cfg *parent.Config, name string) {
 		{"request_organisations", words(f.RequestOrganisations, len(f.RequestOrganisations) == 0, "any")},
 		{"types", words(f.Types, len(f.Types) == 0, "any")},
 		{"transfer", words(f.Transfer, false, "")},
+		{"system", fmt.Sprint(f.System)},
 		{"stamp_sender", fmt.Sprint(f.StampSender)},
 		{"weight", fmt.Sprint(f.Weight)},
 		{"rate", number(f.Rate, 0)},

@@ -317,6 +317,7 @@ func (m *cm) goOn(c *conn, mv *arrival) {
 			c.flags |= flag
 		}
 	}
+	m.countSystem(c, 1)
 	c.pings, c.lastIn = mv.Pings, m.now-int64(mv.Idle)*int64(time.Millisecond)
 	c.in = traffic{mv.InMsgs, mv.InBytes}
 	c.sent.msgs += mv.OutMsgs

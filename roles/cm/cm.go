@@ -37,6 +37,7 @@ type cm struct {
 
 	conns   []*conn // by slot
 	live    int
+	system  int     // of these
 	ready   []*conn // to be read from
 	spare   []*conn
 	dirty   []*conn // to be written to
@@ -318,7 +319,7 @@ func (m *cm) handle(msg *privsep.Message) error {
 		m.arena.Reclaim() // else what is free but not yet needed would count as used
 		bytes, bodies := m.arena.Used()
 		return privsep.AnswerStats(m.parent, msg, privsep.RoleStats{
-			Connections: uint64(m.live), InMsgs: m.inMsgs, OutMsgs: m.outMsgs, InBytes: m.inBytes,
+			Connections: uint64(m.live - m.system), InMsgs: m.inMsgs, OutMsgs: m.outMsgs, InBytes: m.inBytes,
 			OutBytes: m.outBytes, SlowConsumers: m.slow, Malformed: m.malformed, ArenaUsed: bytes, ArenaBodies: bodies,
 			Handshakes: m.tls.done, HandshakesFailed: m.tls.failed,
 		})
@@ -366,7 +367,7 @@ func (m *cm) show() {
 	m.shownMsgs, m.shownBytes = m.inMsgs+m.outMsgs, m.inBytes+m.outBytes
 	c := m.columns.Counters()
 	c.Epoch.Store(uint64(clock.UnixNano()))
-	c.Open.Store(uint64(m.live))
+	c.Open.Store(uint64(m.live - m.system))
 	c.InMsgs.Store(m.inMsgs)
 	c.InBytes.Store(m.inBytes)
 	c.OutMsgs.Store(m.outMsgs)

@@ -59,6 +59,7 @@ const (
 	flagPaced                           // has sent as much as it may for now
 	flagLogin                           // waits for the router to accept its CONNECT
 	flagAdmitted                        // which it has done
+	flagSystem                          // is the console's, who is no client
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -129,12 +130,16 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 	if h.Unix {
 		c.flags |= flagUnix
 	}
+	if h.System {
+		c.flags |= flagSystem
+	}
 	c.row = m.columns.Row(int(h.Slot))
 	c.row.UID.Store(h.UID)
 	c.showIn()
 	c.showOut()
 	m.conns[h.Slot] = c
 	m.live++
+	m.countSystem(c, 1)
 	if h.TLS {
 		m.secure(c, h)
 	} else {
@@ -143,6 +148,13 @@ func (m *cm) accept(h *privsep.ConnHandoff, fd int) {
 		}
 		m.queue(c)
 		m.open(c, h)
+	}
+}
+
+// countSystem counts the connections of the console, which are none of clients.
+func (m *cm) countSystem(c *conn, n int) {
+	if c.has(flagSystem) {
+		m.system += n
 	}
 }
 
@@ -190,6 +202,7 @@ func (m *cm) close(c *conn, reason uint8) {
 	m.farewell(c)
 	m.conns[c.slot] = nil
 	m.live--
+	m.countSystem(c, -1)
 	m.dropBody(c)
 	m.dropOutput(c)
 	c.rest = nil

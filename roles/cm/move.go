@@ -178,6 +178,7 @@ func (m *cm) movedTo(rec []byte) error {
 	d := &m.departing
 	m.conns[c.slot] = nil
 	m.live--
+	m.countSystem(c, -1)
 	m.poll.Del(c.fd)
 	c.row.MovedUID.Store(c.uid) // before it is not here any more
 	c.row.UID.Store(0)
@@ -305,7 +306,7 @@ func (m *cm) moveConn(c *conn) (*privsep.MoveConn, [][]byte) {
 // movedFlags are the flags that a connection keeps, here and in a MOVE_CONN.
 var movedFlags = map[connFlags]privsep.MoveFlags{
 	flagUnix: privsep.MoveUnix, flagConnected: privsep.MoveConnected,
-	flagWide: privsep.MoveWide, flagWaiting: privsep.MoveWaiting,
+	flagWide: privsep.MoveWide, flagWaiting: privsep.MoveWaiting, flagSystem: privsep.MoveSystem,
 }
 
 func millis(d int64) uint32 { return uint32(min(max(d, 0)/int64(time.Millisecond), 1<<32-1)) }

@@ -81,7 +81,7 @@ func newCM(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*cm
 		index: boot.ID.Index, generation: boot.Generation, cfg: cfg, parent: parent, log: privsep.NewLogger(parent),
 		limits: limitsOf(cfg),
 		small:  pool{size: smallChunk, limit: smallLimit}, large: pool{size: chunkSize, limit: largeLimit},
-		bell: -1, conns: make([]*conn, cfg.MaxConnections), rbuf: make([]byte, readSize),
+		bell: -1, conns: make([]*conn, cfg.Places()), rbuf: make([]byte, readSize),
 		slowEvery: slowEvery(cfg),
 	}
 	m.log.SetLevel(cfg.LogLevel)
@@ -146,7 +146,7 @@ func (m *cm) mapRings(set *privsep.Setup, generation uint64) error {
 	if m.in, err = store.NewConsumer(segs[2], segs[3]); err != nil {
 		return err
 	}
-	if m.columns, err = store.NewConnColumns(columns, m.cfg.MaxConnections); err != nil || generation <= 1 {
+	if m.columns, err = store.NewConnColumns(columns, m.cfg.Places()); err != nil || generation <= 1 {
 		return err
 	}
 	for end := time.Now().Add(routerWait); m.out.Closed() < generation-1; time.Sleep(routerLook) {

@@ -219,7 +219,7 @@ func (v *view) find(q *connQuery) (all []*seen) {
 	}
 	for i := range v.table.Reached() {
 		info, ok := v.table.Row(i).Get()
-		if !ok || q.cid != 0 && info.UID != q.cid || int(info.CM) >= len(v.columns) {
+		if !ok || info.System || q.cid != 0 && info.UID != q.cid || int(info.CM) >= len(v.columns) {
 			continue
 		}
 		c := &seen{slot: i, info: info, last: info.Accepted}

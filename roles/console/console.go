@@ -20,7 +20,8 @@ type console struct {
 	view      *view
 	server    *server
 	listeners map[uint16]*listener
-	bell      int // the last request has been answered
+	system    system
+	bell      int // the last request has been answered, or a connection of system's has ended
 	walls     privsep.Sandbox
 
 	listening bool      // the poller watches the listeners
@@ -54,6 +55,7 @@ func (c *console) run() error {
 		}
 	}
 	for !c.over() {
+		c.tendSystem()
 		ready, err := c.poll.Wait(c.timeout())
 		if err != nil {
 			return err
@@ -218,6 +220,8 @@ func (c *console) handle(m *privsep.Message) error {
 	switch m.Kind {
 	case privsep.KindStatus:
 		return c.word.take(m)
+	case privsep.KindSystemConn:
+		c.takeSystem(m.FDs[0])
 	case privsep.KindPeer:
 		return c.newRouter(m)
 	case privsep.KindListener:
@@ -273,7 +277,7 @@ func (c *console) over() bool {
 // timeout is how long there is nothing to do but for what comes.
 func (c *console) timeout() time.Duration {
 	next := time.Duration(-1)
-	for _, at := range []time.Time{c.pause, c.stopBy, c.until} {
+	for _, at := range []time.Time{c.pause, c.stopBy, c.until, c.systemDue()} {
 		if at.IsZero() {
 			continue
 		}

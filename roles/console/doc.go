@@ -26,10 +26,20 @@
 //	{"now": RFC 3339, "status": as `gatehouse status --json`, "stale": bool,
 //	 "varz": as /varz, "router": figures and histograms, "history": rates over time}
 //
+// Of the history ?since= leaves out what is not newer (Unix, seconds). / is the status
+// page: one document, the same for everybody and always, whose script asks for these. It
+// puts what it gets in as text; the policy that it is served with allows nothing else.
+//
+// Where a profile allows requests for the state of the broker, the console is a client of
+// it, too, by a connection that the parent makes: what clients ask on $SYS.REQ. it answers as
+// HTTP would. Of messages it hears those requests alone, and it may do nothing but answer.
+//
 // Without a parent it goes on for orphan_grace with what it sees; status is then the last
 // one and stale, and /healthz says so.
 //
 // Files: console.go (the loop), setup.go (start), orphan.go, server.go (HTTP and its
 // bounds), transport.go, status.go (the parent's word), view.go (shared memory),
-// history.go, subs.go (the router's word); one file for each path.
+// history.go, subs.go (the router's word); system.go (the console as a client),
+// system_talk.go (its protocol), system_answer.go and system_stats.go (its answers); one
+// file for each path, page.go and page/ for the page.
 package console

@@ -25,6 +25,12 @@ func (j *journal) error(event string, fields ...privsep.Field) {
 	j.log.Error(event, fields...)
 }
 
+func (j *journal) warn(event string, fields ...privsep.Field) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.log.Warn(event, fields...)
+}
+
 // Write takes a line of net/http's: a panic, or what no client can cause.
 func (j *journal) Write(b []byte) (int, error) {
 	text, _, _ := strings.Cut(string(b), "\n")

@@ -22,10 +22,10 @@ const (
 	maxHeader    = 4 << 10 // bytes; net/http adds 4 KiB
 	headerTime   = 5 * time.Second
 	requestTime  = 10 * time.Second
-	answerTime   = 30 * time.Second
+	answerTime   = 10 * time.Second
 	idleTime     = 2 * time.Minute
 	maxURL       = 2 << 10 // bytes
-	maxAnswering = 8       // requests that are worked on at a time
+	maxAnswering = 8       // requests that are worked on, or whose answers are taken, at a time: over each
 )
 
 // server answers requests. Its methods are the loop's, but for those of net/http.
@@ -39,11 +39,12 @@ type server struct {
 	in   inbox
 	bell int // rung when a connection ends
 	past *history
+	page *page
 
 	began     time.Time
 	live      atomic.Pointer[privsep.Live]
 	names     atomic.Pointer[[]string] // hosts that are names
-	answering chan struct{}
+	answering map[bool]chan struct{}   // over Unix sockets, and over TCP: neither waits for the other
 	requests  atomic.Uint64
 	refused   atomic.Uint64             // requests and connections
 	paths     map[string]*atomic.Uint64 // requests for those that there are
@@ -55,10 +56,11 @@ type server struct {
 	ended chan struct{} // Serve has returned
 }
 
-func newServer(v *view, w *word, l *subs, j *journal, cfg *privsep.Settings) *server {
+func newServer(v *view, w *word, l *subs, j *journal, p *page, cfg *privsep.Settings) *server {
 	s := &server{view: v, word: w, subs: l, log: j, cfg: cfg, in: inbox{make(chan net.Conn, 2*maxConns), make(chan struct{})},
-		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, answering: make(chan struct{}, maxAnswering), conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{})}
-	s.past = newHistory(v)
+		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{}),
+		answering: map[bool]chan struct{}{true: make(chan struct{}, maxAnswering), false: make(chan struct{}, maxAnswering)}}
+	s.past, s.page = newHistory(v), p
 	s.settle(&cfg.Live)
 	s.http = http.Server{
 		Handler: s.guard(s.routes()), ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
@@ -67,10 +69,10 @@ func newServer(v *view, w *word, l *subs, j *journal, cfg *privsep.Settings) *se
 	return s
 }
 
-// routes are the paths that there are.
-func (s *server) routes() *http.ServeMux {
-	m := http.NewServeMux()
-	for path, h := range map[string]http.HandlerFunc{
+// handlers are one for each path that there is.
+func (s *server) handlers() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"/{$}":            s.page.ServeHTTP,
 		"/healthz":        s.healthz,
 		"/statusz":        s.statusz,
 		"/metrics":        s.metrics,
@@ -78,9 +80,15 @@ func (s *server) routes() *http.ServeMux {
 		"/connz":          s.connz,
 		"/subsz":          s.subsz,
 		"/subscriptionsz": s.subsz,
-	} {
+	}
+}
+
+// routes are the paths.
+func (s *server) routes() *http.ServeMux {
+	m := http.NewServeMux()
+	for path, h := range s.handlers() {
 		n := new(atomic.Uint64)
-		s.paths[path] = n
+		s.paths[strings.TrimSuffix(path, "{$}")] = n
 		m.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			n.Add(1)
 			h(w, r)
@@ -227,9 +235,10 @@ func (s *server) guard(next http.Handler) http.Handler {
 			http.Error(w, text, status)
 			return
 		}
+		turn := s.answering[t.at.local]
 		select {
-		case s.answering <- struct{}{}:
-			defer func() { <-s.answering }()
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
 			next.ServeHTTP(w, r)
 		case <-r.Context().Done():
 		}

@@ -16,7 +16,7 @@ import (
 
 func TestHandlers(t *testing.T) {
 	// A message without a handler would be taken and do nothing.
-	want := []privsep.Kind{privsep.KindListener, privsep.KindStatsGet, privsep.KindShutdown, privsep.KindSettings, privsep.KindListenerGone, privsep.KindStatus, privsep.KindPeer, privsep.KindSubs}
+	want := []privsep.Kind{privsep.KindListener, privsep.KindStatsGet, privsep.KindShutdown, privsep.KindSettings, privsep.KindListenerGone, privsep.KindStatus, privsep.KindPeer, privsep.KindSubs, privsep.KindSystemConn}
 	for _, k := range privsep.KindsTo(privsep.RoleConsole) {
 		setup := []privsep.Kind{privsep.KindBoot, privsep.KindConfig, privsep.KindSegment, privsep.KindSetupEnd, privsep.KindAdopt}
 		if !slices.Contains(want, k) && !slices.Contains(setup, k) {
@@ -53,6 +53,10 @@ func TestGuard(t *testing.T) {
 		{"CONNECT", "evil.example:1", "localhost", "", 405},
 		{"GET", "/healthz", "localhost", "a body", 413},
 		{"GET", "/" + strings.Repeat("x", maxURL), "localhost", "", 414},
+		{"GET", "/", "localhost", "", 200},
+		{"HEAD", "/", "localhost", "", 200},
+		{"GET", "/", "evil.example", "", 421},
+		{"GET", "/page.html", "localhost", "", 404},
 		{"GET", "/nothing", "localhost", "", 404},
 		{"GET", "/../etc/passwd", "localhost", "", 0}, // no file is looked at: 404, or where it leads to
 	} {

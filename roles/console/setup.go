@@ -75,7 +75,11 @@ func newConsole(set *privsep.Setup, parent *privsep.Channel) (*console, error) {
 		return nil, err
 	}
 	c.subs = new(subs)
-	c.server = newServer(c.view, c.word, c.subs, c.log, c.cfg)
+	page, err := newPage()
+	if err != nil {
+		return nil, err
+	}
+	c.server = newServer(c.view, c.word, c.subs, c.log, page, c.cfg)
 	if c.poll, err = privsep.NewPoller(); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package console
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -17,9 +18,11 @@ type everything struct {
 	History *past           `json:"history"`
 }
 
+// statusz answers with the history that is newer than since, where a page has the rest.
 func (s *server) statusz(w http.ResponseWriter, r *http.Request) {
+	since, _ := strconv.ParseInt(r.URL.Query().Get("since"), 10, 64)
 	st, now := s.word.get(r.Context().Done())
-	e := everything{Now: time.Now().UTC(), Stale: !now, Varz: s.vars(st), Router: s.view.figures(), History: s.past.past()}
+	e := everything{Now: time.Now().UTC(), Stale: !now, Varz: s.vars(st), Router: s.view.figures(), History: s.past.after(since)}
 	if st != nil {
 		e.Status, e.At = st.text, &st.at
 	}

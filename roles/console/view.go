@@ -14,7 +14,7 @@ type view struct {
 }
 
 func newView(set *privsep.Setup) (*view, error) {
-	rows := set.Settings.MaxConnections
+	rows := set.Settings.Places()
 	v := &view{ring: set.Settings.Ring}
 	seg, err := privsep.TakeSegment(set, privsep.SegConnTable, 0, store.Map)
 	if err != nil {

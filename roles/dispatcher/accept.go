@@ -118,8 +118,12 @@ func (d *dispatcher) handOver(p pending) bool {
 		}
 		if d.sendTo(k, slot, p) {
 			privsep.CloseFD(p.fd)
-			d.accepted++
-			d.table.Counters().Accepted.Add(1)
+			if p.lst.system {
+				d.slots.systems = append(d.slots.systems, slot)
+			} else {
+				d.accepted++
+				d.table.Counters().Accepted.Add(1)
+			}
 			return true
 		}
 		d.slots.giveBack(k)
@@ -150,14 +154,14 @@ func (d *dispatcher) pick(try int) int {
 func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
 	c := &d.cms[k]
 	uid := d.nextUID()
-	h := privsep.ConnHandoff{UID: uid, Slot: slot, Listener: uint16(p.lst.number), Unix: p.lst.unix, TLS: p.lst.tls,
+	h := privsep.ConnHandoff{UID: uid, Slot: slot, Listener: uint16(p.lst.number), Unix: p.lst.unix, TLS: p.lst.tls, System: p.lst.system,
 		Issued: uint64(d.uptime+d.now) / uint64(time.Millisecond)}
 	h.Ticket = d.maker.Make(tickets.Handoff{UID: uid, CM: uint16(k), Listener: h.Listener, Generation: c.generation, Issued: h.Issued})
 	if p.addr.IsValid() {
 		h.Addr, h.Port = p.addr.Addr().As16(), p.addr.Port()
 	}
 	row := d.slots.table.Row(int(slot))
-	info := store.ConnInfo{UID: uid, CM: uint16(k), Listener: h.Listener, Port: h.Port, Unix: h.Unix, Addr: h.Addr,
+	info := store.ConnInfo{UID: uid, CM: uint16(k), Listener: h.Listener, Port: h.Port, Unix: h.Unix, System: h.System, Addr: h.Addr,
 		Accepted: time.Now().UnixNano()}
 	if h.Unix {
 		info.Process = store.ConnProcess(privsep.PeerProcess(p.fd, d.cfg.Login.Kinds.Has(privsep.CredentialProcess)))

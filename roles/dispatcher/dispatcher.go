@@ -53,6 +53,7 @@ type listener struct {
 	number int
 	unix   bool
 	tls    bool
+	system bool // none, see system.go
 }
 
 // cmPeer is the way to one connection manager; ch is nil while it is away.
@@ -253,6 +254,8 @@ func (d *dispatcher) handle(m *privsep.Message) error {
 	case privsep.KindStatsGet:
 		return privsep.AnswerStats(d.parent, m, privsep.RoleStats{Connections: uint64(d.connections()), Accepted: d.accepted,
 			RefusedRate: d.refusedRate, RefusedMax: d.refusedMax})
+	case privsep.KindSystemConn:
+		d.systemConn(m)
 	case privsep.KindSettings:
 		return d.settings(m)
 	case privsep.KindListener:

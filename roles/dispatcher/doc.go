@@ -14,6 +14,9 @@
 // listen queue; since the parent holds the listeners, a dispatcher's death
 // closes no port.
 //
+// The console is a client by a connection that the parent has made (SYSTEM_CONN). The
+// table says which one that is; it has places beyond max_connections.
+//
 // Without a parent it goes on for orphan_grace; it alone can then say by which key
 // its tickets are checked (orphan.go).
 //
@@ -23,6 +26,6 @@
 // word on a cm, which follows the other's end.
 //
 // Files: dispatcher.go (the loop), accept.go (one connection), slots.go (places
-// in the connection table), rate.go (per-address limits),
-// reload.go (what changes while it runs), setup.go (start).
+// in the connection table), system.go (the console's connections), rate.go (per-address
+// limits), reload.go (what changes while it runs), setup.go (start).
 package dispatcher

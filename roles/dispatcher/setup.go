@@ -97,7 +97,7 @@ func newDispatcher(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Chann
 }
 
 func (d *dispatcher) mapTable(set *privsep.Setup) error {
-	rows := d.cfg.MaxConnections
+	rows := d.cfg.Places()
 	seg, err := privsep.TakeSegment(set, privsep.SegConnTable, 0, store.Map)
 	if err != nil {
 		return err

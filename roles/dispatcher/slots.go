@@ -21,6 +21,7 @@ type slots struct {
 	gone       []uint64             // per cm: moved connections already accounted for
 	heir       []int                // per cm: where its connections move to, -1: they do not
 	doubts     []doubt
+	systems    []uint32 // that the console has, or has had
 	// inherited tells of a cm that some of its places may be nobody's: an earlier
 	// dispatcher wrote the row and died before it could hand the connection over.
 	inherited []bool
@@ -59,6 +60,9 @@ func newSlots(table *store.ConnTable, columns []*store.ConnColumns, serving int,
 		}
 		s.used[k] = append(s.used[k], uint32(i))
 		s.inherited[k] = true
+		if info.System {
+			s.systems = append(s.systems, uint32(i))
+		}
 		if columns[k].Row(i).MovedUID.Load() == info.UID {
 			s.gone[k]--
 		}
@@ -90,12 +94,31 @@ func (s *slots) load(k int) int {
 	return has - int(min(s.closed(k), uint64(has)))
 }
 
+// total is how many connections there are of clients.
 func (s *slots) total() int {
 	n := 0
 	for k := range s.used {
 		n += s.load(k)
 	}
-	return n
+	return max(n-s.system(), 0)
+}
+
+// system is how many the console has. A cm that lies about it changes no more than that.
+func (s *slots) system() int {
+	s.systems = slices.DeleteFunc(s.systems, func(slot uint32) bool {
+		info, ok := s.table.Row(int(slot)).Get()
+		if !ok || !info.System || int(info.CM) >= len(s.columns) {
+			return true
+		}
+		to := s.successor(int(info.CM))
+		return s.hasClosed(int(info.CM), slot, info.UID) || to >= 0 && s.hasClosed(to, slot, info.UID)
+	})
+	return len(s.systems)
+}
+
+// hasClosed tells whether cm k says that it has closed a connection.
+func (s *slots) hasClosed(k int, slot uint32, uid uint64) bool {
+	return s.columns[k].Row(int(slot)).ClosedUID.Load() == uid
 }
 
 // take gives a place to a connection of cm k; false: the table is full.

@@ -41,7 +41,7 @@ func (f *floor) known(k int) { f.columns[k].Counters().Dispatcher.Store(f.genera
 func newFloor(t testing.TB, rows int) *floor {
 	t.Helper()
 	cfg := standin.Settings(testCMs)
-	cfg.MaxConnections = rows
+	cfg.MaxConnections = rows - privsep.SystemPlaces
 	mem, err := standin.New(cfg)
 	if err != nil {
 		t.Fatal(err)

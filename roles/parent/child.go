@@ -73,6 +73,7 @@ type child struct {
 	kickDone    uint64 // and the last that it has answered
 	signPace    privsep.Pace
 	signatures  uint64
+	inspecting  int       // processes that are looked at for it
 	muteBy      time.Time // it closed its channel and must have ended by then
 	logDropped  int
 	logWindow   int64

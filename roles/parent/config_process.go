@@ -98,8 +98,8 @@ func (u *UserConfig) processRule(ids *accounts) (r privsep.ProcessRule, faults m
 		fault("gid", err)
 	}
 	r.Executable = u.Executable
-	if p := u.Executable; p != "" && (!filepath.IsAbs(p) || filepath.Clean(p) != p || len(p) > privsep.MaxExecutable) {
-		fault("executable", fmt.Errorf("%s is not a whole path, from / on, without detours, of at most %d bytes", show(p), privsep.MaxExecutable))
+	if u.Executable != "" {
+		fault("executable", checkExecutable(u.Executable))
 	}
 	if r.BySum = u.SHA256 != ""; r.BySum {
 		sum, err := hex.DecodeString(u.SHA256)
@@ -109,6 +109,14 @@ func (u *UserConfig) processRule(ids *accounts) (r privsep.ProcessRule, faults m
 		copy(r.SHA256[:], sum)
 	}
 	return r, faults
+}
+
+// checkExecutable allows the one way to write a path.
+func checkExecutable(path string) error {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path || len(path) > privsep.MaxExecutable {
+		return fmt.Errorf("%s is not a whole path, from / on, without detours, of at most %d bytes", show(path), privsep.MaxExecutable)
+	}
+	return nil
 }
 
 // checkProcess says what is wrong with a user's process, by option.
@@ -152,7 +160,10 @@ func (c *Config) processRules() (all []privsep.ProcessRule) {
 	return all
 }
 
-// looksAtProcesses tells whether some user's process must be more than of his uid or gid.
-func (c *Config) looksAtProcesses() bool {
+// looksAtProcesses tells whether a process must be more than of some uid or gid.
+func (c *Config) looksAtProcesses() bool { return c.looksAtUsers() || c.looksAtCallers() }
+
+// looksAtUsers tells whether that of some user must.
+func (c *Config) looksAtUsers() bool {
 	return slices.ContainsFunc(c.Users, func(u UserConfig) bool { return u.processed() && u.Executable+u.SHA256 != "" })
 }

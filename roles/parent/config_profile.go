@@ -44,6 +44,7 @@ type ProfileConfig struct {
 	MaxPayload           Size      `toml:"max_payload"`
 	MaxPending           Size      `toml:"max_pending"`
 	Transfer             []string  `toml:"transfer"` // environments
+	System               bool      `toml:"system"`   // may ask for the state of the broker
 }
 
 func (p *ProfileConfig) setDefaults() { p.Weight = 1 }
@@ -115,6 +116,9 @@ func (c *Config) checkProfiles() (faults []fault) {
 		}
 		for _, l := range profileLists {
 			add(l.key, checkList(options[l.key].Interface().([]string), l.check))
+		}
+		if p.System && !c.watched() && !c.alone() {
+			add("system", "needs a console, which answers: console.unix or console.tcp")
 		}
 		payload, pending := p.checkSizes(&c.Limits)
 		add("max_payload", payload)
@@ -211,7 +215,7 @@ func (p *ProfileConfig) payload() *privsep.Profile {
 		RequestTypes: p.RequestTypes, RequestOrganisations: p.RequestOrganisations, Types: p.Types,
 		Responses: int(p.AllowResponses), Stamp: p.StampSender, Weight: p.Weight,
 		MaxSubscriptions: p.MaxSubscriptions, Rate: p.Rate,
-		MaxPayload: int(p.MaxPayload), MaxPending: int(p.MaxPending), Transfer: p.Transfer,
+		MaxPayload: int(p.MaxPayload), MaxPending: int(p.MaxPending), Transfer: p.Transfer, System: p.System,
 	}
 	for i, name := range privsep.ModeNames {
 		if p.Modes == nil || slices.Contains(p.Modes, name) {

@@ -33,6 +33,7 @@ request_organisations = ["ORGB"]
 types = ["desk"]
 allow_responses = true
 stamp_sender = true
+system = true
 weight = 7
 max_subscriptions = 3
 rate = 4
@@ -54,7 +55,7 @@ ping_max = 7
 		{Name: "desk", PublishAllow: []string{"px.>", "a"}, PublishDeny: []string{"px.secret"}, SubscribeAllow: []string{},
 			SubscribeDeny: []string{"*"}, Modes: privsep.ModeSession | privsep.ModeDirect, RequestTypes: []string{"pricer"},
 			RequestOrganisations: []string{"ORGB"}, Types: []string{"desk"}, Responses: 1, Stamp: true, Weight: 7,
-			MaxSubscriptions: 3, Rate: 4, MaxPayload: 1 << 10, MaxPending: 2 << 20, Transfer: []string{"orgb"}},
+			MaxSubscriptions: 3, Rate: 4, MaxPayload: 1 << 10, MaxPending: 2 << 20, Transfer: []string{"orgb"}, System: true},
 		{Name: "none", PublishAll: true, SubscribeAll: true, Responses: privsep.AnyResponses, Weight: 1},
 	}
 	for what, c := range map[string]*Config{"in the file": cfg, "effective": cfg.Effective()} {

@@ -246,7 +246,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"[[profile]]\nname = \"a\"\nmax_pending = \"1KiB\"", `f:3: profile.max_pending: 1KiB is less than limits.max_payload (1MiB)`},
 		{"[[profile]]\nname = \"a\"\npublish = [\"" + strings.Repeat("x", 257) + "\"]", `is longer than 256 bytes`},
 		{"[[profile]]\nname = \"a\"\npublish = [" + many(257, 1) + "]", `f:3: profile.publish: has 257 entries, more than 256`},
-		{"[[profile]]\nname = \"a\"\npublish = [" + many(200, 200) + "]", `f:1: profile: the lists of "a" take 40466 bytes together, more than 32768`},
+		{"[[profile]]\nname = \"a\"\npublish = [" + many(200, 200) + "]", `f:1: profile: the lists of "a" take 40467 bytes together, more than 32768`},
 		{profiles(1025), `f:2049: profile: there are more than 1024`},
 		{"[transfer]\nkey = \"k\"", `f:2: transfer.key: needs transfer.unlock_file`},
 		{"[transfer]\nrate = 0", `f:2: transfer.rate: 0 is not between 1 and 1000`},

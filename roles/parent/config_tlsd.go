@@ -74,6 +74,13 @@ func (c *Config) leaveAlone(keys *written) {
 	}
 }
 
+// looksAtCallers tells whether some right needs more of a caller than a uid or gid.
+func (c *Config) looksAtCallers() bool {
+	return c.TLSD.Socket != "" && slices.ContainsFunc(c.TLSSessions, func(s TLSSessionConfig) bool {
+		return slices.ContainsFunc(slices.Concat(s.Open, s.Read, s.Write, s.Admin), func(grant string) bool { return strings.Contains(grant, ":") })
+	})
+}
+
 func (c *Config) listens() bool { return len(c.Listen.TCP)+len(c.Listen.TLS)+len(c.Listen.Unix) > 0 }
 
 // ports are those that tlsd may connect to.
@@ -244,18 +251,27 @@ func checkProtocol(s string) string {
 }
 
 // grantOf reads one entry of a list of who may: the name or number of a user, that of
-// a group behind %, or * for everybody. Names are looked up when the configuration is
-// read.
+// a group behind %, or * for everybody. Behind a colon may stand the path of what a user
+// or a group must run. Names are looked up when the configuration is read.
 func grantOf(s string) (g privsep.TLSGrant, err error) {
-	name, group := strings.CutPrefix(s, "%")
+	who, path, by := strings.Cut(s, ":")
+	switch {
+	case s == "*":
+		return privsep.TLSGrant{To: privsep.GrantAll}, nil
+	case by && who == "*":
+		return g, fmt.Errorf("%s needs a user or a group before the colon: whoever may run a program can make it do what he likes", show(s))
+	case by:
+		if checkExecutable(path) != nil {
+			return g, fmt.Errorf("%s has behind its colon no whole path, from / on, without detours, of at most %d bytes", show(s), privsep.MaxExecutable)
+		}
+		g.Executable = path
+	}
+	name, group := strings.CutPrefix(who, "%")
 	g.To = privsep.GrantUID
 	if group {
 		g.To = privsep.GrantGID
 	}
-	switch {
-	case s == "*":
-		return privsep.TLSGrant{To: privsep.GrantAll}, nil
-	case name == "":
+	if name == "" {
 		return g, fmt.Errorf("%s is nobody", show(s))
 	}
 	id := name

@@ -23,7 +23,8 @@
 // made here, so that nothing else can be signed. Each has a line in the log.
 //
 // What a process is that logs in at a Unix socket it tells auth (inspect.go), of
-// processes that a rule may fit, and no more than the rule asks for.
+// processes that a rule may fit, and no more than the rule asks for. Of tlsd's callers it
+// tells as much, where a right is some program's.
 //
 // One goroutine does everything, but for what can wait for a file system: children's
 // channels, their pidfds, signals and the control socket are events of one poller. A
@@ -72,11 +73,10 @@
 // numbers), reload.go, live.go (what may change), profiles.go (what the router gets),
 // users.go, approval.go and directory.go (what auth gets), notify.go (the service manager), tls.go
 // (certificate and key), sign.go (who gets a signature), transfer.go (who gets a
-// ticket), inspect.go (what a client's process is),
-// tlsd.go (what tlsd gets), console.go (what the console gets), offence.go (what is held
-// against a child), audit.go, audit_events.go and audit_log.go (the audit log), sandbox.go
-// (the walls around parent and children), control.go, kick.go and status.go (the operator's
-// view), config.go
+// ticket), inspect.go (what a client's process is), tlsd.go (what tlsd gets), console.go
+// and system.go (what the console gets), offence.go (what is held against a child),
+// audit.go, audit_events.go and audit_log.go (the audit log), sandbox.go (the walls around
+// parent and children), control.go, kick.go and status.go (the operator's view), config.go
 // (the configuration), config_tables.go (its lists of tables), config_profile.go,
 // config_user.go, config_certificate.go, config_process.go, config_transfer.go,
 // config_ldap.go, config_tlsd.go and config_console.go (some of them).

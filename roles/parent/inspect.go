@@ -8,12 +8,14 @@ import (
 	"gatehouse/privsep"
 )
 
-// inspect.go looks at processes that log in by what they are. Auth alone may ask, and
-// is told of who has connected nothing but what a rule of the configuration asks for.
+// inspect.go looks at processes that log in by what they are, for auth, and at those that
+// call tlsd. Nobody else may ask, and both are told of who has connected nothing but what
+// a rule asks for, of a [[user]] or of a grant.
 //
 // Which process is meant says a pid together with the inode of its pidfd, which no
 // other one ever has: of another process in its place nothing is told, whoever asks. The
-// one who connected says neither; it has reached auth from the dispatcher.
+// one who connected says neither; it has reached auth from the dispatcher, and tlsd has
+// it from the kernel.
 //
 // Looking is done beside the loop, a few at a time, since files may be on what does not
 // answer. A file is opened only if uid, gid and path are those of a rule that wants to
@@ -24,9 +26,8 @@ type inspections struct {
 	blind bool   // to what processes of other users execute
 	lacks string // of this kernel, "": nothing
 
-	running int
-	done    chan inspection
-	told    privsep.Pace // lines about what could not be seen
+	done chan inspection
+	told privsep.Pace // lines about what could not be seen
 }
 
 // inspection is one of them when it is over.
@@ -39,12 +40,12 @@ type inspection struct {
 }
 
 const (
-	mostInspections = 16
+	mostInspections = 16 // of one child
 	unseenPace      = 5
 	inspectKnock    = 254 // no signal, digest or trial
 )
 
-// inspect serves one request of auth's. An error is an offence.
+// inspect serves one request. An error is an offence.
 func (p *parent) inspect(c *child, m *privsep.Message) error {
 	var q privsep.Inspect
 	if err := q.Parse(m.Payload); err != nil {
@@ -57,15 +58,18 @@ func (p *parent) inspect(c *child, m *privsep.Message) error {
 	if w.done == nil {
 		w.done = make(chan inspection, mostInspections)
 	}
-	if w.running == mostInspections {
+	if c.inspecting == mostInspections {
 		busy := privsep.Inspected{ID: q.ID, Reason: privsep.ReasonCrowded}
 		p.send(c, privsep.KindInspected, busy.Append(p.buf[:0]))
 		return nil
 	}
-	w.running++
-	rules, proc, knock := p.userSet.rules, c.proc, p.knock
+	c.inspecting++
+	rules, groups, proc, knock := p.userSet.rules, false, c.proc, p.knock
+	if c.id.Role == privsep.RoleTLSD {
+		rules, groups = p.sharing.rules, true
+	}
 	go func() {
-		i := look(&q, rules)
+		i := look(&q, rules, groups)
 		i.of, i.proc = c, proc
 		w.done <- i
 		privsep.RawWrite(knock, []byte{inspectKnock})
@@ -77,7 +81,7 @@ func (p *parent) inspect(c *child, m *privsep.Message) error {
 func (p *parent) inspected() {
 	w := &p.inspections
 	i := <-w.done
-	w.running--
+	i.of.inspecting--
 	if i.answer.Reason == privsep.ReasonProcessUnreadable && i.err != nil && w.told.Take(unseenPace, time.Now()) {
 		p.log.Warn().Err(i.err).Msg("process not looked at")
 	}
@@ -91,10 +95,11 @@ func (p *parent) inspected() {
 	}
 }
 
-// look looks at a process.
-func look(q *privsep.Inspect, rules []privsep.ProcessRule) inspection {
+// look looks at a process. Rules are for those of a gid, or of any that they have
+// (groups).
+func look(q *privsep.Inspect, rules []privsep.ProcessRule, groups bool) inspection {
 	i := inspection{answer: privsep.Inspected{ID: q.ID}, file: -1}
-	if reason := i.look(q, rules); reason != privsep.ReasonNone {
+	if reason := i.look(q, rules, groups); reason != privsep.ReasonNone {
 		i.answer = privsep.Inspected{ID: q.ID, Reason: reason}
 		if i.file >= 0 {
 			privsep.CloseFD(i.file)
@@ -104,7 +109,7 @@ func look(q *privsep.Inspect, rules []privsep.ProcessRule) inspection {
 	return i
 }
 
-func (i *inspection) look(q *privsep.Inspect, rules []privsep.ProcessRule) privsep.Reason {
+func (i *inspection) look(q *privsep.Inspect, rules []privsep.ProcessRule, groups bool) privsep.Reason {
 	w, reason := privsep.Find(q.Process)
 	if reason != privsep.ReasonNone {
 		return reason
@@ -115,7 +120,11 @@ func (i *inspection) look(q *privsep.Inspect, rules []privsep.ProcessRule) privs
 		return reason
 	}
 	i.answer.Start = before
-	i.err = i.lookAtFile(w, q, rules)
+	var others []uint32
+	if groups {
+		others = w.Groups()
+	}
+	i.err = i.lookAtFile(w, q, rules, others)
 	after, reason := w.Check() // what was read in between was of this process
 	switch {
 	case reason != privsep.ReasonNone:
@@ -129,13 +138,13 @@ func (i *inspection) look(q *privsep.Inspect, rules []privsep.ProcessRule) privs
 }
 
 // lookAtFile finds what the process executes, as far as a rule asks for it.
-func (i *inspection) lookAtFile(w *privsep.Witness, q *privsep.Inspect, rules []privsep.ProcessRule) error {
+func (i *inspection) lookAtFile(w *privsep.Witness, q *privsep.Inspect, rules []privsep.ProcessRule, groups []uint32) error {
 	var x *privsep.Executable
 	is := map[string]bool{"": true} // of the paths of rules
 	read := false
 	for k := range rules {
 		r := &rules[k]
-		if !r.Looks() || !r.Owns(&q.Process) {
+		if !r.Looks() || !r.OwnsIn(&q.Process, groups) {
 			continue
 		}
 		if x == nil {
@@ -172,16 +181,36 @@ func (i *inspection) lookAtFile(w *privsep.Witness, q *privsep.Inspect, rules []
 	return err
 }
 
-// hinders says what keeps processes from logging in, "" if nothing does.
-func (w *inspections) hinders(c *Config) string {
-	switch {
-	case !c.credentials().Has(privsep.CredentialProcess):
+// hindrances say what keeps processes from logging in, and callers of tlsd from what
+// their executable lets them do; "": nothing does.
+type hindrances [2]string
+
+func (w *inspections) hinders(c *Config) (h hindrances) {
+	const blind = "the parent lacks CAP_SYS_PTRACE, which it keeps if there is such a rule when it starts"
+	switch logs, looks := c.credentials().Has(privsep.CredentialProcess), c.looksAtUsers(); {
+	case !logs:
 	case w.lacks != "":
-		return "no process can log in by its uid: this kernel has no " + w.lacks
-	case w.blind && c.looksAtProcesses():
-		return "no process can log in by executable or sha256: the parent lacks CAP_SYS_PTRACE, which it keeps if there is such a rule when it starts"
-	case os.Geteuid() != 0 && c.looksAtProcesses():
-		return "not root: only processes of this uid can log in by executable or sha256"
+		h[0] = "no process can log in by its uid: this kernel has no " + w.lacks
+	case w.blind && looks:
+		h[0] = "no process can log in by executable or sha256: " + blind
+	case os.Geteuid() != 0 && looks:
+		h[0] = "not root: only processes of this uid can log in by executable or sha256"
 	}
-	return ""
+	switch {
+	case !c.looksAtCallers():
+	case w.lacks != "":
+		h[1] = "no caller of tlsd is known by its executable: this kernel has no " + w.lacks
+	case w.blind:
+		h[1] = "no caller of tlsd is known by its executable: " + blind
+	case os.Geteuid() != 0:
+		h[1] = "not root: only callers of this uid are known to tlsd by their executable"
+	}
+	return h
+}
+
+// hinderedInstead warns of what has changed.
+func (p *parent) hinderedInstead(before hindrances) {
+	for i, text := range p.inspections.hinders(p.cfg) {
+		p.warnInstead(before[i], text)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -63,7 +64,7 @@ func TestLook(t *testing.T) {
 		{"sum alone", []privsep.ProcessRule{rule("", true)}, nil, true, true},
 	} {
 		for _, wants := range []bool{false, true} {
-			i := look(&privsep.Inspect{ID: 7, File: wants, Process: me}, tt.rules)
+			i := look(&privsep.Inspect{ID: 7, File: wants, Process: me}, tt.rules, false)
 			a := i.answer
 			slices.Sort(tt.paths)
 			if a.ID != 7 || a.Reason != privsep.ReasonNone || i.err != nil || a.Start == 0 || (a.Ino != 0) != tt.seen || (a.Link == exe) != tt.seen ||
@@ -77,6 +78,33 @@ func TestLook(t *testing.T) {
 				privsep.CloseFD(i.file)
 			}
 		}
+	}
+}
+
+// A caller of tlsd may be of a rule's group by any of its groups; who logs in, by its own
+// alone.
+func TestLookByGroup(t *testing.T) {
+	me := self(t)
+	exe, err := os.Executable()
+	must(t, err)
+	groups, err := os.Getgroups()
+	must(t, err)
+	groups = slices.DeleteFunc(groups, func(g int) bool { return g == int(me.GID) })
+	if len(groups) == 0 {
+		t.Skip("SKIP needs a second group")
+	}
+	rules := []privsep.ProcessRule{{ByGID: true, GID: uint32(groups[0]), Executable: exe}}
+	for _, any := range []bool{true, false} {
+		i := look(&privsep.Inspect{ID: 7, Process: me}, rules, any)
+		if a := i.answer; a.Reason != privsep.ReasonNone || slices.Contains(a.Executables, exe) != any || (a.Ino != 0) != any {
+			t.Errorf("any group %v: %+v, %v", any, a, i.err)
+		}
+	}
+	mine := tlsPolicy{TLSPolicy: privsep.TLSPolicy{Open: []privsep.TLSGrant{{To: privsep.GrantAll}, {To: privsep.GrantUID, ID: 1, Executable: "/a"}},
+		Read: []privsep.TLSGrant{{To: privsep.GrantUID, ID: 2}}, Admin: []privsep.TLSGrant{{To: privsep.GrantGID, ID: 3, Executable: "/b"}}}}
+	want := []privsep.ProcessRule{{ByUID: true, UID: 1, Executable: "/a"}, {ByGID: true, GID: 3, Executable: "/b"}}
+	if got := mine.callerRules(); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -112,7 +140,7 @@ func TestLookAtOthers(t *testing.T) {
 	} {
 		p := cat
 		tt.change(&p)
-		i := look(&privsep.Inspect{ID: 7, File: true, Process: p}, all)
+		i := look(&privsep.Inspect{ID: 7, File: true, Process: p}, all, false)
 		if i.answer.Reason != tt.want || (i.file >= 0) != (tt.want == privsep.ReasonNone) {
 			t.Errorf("%s: %v, file %d, %v", tt.name, i.answer.Reason, i.file, i.err)
 		}
@@ -126,4 +154,27 @@ func TestLookAtOthers(t *testing.T) {
 func waitZombie(t *testing.T, pid uint32) {
 	t.Helper()
 	must(t, unix.Waitid(unix.P_PID, int(pid), nil, unix.WEXITED|unix.WNOWAIT, nil))
+}
+
+// What hinders callers of tlsd is said where a right is a program's, and of logins
+// nothing then.
+func TestHindersCallers(t *testing.T) {
+	c := &Config{TLSD: TLSDConfig{Socket: "s"}, TLSSessions: []TLSSessionConfig{{Open: []string{"*"}, Admin: []string{"0", "%0:/bin/x"}}}}
+	if !c.looksAtProcesses() || c.looksAtUsers() {
+		t.Error("nobody is to be looked at")
+	}
+	for want, w := range map[string]inspections{
+		"no caller of tlsd is known by its executable: this kernel has no x":                      {lacks: "x", blind: true},
+		"no caller of tlsd is known by its executable: the parent lacks CAP_SYS_PTRACE, which it": {blind: true},
+	} {
+		if h := w.hinders(c); h[0] != "" || !strings.HasPrefix(h[1], want) {
+			t.Errorf("%q, want %q", h, want)
+		}
+	}
+	blind := inspections{lacks: "x", blind: true}
+	for _, change := range []func(){func() { c.TLSD.Socket = "" }, func() { c.TLSD.Socket, c.TLSSessions[0].Admin = "s", nil }} {
+		if change(); c.looksAtProcesses() || blind.hinders(c) != (hindrances{}) {
+			t.Errorf("hindered: %q", blind.hinders(c))
+		}
+	}
 }

@@ -98,7 +98,10 @@ func wantedListeners(c *Config) (list []bound) {
 	if path := c.TLSD.Socket; path != "" {
 		list = append(list, bound{network: privsep.NetTLSD, asked: path, path: path, fd: -1, fresh: true})
 	}
-	return append(list, c.Console.listeners()...)
+	if c.watched() {
+		list = append(list, c.Console.listeners()...)
+	}
+	return list
 }
 
 // open binds b; at earlier, if that is valid, since clients know it.

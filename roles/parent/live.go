@@ -3,6 +3,7 @@ package parent
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"gatehouse/privsep"
@@ -227,6 +228,7 @@ func (p *parent) liveSettings(c *Config) privsep.Live {
 		TLSD: privsep.TLSDSettings{MaxSessions: c.TLSD.MaxSessions, MaxCallers: c.TLSD.MaxCallers,
 			UIDSessions: c.TLSD.UIDSessions, UIDCallers: c.TLSD.UIDCallers, UIDMemory: int(c.TLSD.UIDMemory)},
 		ConsoleNames: c.Console.Names,
+		System:       slices.ContainsFunc(c.Profiles, func(f ProfileConfig) bool { return f.System }),
 		Audit:        c.Log.Audit != "",
 	}
 	for _, b := range p.listeners {

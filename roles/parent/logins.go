@@ -63,7 +63,7 @@ func (c *Config) Inspect(pid int) (who privsep.Process, seen privsep.Inspected, 
 	if who, err = privsep.ProcessOf(pid); err != nil {
 		return who, seen, nil, err
 	}
-	i := look(&privsep.Inspect{File: true, Process: who}, c.processRules())
+	i := look(&privsep.Inspect{File: true, Process: who}, c.processRules(), false)
 	if i.file >= 0 {
 		content, err = privsep.TakeContent(i.file)
 	}

@@ -183,6 +183,8 @@ func (p *parent) handle(c *child, m *privsep.Message) error {
 		return p.show(c, m)
 	case privsep.KindDial:
 		return p.dial(c, m)
+	case privsep.KindSystemGet:
+		p.connectConsole(c)
 	case privsep.KindAudit:
 		return p.auditFrom(c, m)
 	case privsep.KindKicked:

@@ -187,7 +187,7 @@ func (p *parent) apply(r *revision) {
 	p.tellUses() // of the keys before
 	p.turnAudit(r)
 	p.warnInstead(before, openness(p.cfg))
-	p.warnInstead(hindered, p.inspections.hinders(p.cfg))
+	p.hinderedInstead(hindered)
 	p.warnInstead(far, p.cfg.Console.far())
 	before, p.exposed = p.exposed, p.cfg.Exposed(p.source)
 	p.warnInstead(before, p.exposed)

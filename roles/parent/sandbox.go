@@ -36,7 +36,7 @@ func (p *parent) confine() error {
 	}
 	before := p.inspections.hinders(p.cfg)
 	p.inspections.blind = kept&(1<<unix.CAP_SYS_PTRACE) == 0
-	p.warnInstead(before, p.inspections.hinders(p.cfg))
+	p.hinderedInstead(before)
 	return nil
 }
 

@@ -178,8 +178,10 @@ func (p *parent) prepare(version string, h *handover) error {
 		return err
 	}
 	p.inspections.lacks = privsep.CheckPeerProcess()
-	if text := p.inspections.hinders(p.cfg); text != "" {
-		p.warnings = append(p.warnings, text)
+	for _, text := range p.inspections.hinders(p.cfg) {
+		if text != "" {
+			p.warnings = append(p.warnings, text)
+		}
 	}
 	if err := privsep.RaiseFileLimit(); err != nil {
 		p.warnings = append(p.warnings, err.Error())

@@ -35,8 +35,9 @@ type tlsIdentity struct {
 type sharing struct {
 	set      uint32 // number of the policies; 0: there are none yet
 	policies []tlsPolicy
-	identity *tlsIdentity // nil: no certificate is shown
-	last     uint32       // number of an identity
+	rules    []privsep.ProcessRule // what callers must be, where more than a uid or a gid is asked for
+	identity *tlsIdentity          // nil: no certificate is shown
+	last     uint32                // number of an identity
 	signed   uint64
 }
 
@@ -129,7 +130,26 @@ func (p *parent) setSharing(r *sharingRead) {
 		}
 	}
 	s.set = max(s.set+1, 1)
-	s.policies = r.policies
+	s.policies, s.rules = r.policies, nil
+	for i := range s.policies {
+		s.rules = append(s.rules, s.policies[i].callerRules()...)
+	}
+}
+
+// callerRules are those of the grants that ask for an executable.
+func (t *tlsPolicy) callerRules() (rules []privsep.ProcessRule) {
+	for _, g := range slices.Concat(t.Open, t.Read, t.Write, t.Admin) {
+		switch r := (privsep.ProcessRule{Executable: g.Executable}); {
+		case g.Executable == "":
+		case g.To == privsep.GrantUID:
+			r.ByUID, r.UID = true, g.ID
+			rules = append(rules, r)
+		case g.To == privsep.GrantGID:
+			r.ByGID, r.GID = true, g.ID
+			rules = append(rules, r)
+		}
+	}
+	return rules
 }
 
 // message gives the i-th policy as it travels, with its parcel to be closed.

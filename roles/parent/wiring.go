@@ -44,7 +44,7 @@ func (p *parent) makeSegments() error {
 	if p.alone {
 		return nil
 	}
-	n, rows := p.settings.CMs, p.cfg.Limits.MaxConnections
+	n, rows := p.settings.CMs, p.settings.Places()
 	slots := store.Slots(p.settings.Arena)
 	if err := p.newSegment(privsep.SegConnTable, 0, store.ConnTableSize(rows)); err != nil {
 		return err

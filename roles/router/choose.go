@@ -42,6 +42,9 @@ func (r *router) looks(s *session, p *store.RecPub) bool {
 
 // suits tells whether a message is for a subscriber, when it has to be looked at.
 func (r *router) suits(s *session, p *store.RecPub, t *sub) bool {
+	if t.ses.console {
+		return true
+	}
 	w, f := t.ses.who, &r.facts
 	if w == nil {
 		w = &nobodyKnown

@@ -58,6 +58,10 @@
 // of its own (ASK), body and all. The one thing to be asked is a ticket for another
 // environment, which the parent signs (ticket.go).
 //
+// What is published below $SYS.REQ. asks for the state of the broker. It goes to the
+// console and to nobody else, from clients whose profile allows that (system.go); which
+// connection is the console's the dispatcher says in its table.
+//
 // A profile (profile.go) says what its sessions may do. Sessions are held against new
 // profiles at once, and by each new router.
 //
@@ -123,6 +127,7 @@
 // (who a client is: auth is asked), profile.go (what he may), choose.go (modes),
 // request.go (who owes answers), ask.go (what the requester is told), affinity.go
 // (sessions of the mode of that name), expiry.go (what ends by time), ticket.go (ways
-// to other environments), stuck.go (who holds up whose bodies), settings.go (what
-// changes while it runs), orphan.go (without a parent), setup.go (the role's start).
+// to other environments), system.go (the state of the broker), stuck.go (who holds up
+// whose bodies), settings.go (what changes while it runs), orphan.go (without a parent),
+// setup.go (the role's start).
 package router

@@ -9,10 +9,6 @@ import (
 	"gatehouse/wire"
 )
 
-// globalAccount is what nats-server calls the account of clients without one;
-// clients since 2.12 read it from the second INFO.
-const globalAccount = "$G"
-
 // greetings are one for each way to connect and largest message, made when first
 // wanted.
 type greetings struct {
@@ -71,7 +67,7 @@ type template [4][]byte
 func newGreeting(i wire.Info) *greeting {
 	g := &greeting{first: newTemplate(i)}
 	connected, leaving := i, i
-	connected.ConnectInfo, connected.RemoteAccount = true, globalAccount
+	connected.ConnectInfo, connected.RemoteAccount = true, wire.GlobalAccount // since 2.12
 	leaving.LameDuck = true
 	g.connected, g.leaving = newTemplate(connected), newTemplate(leaving)
 	return g

@@ -228,6 +228,9 @@ func (x *index) find(subject []byte, m *match) {
 	case emptyToken(subject):
 	case wire.Direct(subject):
 		x.root.literal(subject, m)
+	case wire.System(subject):
+		x.root.find(subject, m)
+		m.cut(func(t *sub) bool { return !t.ses.console })
 	default:
 		x.root.find(subject, m)
 	}

@@ -92,6 +92,7 @@ const (
 	openUnix
 	openAdmitted
 	openAnswered
+	openConsole
 )
 
 func (e *entry) open(s *session) []byte {
@@ -104,6 +105,9 @@ func (e *entry) open(s *session) []byte {
 	}
 	if s.answered {
 		flags |= openAnswered
+	}
+	if s.console {
+		flags |= openConsole
 	}
 	var addr [16]byte
 	if s.client.IsValid() {

@@ -192,14 +192,19 @@ func (r *router) submit() {
 // processOf is which process has connected, in the words of the dispatcher, who had the
 // connection first. Of one that it has handed to another cm it says nothing.
 func (r *router) processOf(s *session) (p privsep.Process) {
+	if row, ok := r.rowOf(s); ok {
+		return privsep.Process(row.Process)
+	}
+	return p
+}
+
+// rowOf is what the dispatcher says of a connection by a Unix socket.
+func (r *router) rowOf(s *session) (row store.ConnInfo, ok bool) {
 	if s.client.IsValid() {
-		return p
+		return row, false
 	}
-	row, ok := r.table.Row(int(s.slot)).Get()
-	if !ok || row.UID != s.uid || !row.Unix || !r.holds(s.cm, int(row.CM)) {
-		return p
-	}
-	return privsep.Process(row.Process)
+	row, ok = r.table.Row(int(s.slot)).Get()
+	return row, ok && row.UID == s.uid && row.Unix && r.holds(s.cm, int(row.CM))
 }
 
 // holds tells whether a connection that was handed to cm k can be at l: there, or moved
@@ -342,7 +347,7 @@ func (r *router) reviewAll() {
 	r.logins.review = false
 	for _, l := range r.links {
 		for _, s := range l.sessions {
-			if s == nil || !s.admitted {
+			if s == nil || !s.admitted || s.console {
 				continue
 			}
 			mark := s.identity().mark

@@ -55,10 +55,14 @@ func (m *match) all() []*sub {
 
 // weed takes those out whose profile denies them the subject.
 func (m *match) weed(subject []byte) {
-	denied := func(t *sub) bool { return t.partly && anyMatches(t.ses.prof.subscribe.deny, subject) }
-	m.plain = slices.DeleteFunc(m.plain, denied)
+	m.cut(func(t *sub) bool { return t.partly && anyMatches(t.ses.prof.subscribe.deny, subject) })
+}
+
+// cut takes subscriptions out.
+func (m *match) cut(out func(*sub) bool) {
+	m.plain = slices.DeleteFunc(m.plain, out)
 	for i := range m.groups {
-		m.groups[i].members = slices.DeleteFunc(m.groups[i].members, denied)
+		m.groups[i].members = slices.DeleteFunc(m.groups[i].members, out)
 	}
 	m.groups = slices.DeleteFunc(m.groups, func(g group) bool { return len(g.members) == 0 })
 }

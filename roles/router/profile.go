@@ -39,6 +39,7 @@ type profile struct {
 	transfer           []string // environments that its clients may go to
 	responses          int      // to each request received, beyond publish; -1: any number
 	stamp              bool
+	system             bool // may ask for the state of the broker
 	weight             uint64
 	maxSubs            int
 	limits             limits
@@ -68,7 +69,7 @@ func newProfile(p *privsep.Profile) *profile {
 		publish: rights{p.PublishAll, subjects(p.PublishAllow), subjects(p.PublishDeny)}, modes: p.Modes,
 		subscribe:    rights{p.SubscribeAll, subjects(p.SubscribeAllow), subjects(p.SubscribeDeny)},
 		requestTypes: p.RequestTypes, requestOrgs: p.RequestOrganisations, types: p.Types, transfer: p.Transfer,
-		responses: p.Responses, stamp: p.Stamp, weight: uint64(max(p.Weight, 1)), maxSubs: p.MaxSubscriptions,
+		responses: p.Responses, stamp: p.Stamp, system: p.System, weight: uint64(max(p.Weight, 1)), maxSubs: p.MaxSubscriptions,
 		limits: limits{uint32(p.MaxPayload), uint32(p.MaxPending), uint32(p.Rate)},
 	}
 	f.choosy = len(f.requestTypes)+len(f.requestOrgs) > 0
@@ -112,8 +113,11 @@ func (g *rights) covers(pattern []byte) (ok, partly bool) {
 	return ok, ok && partly
 }
 
-// profileOf returns the profile of whoever it is, nil if there is none.
-func (r *router) profileOf(id identity) *profile {
+// profileOf returns the profile of a session, whoever it is; nil: there is none.
+func (r *router) profileOf(s *session, id identity) *profile {
+	if s.console {
+		return consoleProfile
+	}
 	name := id.profile
 	if name == "" && id.mark == 0 {
 		name = r.cfg.AnonymousProfile
@@ -255,7 +259,7 @@ func (r *router) reprofile() {
 
 func (r *router) rejudge(s *session) {
 	old := s.prof
-	if s.prof = r.profileOf(s.identity()); s.prof == nil {
+	if s.prof = r.profileOf(s, s.identity()); s.prof == nil {
 		s.prof = powerless
 		r.makeRoom(s.cm)
 		r.fail(s, wire.CodeAuthViolation)

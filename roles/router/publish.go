@@ -44,6 +44,9 @@ func (r *router) publish(l *link, rec []byte) error {
 		l.name(p.Seq, 0)
 		return nil
 	}
+	if wire.Special(p.Subject) && wire.System(p.Subject) && r.system(l, s, p) {
+		return nil
+	}
 	m := r.matchFor(s, p.Subject)
 	n, asker, handed := 0, s, (*duty)(nil)
 	switch {
@@ -184,6 +187,9 @@ func (r *router) accept(s *session, p *store.RecPub, how store.Mode, d *duty) bo
 // where the profile says so no subject.
 func (r *router) permits(s *session, p *store.RecPub, how store.Mode, d *duty) bool {
 	f := s.prof
+	if wire.System(p.Subject) && f.mayAsk(p.Subject) {
+		return true
+	}
 	switch answer := d != nil && (how == store.ModeBroadcast || how == store.ModeDirect && len(p.Reply) == 0); {
 	case answer && f.responses != 0:
 		return true

@@ -64,17 +64,17 @@ func (r *router) replayGone(l *link, b []byte) error {
 const maxChallenge = 64
 
 func (r *router) replayOpen(l *link, b []byte) error {
-	if len(b) < openEntry-2 || len(b) > openEntry-2+maxChallenge || b[0] > openTLS|openUnix|openAdmitted|openAnswered {
+	if len(b) < openEntry-2 || len(b) > openEntry-2+maxChallenge || b[0] > openTLS|openUnix|openAdmitted|openAnswered|openConsole {
 		return errEntry
 	}
 	o := store.RecOpen{UID: le.Uint64(b[9:]), TLS: b[0]&openTLS != 0, Unix: b[0]&openUnix != 0}
 	o.Slot, o.Gen = le.Uint32(b[1:]), le.Uint32(b[5:])
 	o.Addr = [16]byte(b[25:41])
-	if o.Unix && o.Addr != [16]byte{} || uint64(o.Slot) >= uint64(l.slots) || l.session1(o.Slot) != nil {
+	if o.Unix && o.Addr != [16]byte{} || b[0]&openConsole != 0 && !o.Unix || uint64(o.Slot) >= uint64(l.slots) || l.session1(o.Slot) != nil {
 		return errSession
 	}
 	s := newSession(l, &o, string(b[41:]))
-	s.generation, s.answered = le.Uint64(b[17:]), b[0]&openAnswered != 0
+	s.generation, s.answered, s.console = le.Uint64(b[17:]), b[0]&openAnswered != 0, b[0]&openConsole != 0
 	if s.admitted = b[0]&openAdmitted != 0; s.admitted {
 		r.assume(s)
 	}
@@ -109,7 +109,7 @@ func (r *router) replayConnect(l *link, b []byte) error {
 // assume gives a session the profile that it should have, if there is one: see reprofile.
 func (r *router) assume(s *session) {
 	s.prof = powerless
-	if f := r.profileOf(s.identity()); f != nil && s.admitted {
+	if f := r.profileOf(s, s.identity()); f != nil && s.admitted {
 		s.prof = f
 	}
 	s.who = s.who.under(s.prof)

@@ -85,9 +85,11 @@ type router struct {
 	watch watch
 	guide guide
 
-	logins logins
-	table  *store.ConnTable // whose rows say which process has connected
-	desk   desk
+	logins   logins
+	table    *store.ConnTable // whose rows say which process has connected, and where the console has
+	consoles int              // sessions of the console
+	answers  uint64           // that the router has given itself
+	desk     desk
 
 	// What the parent said, acted on between batches.
 	ended    []privsep.CMGone
@@ -469,7 +471,7 @@ func (r *router) stats(m *privsep.Message) error {
 		open += l.open
 	}
 	return privsep.AnswerStats(r.parent, m, privsep.RoleStats{
-		Connections: uint64(open), Subscriptions: uint64(r.index.count),
+		Connections: uint64(open - r.consoles), Subscriptions: uint64(r.index.count),
 		InMsgs: r.messages, OutMsgs: r.delivered,
 	})
 }

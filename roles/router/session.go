@@ -34,6 +34,7 @@ type session struct {
 
 	options
 	knowsInfo, congested, ended, tls bool
+	console                          bool // its client is the console
 	shown                            bool // has a row for those who watch
 	answered                         bool // its challenge: for one try to log in it was good, by whichever router
 }
@@ -67,6 +68,7 @@ func (r *router) open(l *link, rec []byte) error {
 		r.end(old)
 	}
 	s := newSession(l, &o, tickets.Challenge())
+	s.console = r.ofConsole(s)
 	s.admitted = !r.cfg.Auth
 	r.assume(s)
 	if !r.begin(s) { // more than connections are allowed: the dispatcher keeps to that
@@ -123,7 +125,7 @@ func (r *router) connect(l *link, rec []byte) error {
 	}
 	o := options{verbose: opts.Verbose, pedantic: opts.Pedantic, echo: opts.Echo, prof: powerless,
 		headers: opts.Headers, noResponders: opts.NoResponders, protocol1: opts.Protocol == 1}
-	if !r.cfg.Auth {
+	if !r.cfg.Auth || s.console {
 		r.admit(s, o, identity{}, opts.Name)
 	} else if r.begins(s, o) {
 		r.login(s, &c)
@@ -134,7 +136,7 @@ func (r *router) connect(l *link, rec []byte) error {
 // admit opens a session, with what its client has proved and the name that it gives
 // itself.
 func (r *router) admit(s *session, o options, id identity, name string) {
-	f := r.profileOf(id)
+	f := r.profileOf(s, id)
 	if f == nil {
 		r.fail(s, wire.CodeAuthViolation)
 		return

@@ -107,14 +107,14 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.table, err = store.NewConnTable(seg, r.cfg.MaxConnections); err != nil {
+	if r.table, err = store.NewConnTable(seg, r.cfg.Places()); err != nil {
 		return nil, err
 	}
 	seg, err = privsep.TakeSegment(set, privsep.SegSessions, 0, store.Map)
 	if err != nil {
 		return nil, err
 	}
-	if r.watch.shown, err = store.NewSessions(seg, r.cfg.MaxConnections); err != nil {
+	if r.watch.shown, err = store.NewSessions(seg, r.cfg.Places()); err != nil {
 		return nil, err
 	}
 	seg, err = privsep.TakeSegment(set, privsep.SegState, 0, store.Map)
@@ -130,7 +130,7 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 }
 
 func newLink(set *privsep.Setup, i int) (*link, error) {
-	l := &link{index: i, bell: -1, slots: set.Settings.MaxConnections}
+	l := &link{index: i, bell: -1, slots: set.Settings.Places()}
 	var segs [6]*store.Segment
 	var err error
 	for k, kind := range []privsep.SegmentKind{privsep.SegRingUpData, privsep.SegRingUpHead, privsep.SegRingDownData,

@@ -31,6 +31,9 @@ func (r *router) begin(s *session) bool {
 func (r *router) insert(s *session) {
 	s.cm.keep(s)
 	r.live.sessions += s.footprint()
+	if s.console {
+		r.consoles++
+	}
 }
 
 // end forgets a session: its subscriptions, and what others wait for from it.
@@ -49,6 +52,9 @@ func (r *router) remove(s *session) {
 	s.cm.sessions[s.slot] = nil
 	s.cm.open--
 	r.live.sessions -= s.footprint()
+	if s.console {
+		r.consoles--
+	}
 }
 
 // anew begins a session anew after a CONNECT: with the options and whatever else is

@@ -77,7 +77,7 @@ func (r *router) showFigures() {
 			word.Store(now)
 		}
 	}
-	show(&c.Sessions, &w.sessions, uint64(open))
+	show(&c.Sessions, &w.sessions, uint64(open-r.consoles))
 	show(&c.Subscriptions, &w.subs, uint64(r.index.count))
 	show(&c.Inserts, &w.inserts, w.added)
 	show(&c.Messages, &w.messages, r.messages)
@@ -96,7 +96,7 @@ func (r *router) row(s *session) *store.SessionRow {
 
 // show begins a session's row.
 func (r *router) show(s *session) {
-	if at, ok := r.placeOf(s); !ok || at.UID != s.uid || int(at.CM) != s.cm.index {
+	if at, ok := r.placeOf(s); !ok || at.System || at.UID != s.uid || int(at.CM) != s.cm.index {
 		return
 	}
 	s.shown = true

@@ -52,15 +52,15 @@ func New(cfg privsep.Settings) (*Memory, error) {
 		privsep.SegRingDownData: ring, privsep.SegRingDownHead: store.RingHeadSize,
 		privsep.SegArena:       store.ArenaSize(cfg.Arena),
 		privsep.SegReturns:     store.ReturnsSize(cfg.CMs, store.Slots(cfg.Arena)),
-		privsep.SegConnColumns: store.ConnColumnsSize(cfg.MaxConnections),
+		privsep.SegConnColumns: store.ConnColumnsSize(cfg.Places()),
 		privsep.SegNamed:       store.NamedSize(store.Slots(cfg.Arena)),
 	}
-	err := m.create(place{privsep.SegConnTable, 0}, store.ConnTableSize(cfg.MaxConnections))
+	err := m.create(place{privsep.SegConnTable, 0}, store.ConnTableSize(cfg.Places()))
 	if err == nil {
 		err = m.create(place{privsep.SegState, 0}, store.StateSize(cfg.Journal))
 	}
 	if err == nil {
-		err = m.create(place{privsep.SegSessions, 0}, store.SessionsSize(cfg.MaxConnections))
+		err = m.create(place{privsep.SegSessions, 0}, store.SessionsSize(cfg.Places()))
 	}
 	for i := range cfg.CMs {
 		for kind, size := range sizes {
@@ -170,7 +170,7 @@ func (m *Memory) Table() (*store.ConnTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.NewConnTable(s, m.cfg.MaxConnections)
+	return store.NewConnTable(s, m.cfg.Places())
 }
 
 // Sessions gives the router's word on connections; writable as the router has it, else
@@ -180,7 +180,7 @@ func (m *Memory) Sessions(writable bool) (*store.Sessions, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.NewSessions(s, m.cfg.MaxConnections)
+	return store.NewSessions(s, m.cfg.Places())
 }
 
 // Columns gives cm i's part of the connection table; writable as that cm has
@@ -190,5 +190,5 @@ func (m *Memory) Columns(i int, writable bool) (*store.ConnColumns, error) {
 	if err != nil {
 		return nil, err
 	}
-	return store.NewConnColumns(s, m.cfg.MaxConnections)
+	return store.NewConnColumns(s, m.cfg.Places())
 }

@@ -9,10 +9,11 @@ type account struct {
 	bytes             atomic.Int64
 	limit             *atomic.Int64
 	handshakes        chan struct{} // has room for as many as may be under way
+	looks             chan struct{} // the same of callers that are looked at
 }
 
 func newAccount(uid int, limit *atomic.Int64) *account {
-	return &account{uid: uid, limit: limit, handshakes: make(chan struct{}, uidHandshakes)}
+	return &account{uid: uid, limit: limit, handshakes: make(chan struct{}, uidHandshakes), looks: make(chan struct{}, uidLooks)}
 }
 
 // charge takes n bytes, unless there would be too many.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,7 +22,8 @@ import (
 type caller struct {
 	hub     *hub
 	file    *os.File
-	who     *privsep.Caller
+	raw     syscall.RawConn // of the same
+	who     *identity
 	account *account
 	early   []byte // was read behind the head
 	req     protocol.Request
@@ -31,14 +33,18 @@ type caller struct {
 
 	// With a session, and under its lock.
 	wake  *sync.Cond
-	stop  bool   // it has gone, or is to go
-	out   []byte // framed: what is to be written
-	owed  int    // framed: answers to come
-	frame int    // framed: who reads for all has so much of one still to get
-	asked bool   // raw: it is among the session's readers
-	used  bool   // exclusive: bytes have gone either way
-	lost  bool   // bytes were taken for it that it has not got
-	got   uint64 // bytes that were written to it
+	live  bool          // it has its answer
+	stop  bool          // it has gone, or is to go
+	done  chan struct{} // closed when deliver is over; nil: nobody has needed it yet
+	busy  bool          // deliver has something in hand
+	begun []byte        // goes to it before all else: the rest of what it has a part of
+	out   []byte        // framed: what is to be written
+	owed  int           // framed: answers to come
+	frame int           // framed: who reads for all has so much of one still to get
+	asked bool          // raw: it is among the session's readers
+	used  bool          // exclusive: bytes have gone either way
+	lost  bool          // bytes were taken for it that it has not got
+	got   uint64        // bytes that were written to it
 }
 
 const (
@@ -59,6 +65,7 @@ func (c *caller) serve() {
 		}
 		return
 	}
+	c.identify()
 	switch c.req.Verb {
 	case protocol.List:
 		c.list()
@@ -72,7 +79,9 @@ func (c *caller) serve() {
 // readHead reads up to the end of the head and what has come with it. 0: the caller
 // has gone.
 func (c *caller) readHead() protocol.Code {
-	b := make([]byte, 0, protocol.MaxHead)
+	buf := buffers.Get().(*buffer)
+	defer buffers.Put(buf)
+	b := buf[:0:protocol.MaxHead]
 	c.file.SetReadDeadline(time.Now().Add(headTime))
 	defer c.file.SetReadDeadline(time.Time{})
 	for {
@@ -103,12 +112,8 @@ func (c *caller) readHead() protocol.Code {
 // readFrom reads once, and tells whether another process has sent it than the one that
 // opened the connection.
 func (c *caller) readFrom(b []byte) (n int, foreign bool, err error) {
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		return 0, false, err
-	}
 	var errno syscall.Errno
-	err = raw.Read(func(fd uintptr) bool {
+	err = c.raw.Read(func(fd uintptr) bool {
 		var pid, uid int
 		n, pid, uid, errno = privsep.ReadFrom(int(fd), b)
 		foreign = n > 0 && (pid != c.who.PID || uid != c.who.UID)
@@ -123,21 +128,38 @@ func (c *caller) readFrom(b []byte) (n int, foreign bool, err error) {
 // awaitHangup waits until the caller has closed the connection; an error is that of
 // the deadline.
 func (c *caller) awaitHangup() error {
-	raw, err := c.file.SyscallConn()
-	if err != nil {
-		return err
-	}
-	return raw.Read(func(fd uintptr) bool { return privsep.HungUp(int(fd)) })
+	return c.raw.Read(func(fd uintptr) bool { return privsep.HungUp(int(fd)) })
 }
 
-// patience gives a context for as long as the caller waits: until its time is up or it
-// has gone. done must be called before anything is read.
-func (c *caller) patience() (ctx context.Context, done func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), c.req.Timeout)
-	watched := c.watch(cancel)
-	return ctx, func() {
-		watched()
-		cancel()
+// wait is for how long a caller waits: until its time is up or it has gone. Most
+// callers wait for nothing, and have none of it.
+type wait struct {
+	caller *caller
+	ctx    context.Context
+	done   func()
+}
+
+// context is that of the wait, which begins with the first call.
+func (w *wait) context() context.Context {
+	if w.ctx == nil {
+		timeout := w.caller.req.Timeout
+		if timeout == 0 { // what it wants has none
+			timeout = headTime
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		watched := w.caller.watch(cancel)
+		w.ctx, w.done = ctx, func() {
+			watched()
+			cancel()
+		}
+	}
+	return w.ctx
+}
+
+// end must be called before anything is read.
+func (w *wait) end() {
+	if w.done != nil {
+		w.done()
 	}
 }
 
@@ -162,9 +184,9 @@ var past = time.Unix(1, 0)
 
 // use finds a session and has the caller use it.
 func (c *caller) use() {
-	ctx, done := c.patience()
-	s, how, no := c.acquire(ctx)
-	done()
+	w := wait{caller: c}
+	s, how, no := c.acquire(&w)
+	w.end()
 	if no != nil {
 		c.refuse(no)
 		return
@@ -179,17 +201,16 @@ func (c *caller) use() {
 
 // acquire joins a session, waits until it is there and, in exclusive mode, until it is
 // the caller's turn. One that has ended meanwhile is followed by another.
-func (c *caller) acquire(ctx context.Context) (*session, string, *refusal) {
+func (c *caller) acquire(w *wait) (*session, string, *refusal) {
 	for {
 		s, fresh, no := c.hub.join(c)
 		if no != nil {
 			if no.code == protocol.Refused {
-				c.hub.log.warn("caller refused", privsep.Str(privsep.KeyReason, "policy"), privsep.Int(privsep.KeyUID, int64(c.who.UID)),
-					privsep.Str(privsep.KeySession, c.req.Session), privsep.Str(privsep.KeyAddr, c.req.Target))
+				c.noteRefused(privsep.Str(privsep.KeySession, c.req.Session), privsep.Str(privsep.KeyAddr, c.req.Target))
 			}
 			return nil, "", no
 		}
-		turn, no := c.await(ctx, s)
+		turn, no := c.await(w, s)
 		if no == nil && s.attach(c) {
 			return s, how(c, fresh), nil
 		}
@@ -215,21 +236,29 @@ func how(c *caller, fresh bool) string {
 
 // await waits for the session and, in exclusive mode, for the caller's turn, which it
 // has to give back; or for the session's end.
-func (c *caller) await(ctx context.Context, s *session) (turn bool, no *refusal) {
+func (c *caller) await(w *wait, s *session) (turn bool, no *refusal) {
 	select {
 	case <-s.opened:
-	case <-ctx.Done():
-		return false, &refusal{code: protocol.Late}
+	default:
+		select {
+		case <-s.opened:
+		case <-w.context().Done():
+			return false, &refusal{code: protocol.Late}
+		}
 	}
 	if s.failure != nil {
 		return false, &refusal{protocol.NotConnected, s.failure}
 	}
-	if s.mode == protocol.Exclusive {
-		if turn = s.lease.take(ctx, s.ended); !turn && ctx.Err() != nil {
-			return false, &refusal{code: protocol.Late}
+	if s.mode == protocol.Exclusive && !s.lease.takeFree() {
+		ctx := w.context()
+		if !s.lease.take(ctx, s.ended) {
+			if ctx.Err() != nil {
+				no = &refusal{code: protocol.Late}
+			}
+			return false, no
 		}
 	}
-	return turn, nil
+	return s.mode == protocol.Exclusive, nil
 }
 
 // attach makes the caller one of the session's; false: that is over.
@@ -249,7 +278,8 @@ func (s *session) attach(c *caller) bool {
 
 // refuse says why there is no session.
 func (c *caller) refuse(no *refusal) {
-	a := protocol.Answer{Code: no.code, Text: no.code.String()}
+	code := c.excused(no.code)
+	a := protocol.Answer{Code: code, Text: code.String()}
 	if no.why != nil {
 		a.Add("Verify", no.why.verify)
 		a.Add("Reason", no.why.reason)
@@ -261,9 +291,7 @@ func (c *caller) refuse(no *refusal) {
 // settle lets a caller read what was written to it last: a connection that is closed
 // with something unread in it may lose that.
 func (c *caller) settle() {
-	if raw, err := c.file.SyscallConn(); err == nil {
-		raw.Control(func(fd uintptr) { privsep.ShutdownWrite(int(fd)) })
-	}
+	c.raw.Control(func(fd uintptr) { privsep.ShutdownWrite(int(fd)) })
 	c.file.SetReadDeadline(time.Now().Add(settleTime))
 	io.CopyN(io.Discard, c.file, 1<<20)
 }
@@ -273,15 +301,7 @@ const settleTime = 100 * time.Millisecond
 
 // answer describes the session.
 func (c *caller) answer(s *session, how string) error {
-	a := protocol.Answer{Code: protocol.OK, Text: how}
-	a.Add("Session-Id", s.id)
-	a.Add("Session", s.name)
-	a.Add("Mode", s.mode.String())
-	a.Add("Version", strings.TrimPrefix(tls.VersionName(s.state.Version), "TLS "))
-	a.Add("Cipher", tls.CipherSuiteName(s.state.CipherSuite))
-	a.Add("ALPN", s.state.NegotiatedProtocol)
-	a.Add("Verify", "ok")
-	a.Add("Subject", s.state.PeerCertificates[0].Subject.String())
+	a := protocol.Answer{Code: protocol.OK, Text: how, Fields: slices.Clip(s.about)}
 	head := a.Append(nil)
 	if c.req.Chain {
 		for _, cert := range s.state.PeerCertificates {
@@ -292,6 +312,20 @@ func (c *caller) answer(s *session, how string) error {
 		}
 	}
 	return c.write(head, partTime)
+}
+
+// facts are what every caller is told of a session that is there.
+func (s *session) facts() []protocol.Field {
+	var a protocol.Answer
+	a.Add("Session-Id", s.id)
+	a.Add("Session", s.name)
+	a.Add("Mode", s.mode.String())
+	a.Add("Version", strings.TrimPrefix(tls.VersionName(s.state.Version), "TLS "))
+	a.Add("Cipher", tls.CipherSuiteName(s.state.CipherSuite))
+	a.Add("ALPN", s.state.NegotiatedProtocol)
+	a.Add("Verify", "ok")
+	a.Add("Subject", s.state.PeerCertificates[0].Subject.String())
+	return a.Fields
 }
 
 // write writes all of b to the caller, who may take so long for it.

@@ -4,22 +4,36 @@
 //	callers --CONNECT, ATTACH--> +------+ --TLS--> servers
 //	        <------bytes-------> | tlsd |
 //	parent --policies, SIGNED--> +------+ --TLS_SIGN--> parent
+//	       --INSPECTED---------> |      | --INSPECT-->
 //
 // It has connections outwards, which no other role has, to the ports that the
 // configuration names, and the socket that callers come by; no file, no name server, no
-// private key. Callers may be hostile, and servers: neither can do more than end its own
+// private key. Whom a right names by the program that he runs, the parent looks at.
+// Callers may be hostile, and servers: neither can do more than end its own
 // session, or wait for itself.
 //
-// The loop (tlsd.go), locked to its thread, has the parent's channel and accepts. All
-// else are goroutines, which wait in the Go runtime's poller:
+// The loop (tlsd.go) has the parent's channel and accepts. All else are goroutines,
+// which wait in the Go runtime's poller, as the loop does:
 //
-//	caller   one reads what it sends, from the head on; one writes to it while it has a
-//	         session
-//	session  one reads what the server sends. Writes are the callers' own, in turn (line)
+//	caller   one reads what it sends, from the head on. A second one writes to it where
+//	         its socket is full, where something was there before it, and at the end
+//	session  one reads what the server sends, and hands it to the caller whose it is.
+//	         Writes are the callers' own, in turn (line)
 //
 // and the hub, where callers find sessions: by name, by what policy lets them, and
 // within what a uid may have. Its lock comes before a session's; nothing waits under
-// either but for the session's own conditions.
+// either but for the session's own conditions. Most callers come with a short question
+// and go with its answer: for those there is one goroutine, and no buffer that is not
+// used again.
+//
+// There is one process, and not several that share the sessions. It has all processors,
+// so more of it would be no faster. They would save those sessions that are another one's
+// when one crashes or is taken over; but the name of a session is known only when a
+// caller's head has been read, so each of them would get every caller, and would hand
+// those of the others on, connection and head: a channel between any two of them, by
+// which whoever takes over one tells the others who their callers are. Quotas of a uid
+// would be kept by nobody, or by all in turn. A host that wants walls between sessions has
+// them by several brokers that are nothing but tlsd, each with its socket and its users.
 //
 // How callers speak is package protocol, and what a session is in each mode stands
 // there, too. What holds here:
@@ -48,12 +62,13 @@
 // A process that ends takes its sessions along, as no library gives the state of one
 // away. One that is replaced accepts no more, and ends when its callers have gone or
 // drain_timeout is over; the new one has begun by then. Without a parent it goes on for
-// orphan_grace; signatures wait.
+// orphan_grace; what is asked of it waits.
 //
 // Files: tlsd.go (the loop), hub.go (who finds what), account.go (what a uid has),
-// policy.go (who may), failure.go (why there is no session), caller.go (a caller's life),
-// pump.go (while it has a session), session.go and open.go (a session's), exclusive.go,
-// framed.go and raw.go (the modes), line.go (turns), transport.go (what is under
-// crypto/tls, and counts records), sign.go (signatures), list.go (LIST and CLOSE),
-// journal.go (the log), orphan.go, setup.go (the role's start).
+// policy.go (who may), identity.go (who a caller is), failure.go (why there is no
+// session), caller.go (a caller's life), pump.go (while it has a session), deliver.go
+// (what is written to it), session.go and open.go (a session's), exclusive.go, framed.go
+// and raw.go (the modes), line.go (turns), transport.go (what is under crypto/tls, and
+// counts records), ask.go (what the parent is asked), sign.go (signatures), list.go
+// (LIST and CLOSE), journal.go (the log), orphan.go, setup.go (the role's start).
 package tlsd

@@ -2,9 +2,10 @@ package tlsd
 
 // collectBytes passes on whatever the holder sends, as it comes.
 func (c *caller) collectBytes(s *session) error {
-	buf := make([]byte, 16<<10)
+	buf := buffers.Get().(*buffer)
+	defer buffers.Put(buf)
 	for {
-		n, err := c.read(buf)
+		n, err := c.read(buf[:])
 		if n > 0 {
 			if err := s.send(c, buf[:n], func() { c.used = true }); err != nil {
 				return err

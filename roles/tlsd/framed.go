@@ -22,9 +22,10 @@ const (
 func (c *caller) collectFrames(s *session) error {
 	frames := newSplitter(s.frame, s.policy.MaxFrame, c.account)
 	defer frames.close()
-	buf := make([]byte, 16<<10)
+	buf := buffers.Get().(*buffer)
+	defer buffers.Put(buf)
 	for {
-		n, err := c.read(buf)
+		n, err := c.read(buf[:])
 		if n > 0 {
 			if !c.can.write {
 				return errProtocol
@@ -100,13 +101,19 @@ func (s *session) route(frame []byte) error {
 	s.order = s.order[1:]
 	c.owed--
 	if len(s.order) == mostOrder-1 {
-		s.wakeAll()
+		for other := range s.callers { // awaitAnswers
+			other.wake.Broadcast()
+		}
 	}
 	if c.stop {
 		s.dropped++
 		return nil
 	}
-	defer c.wake.Broadcast()
+	if len(c.out) == 0 && s.hand(c, frame) {
+		c.wake.Broadcast() // awaitAnswers
+		return nil
+	}
+	defer s.rouse(c)
 	if len(c.out) > mostOut || !c.account.charge(len(frame)) { // it does not read
 		s.dropped++
 		c.stop, c.lost = true, true

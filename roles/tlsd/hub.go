@@ -2,7 +2,6 @@ package tlsd
 
 import (
 	"maps"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,9 +15,10 @@ import (
 // nothing waits under either.
 type hub struct {
 	log         *journal
-	signatures  *signatures
+	parent      *asking
 	bell        int           // is rung when a caller has gone after close
 	handshakes  chan struct{} // has room for as many as may be under way
+	looking     chan struct{} // the same of callers that are looked at
 	uidMemory   atomic.Int64
 	mostRecords uint64 // of a session, in either direction
 
@@ -46,8 +46,8 @@ const (
 	uidHandshakes    = handshakesAtOnce / 4
 )
 
-func newHub(limits privsep.TLSDSettings, log *journal, s *signatures) *hub {
-	h := &hub{log: log, signatures: s, handshakes: make(chan struct{}, handshakesAtOnce), mostRecords: recordLimit,
+func newHub(limits privsep.TLSDSettings, log *journal, parent *asking) *hub {
+	h := &hub{log: log, parent: parent, handshakes: make(chan struct{}, handshakesAtOnce), looking: make(chan struct{}, looksAtOnce), mostRecords: recordLimit,
 		named: map[string]*session{}, all: map[string]*session{}, failing: map[string]failing{}, accounts: map[int]*account{}}
 	h.setLimits(limits)
 	return h
@@ -127,7 +127,11 @@ func (h *hub) admit(fd int) {
 		privsep.CloseFD(fd)
 		return
 	}
-	c := &caller{hub: h, file: os.NewFile(uintptr(fd), "caller"), who: who, account: a}
+	c := &caller{hub: h, file: privsep.Stream(fd), who: &identity{Caller: *who}, account: a}
+	if c.raw, err = c.file.SyscallConn(); err != nil {
+		h.dismiss(c)
+		return
+	}
 	go c.serve()
 }
 

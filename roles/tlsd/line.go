@@ -13,6 +13,15 @@ type line struct {
 	waiting []chan struct{} // each is closed when its turn has come
 }
 
+// takeFree takes what nobody has.
+func (l *line) takeFree() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	free := !l.taken
+	l.taken = true
+	return free
+}
+
 // take waits for its turn; false: ctx has ended before, or off was closed.
 func (l *line) take(ctx context.Context, off <-chan struct{}) bool {
 	l.mu.Lock()

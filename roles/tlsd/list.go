@@ -87,8 +87,7 @@ func (c *caller) closeSession() {
 		c.refuse(&refusal{code: protocol.NoSession})
 		return
 	case !may: // who may not need not know
-		c.hub.log.warn("caller refused", privsep.Str(privsep.KeyReason, "policy"), privsep.Int(privsep.KeyUID, int64(c.who.UID)),
-			privsep.Str(privsep.KeySession, c.req.Target))
+		c.noteRefused(privsep.Str(privsep.KeySession, c.req.Target))
 		c.refuse(&refusal{code: protocol.NoSession})
 		return
 	}

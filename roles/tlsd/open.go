@@ -74,6 +74,7 @@ func (s *session) connect(ctx context.Context) error {
 		return err
 	}
 	s.state = s.conn.ConnectionState()
+	s.about = s.facts()
 	return nil
 }
 
@@ -88,7 +89,7 @@ func (s *session) config(ctx context.Context) *tls.Config {
 	if len(p.chain) > 0 {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return &tls.Certificate{Certificate: p.chain, Leaf: p.leaf,
-				PrivateKey: &signer{ctx: ctx, signatures: s.hub.signatures, key: p.Key, public: p.leaf.PublicKey}}, nil
+				PrivateKey: &signer{ctx: ctx, parent: s.hub.parent, key: p.Key, public: p.leaf.PublicKey}}, nil
 		}
 	}
 	return cfg

@@ -16,10 +16,10 @@ func (t *tlsd) lost() error {
 }
 
 // heard looks who is at the door. A new parent is asked for what the one before has not
-// signed.
+// answered.
 func (t *tlsd) heard() {
 	if t.parent.Adopted(t.poll, tokenParent, privsep.Adopted{Sandbox: t.walls, Leaving: !t.stopBy.IsZero()}) {
 		t.until = time.Time{}
-		t.hub.signatures.again()
+		t.hub.parent.again()
 	}
 }

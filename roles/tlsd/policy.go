@@ -20,6 +20,8 @@ type policy struct {
 	roots     *x509.CertPool
 	chain     [][]byte // DER, our own first; none: no certificate is shown
 	leaf      *x509.Certificate
+
+	byExecutable bool // a grant asks for one
 }
 
 var errCertificates = errors.New("no certificate can be read")
@@ -28,6 +30,7 @@ var errCertificates = errors.New("no certificate can be read")
 // same roots share them: the first of each is in pools.
 func newPolicy(t privsep.TLSPolicyText, pools map[string]*policy) (*policy, error) {
 	p := &policy{TLSPolicyText: t}
+	p.byExecutable = slices.ContainsFunc(p.rights(), func(g privsep.TLSGrant) bool { return g.Executable != "" })
 	for _, a := range t.Addresses {
 		ip, err := netip.ParseAddr(a)
 		if err != nil {
@@ -101,25 +104,13 @@ func (p *policy) protocols(alpn []string) bool {
 	return len(p.ALPN) == 0 || !slices.ContainsFunc(alpn, func(a string) bool { return !slices.Contains(p.ALPN, a) })
 }
 
-// grants tells whether somebody is among those to whom a right is given.
-func grants(list []privsep.TLSGrant, who *privsep.Caller) bool {
-	return slices.ContainsFunc(list, func(g privsep.TLSGrant) bool {
-		switch g.To {
-		case privsep.GrantUID:
-			return int64(g.ID) == int64(who.UID)
-		case privsep.GrantGID:
-			return int64(g.ID) == int64(who.GID) || slices.Contains(who.Groups, g.ID)
-		}
-		return g.To == privsep.GrantAll
-	})
-}
-
 // rights are what a caller may do with a session.
 type rights struct{ read, write, admin bool }
 
-// rightsOf gives those of somebody with a session that owner has opened.
-func (p *policy) rightsOf(who *privsep.Caller, owner int) rights {
-	own := who.UID == owner
+// rightsOf gives those of somebody with a session that owner has opened. It is not every
+// program's of his where rights are some programs' alone.
+func (p *policy) rightsOf(who *identity, owner int) rights {
+	own := who.UID == owner && (!p.byExecutable || grants(p.Open, who))
 	return rights{
 		read:  own || grants(p.Read, who),
 		write: own || grants(p.Write, who),

@@ -241,3 +241,35 @@ func TestIdleAndRevalidate(t *testing.T) {
 	must(t, r.mustDial(to, client.Options{Session: "idle"}).Close())
 	r.await("no session", func() bool { return len(r.sessions()) == 0 })
 }
+
+// Whoever asks for a session that is there and another one is told in what it differs.
+func TestConflict(t *testing.T) {
+	r := newRig(t)
+	to := r.serve(echoLines)
+	r.policy("*", to, nil)
+	frames := client.Options{Session: "frames", Mode: protocol.Framed}
+	must(t, r.mustDial(to, client.Options{Session: "s"}).Close())
+	must(t, r.mustDial(to, frames).Close())
+	all := frames
+	all.Read = protocol.ReadAll
+	other := r.serve(echoLines)
+	r.policy("s", other, nil)
+	for _, tt := range []struct {
+		to   *remote
+		o    client.Options
+		want string
+	}{
+		{to, client.Options{Session: "s", ServerName: "server.example"}, "another SNI, 127.0.0.1"},
+		{to, client.Options{Session: "s", ALPN: []string{"h2"}}, "another ALPN, none"},
+		{to, client.Options{Session: "s", Mode: protocol.Raw}, "another Mode, exclusive"},
+		{to, client.Options{Session: "frames", Mode: protocol.Framed, Frame: protocol.FrameLine}, "another Frame, u32"},
+		{to, all, "Read must be order"},
+		{other, client.Options{Session: "s"}, "is with " + to.addr},
+	} {
+		_, err := r.dial(tt.to, tt.o)
+		e, ok := err.(*client.Error)
+		if !ok || e.Code != protocol.Conflict || !strings.Contains(e.Error(), "tlsd: conflict: ") || !strings.HasSuffix(e.Reason, tt.want) {
+			t.Errorf("%+v: %v, want %q", tt.o, err, tt.want)
+		}
+	}
+}

@@ -21,12 +21,11 @@ var (
 // pump carries bytes both ways until the caller or the session ends, and gives the
 // caller's reason.
 func (c *caller) pump(s *session) error {
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		c.deliver(s)
-		c.file.SetReadDeadline(past) // nothing more is read for a session that is over
-	}()
+	s.mu.Lock()
+	if c.live = true; len(s.unread) > 0 || s.over {
+		s.rouse(c)
+	}
+	s.mu.Unlock()
 	err := c.collect(s)
 	if err == io.EOF { // it only writes no more
 		if err = c.awaitHangup(); err == nil {
@@ -44,11 +43,7 @@ func (c *caller) pump(s *session) error {
 		s.mu.Unlock()
 		c.file.SetWriteDeadline(time.Now().Add(patience))
 	}
-	<-written
-	s.mu.Lock()
-	c.stop = true
-	over, clean, lost := s.over, s.clean, c.lost
-	s.mu.Unlock()
+	over, clean, lost := c.delivered(s)
 	if over && !lost {
 		c.sayEnd(clean)
 	}
@@ -56,6 +51,20 @@ func (c *caller) pump(s *session) error {
 		err = errUnread // which is lost to the next one
 	}
 	return err
+}
+
+// delivered waits until nobody writes to the caller any more, and tells how the session
+// is.
+func (c *caller) delivered(s *session) (over, clean, lost bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if done := c.done; done != nil {
+		s.mu.Unlock()
+		<-done
+		s.mu.Lock()
+	}
+	c.stop = true
+	return s.over, s.clean, c.lost
 }
 
 // sayEnd tells the caller that the session has ended.
@@ -184,93 +193,4 @@ func (c *caller) collect(s *session) error {
 		return c.collectRaw(s)
 	}
 	return c.collectBytes(s)
-}
-
-// deliver gives the caller what is for it, until there is nothing more to come. It
-// ends with the session, too.
-func (c *caller) deliver(s *session) {
-	buf := make([]byte, protocol.ChunkHeader+32<<10)
-	for {
-		s.mu.Lock()
-		n := 0
-		for {
-			if c.stop {
-				s.mu.Unlock()
-				return
-			}
-			if n = s.next(c, buf[protocol.ChunkHeader:]); n > 0 {
-				break
-			}
-			if s.exhausted(c) {
-				s.mu.Unlock()
-				return
-			}
-			c.wake.Wait()
-		}
-		s.mu.Unlock()
-		b := buf[protocol.ChunkHeader : protocol.ChunkHeader+n]
-		if c.req.Chunks {
-			binary.BigEndian.PutUint32(buf, uint32(n))
-			b = buf[:protocol.ChunkHeader+n]
-		}
-		if !c.pass(s, b) {
-			s.mu.Lock()
-			c.lost = true
-			s.mu.Unlock()
-			return
-		}
-		c.got += uint64(n)
-	}
-}
-
-// pass writes to the caller, as long as nobody else waits who has a right to the
-// session.
-func (c *caller) pass(s *session, b []byte) bool {
-	for {
-		c.file.SetWriteDeadline(time.Now().Add(stallTime))
-		if c.stops(s) { // now or from now on pump's deadline holds
-			c.file.SetWriteDeadline(time.Now().Add(partTime))
-		}
-		n, err := c.file.Write(b)
-		if b = b[n:]; err == nil {
-			return true
-		}
-		if c.stops(s) || !errors.Is(err, os.ErrDeadlineExceeded) || s.mode != protocol.Exclusive || s.lease.wanted() {
-			return false
-		}
-	}
-}
-
-// stops tells whether the caller has gone, or is to go.
-func (c *caller) stops(s *session) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return c.stop
-}
-
-// next takes what is for a caller into b; 0: nothing is. The lock is held.
-func (s *session) next(c *caller, b []byte) int {
-	switch {
-	case s.mode == protocol.Framed && s.reader != c:
-		n := copy(b, c.out)
-		c.out = c.out[:copy(c.out, c.out[n:])]
-		c.account.refund(n)
-		if len(c.out) == 0 && cap(c.out) > 64<<10 { // for which nobody is charged
-			c.out = nil
-		}
-		return n
-	case s.mode == protocol.Raw:
-		return s.nextRaw(c, b)
-	case len(s.unread) == 0:
-		return 0
-	case s.mode == protocol.Framed:
-		return s.nextFrame(c, b)
-	}
-	c.used = true
-	return s.takeUnread(b)
-}
-
-// exhausted tells whether nothing will come for a caller any more. The lock is held.
-func (s *session) exhausted(c *caller) bool {
-	return s.over && (s.mode != protocol.Raw || !c.can.read || len(s.unread) == 0)
 }

@@ -66,7 +66,9 @@ func (s *session) wantRead(c *caller) bool {
 	}
 	c.asked = true
 	s.readers = append(s.readers, c)
-	c.wake.Broadcast()
+	if len(s.unread) > 0 || s.over {
+		s.rouse(c)
+	}
 	return true
 }
 

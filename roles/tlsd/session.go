@@ -1,6 +1,7 @@
 package tlsd
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -43,10 +44,11 @@ type session struct {
 	opened  chan struct{} // closed when it is known whether there is a session
 	ended   chan struct{} // when it is over
 	closed  chan struct{} // and when its connection is closed
-	failure *failure      // written before opened is closed, as the next three
+	failure *failure      // written before opened is closed, as the next four
 	conn    *tls.Conn
 	wire    *transport
 	state   tls.ConnectionState
+	about   []protocol.Field // that callers are told
 
 	lease line // exclusive: whose it is
 	turns line // of writes
@@ -129,21 +131,43 @@ func (s *session) admits(c *caller) *refusal {
 	if !may {
 		return &refusal{code: protocol.Refused}
 	}
-	same := r.Verb == protocol.Attach || r.Target == s.remote() && sniOf(r) == s.sni && slices.Equal(r.ALPN, s.alpn) &&
-		r.Mode == s.mode && r.Frame == s.frame
-	if !same || readOf(r) != s.read || s.mode == protocol.Raw && !r.Chunks {
-		return &refusal{code: protocol.Conflict}
+	if why := s.differs(r); why != "" {
+		return &refusal{protocol.Conflict, &failure{reason: why}}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.Read == protocol.ReadAll && s.reader != nil {
-		return &refusal{code: protocol.Conflict}
+		return &refusal{protocol.Conflict, &failure{reason: "somebody reads for all already"}}
 	}
 	c.can = can
 	if r.Read == protocol.ReadAll {
 		s.reader = c
 	}
 	return nil
+}
+
+// differs says in what a session is another one than a caller wants, "" if in nothing.
+func (s *session) differs(r *protocol.Request) string {
+	named := r.Verb == protocol.Connect // else it takes what there is
+	switch {
+	case named && r.Target != s.remote():
+		return "the session of that name is with " + s.remote()
+	case named && sniOf(r) != s.sni:
+		return "the session has another SNI, " + s.sni
+	case named && !slices.Equal(r.ALPN, s.alpn):
+		return "the session was made with another ALPN, " + cmp.Or(strings.Join(s.alpn, ","), "none")
+	case named && r.Mode != s.mode:
+		return "the session has another Mode, " + s.mode.String()
+	case named && r.Frame != s.frame:
+		return "the session has another Frame, " + s.frame.String()
+	case readOf(r) != s.read && s.read == protocol.ReadAll:
+		return "the session is one in which somebody reads for all: Read must be all or none"
+	case readOf(r) != s.read:
+		return "the session is one in which everybody reads his own answers: Read must be order"
+	case s.mode == protocol.Raw && !r.Chunks:
+		return "Mode raw needs Encoding: chunks"
+	}
+	return ""
 }
 
 // enter counts a user. The hub's lock is held.
@@ -193,7 +217,7 @@ func (s *session) end(why string, clean bool) {
 // wakeAll has all callers look what has changed. The lock is held.
 func (s *session) wakeAll() {
 	for c := range s.callers {
-		c.wake.Broadcast()
+		s.rouse(c)
 	}
 }
 
@@ -262,7 +286,7 @@ func (s *session) wear() {
 // receive takes what the server sends, as long as there is somebody for whom to keep
 // it.
 func (s *session) receive() {
-	buf := make([]byte, 16<<10)
+	buf := make([]byte, 16<<10) // a record's
 	var frames *splitter
 	if s.mode == protocol.Framed {
 		frames = newSplitter(s.frame, s.policy.MaxFrame, s.owner)
@@ -305,6 +329,9 @@ func reasonOf(err error) string {
 func (s *session) keep(b []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.unread) == 0 && !s.over && s.handOn(b) {
+		return true
+	}
 	for len(s.unread) > 0 && len(s.unread)+len(b) > maxUnread && !s.over {
 		s.room.Wait()
 	}
@@ -316,15 +343,33 @@ func (s *session) keep(b []byte) bool {
 	return true
 }
 
+// handOn hands b to who is to have it, if that is possible. The lock is held.
+func (s *session) handOn(b []byte) bool {
+	switch {
+	case s.holder != nil:
+		if s.hand(s.holder, b) {
+			s.holder.used = true
+			return true
+		}
+	case len(s.readers) > 0:
+		c := s.readers[0]
+		if s.hand(c, b) {
+			s.dropReader(c)
+			return true
+		}
+	}
+	return false
+}
+
 // callReader wakes who is to have what is unread. The lock is held.
 func (s *session) callReader() {
 	switch {
 	case s.holder != nil:
-		s.holder.wake.Broadcast()
+		s.rouse(s.holder)
 	case s.reader != nil && s.reader.wake != nil:
-		s.reader.wake.Broadcast()
+		s.rouse(s.reader)
 	case len(s.readers) > 0:
-		s.readers[0].wake.Broadcast()
+		s.rouse(s.readers[0])
 	}
 }
 

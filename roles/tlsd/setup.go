@@ -48,13 +48,13 @@ func Main() error {
 	if err := privsep.Announce(parent, walls); err != nil {
 		return err
 	}
+	runtime.UnlockOSThread() // the loop is one goroutine among many
 	return t.run()
 }
 
 // Run is the rest of Main for a role that shares its process with what stands in for
 // its parent, and so has nothing to give up. It leaves its channel to the caller.
 func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
-	runtime.LockOSThread() // for good: the thread ends with the goroutine
 	t, err := newTLSD(set, parent)
 	if err != nil {
 		return err
@@ -71,9 +71,12 @@ func newTLSD(set *privsep.Setup, parent *privsep.Channel) (*tlsd, error) {
 	t := &tlsd{cfg: &set.Settings, parent: parent, listener: -1}
 	log := privsep.NewLogger(parent)
 	log.SetLevel(t.cfg.LogLevel)
-	t.hub = newHub(t.cfg.TLSD, &journal{log: log}, newSignatures(parent))
+	t.hub = newHub(t.cfg.TLSD, &journal{log: log}, newAsking(parent))
 	var err error
 	if t.poll, err = privsep.NewPoller(); err != nil {
+		return nil, err
+	}
+	if err := t.poll.Share(); err != nil {
 		return nil, err
 	}
 	if err := t.poll.Add(parent.FD(), tokenParent, privsep.In); err != nil {

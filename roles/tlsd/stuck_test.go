@@ -1,13 +1,18 @@
 package tlsd
 
 import (
+	"bufio"
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"io"
+	"maps"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -290,4 +295,110 @@ func TestLongReason(t *testing.T) {
 	if e, ok := err.(*client.Error); !ok || e.Verify != "hostname" || len(e.Reason) != maxReason {
 		t.Errorf("%v", err)
 	}
+}
+
+// Who reads late, of more than sockets have room for, has all of it, in order, in every
+// way to read.
+func TestReadsLate(t *testing.T) {
+	r := newRig(t)
+	const size = 512 << 10
+	text := make([]byte, size)
+	for i := range text {
+		text[i] = byte(i * i >> 7)
+	}
+	to := r.serve(func(c *tls.Conn) {
+		for {
+			frame, err := readFrame(c)
+			if err != nil {
+				return
+			}
+			n := int(binary.BigEndian.Uint32(frame[4:])) // bytes a piece
+			for rest := text; len(rest) > 0; rest = rest[min(n, len(rest)):] {
+				piece := rest[:min(n, len(rest))]
+				c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(piece))), piece...))
+			}
+		}
+	})
+	r.policy("*", to, nil)
+	for name, o := range map[string]client.Options{
+		"exclusive": {Session: "exclusive"},
+		"all":       {Session: "all", Mode: protocol.Framed, Read: protocol.ReadAll},
+		"raw":       {Session: "raw", Mode: protocol.Raw},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, piece := range []int{700, 5000, 60000} {
+				c := r.mustDial(to, o)
+				_, err := c.Write(binary.BigEndian.AppendUint32([]byte{0, 0, 0, 4}, uint32(piece)))
+				must(t, err)
+				s := r.sessionOf(o.Session)
+				r.await("no room", func() bool {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return len(s.unread) > 0 && (s.mode == protocol.Raw || slices.ContainsFunc(slices.Collect(maps.Keys(s.callers)), func(c *caller) bool { return c.busy }))
+				})
+				for rest, in := text, bufio.NewReader(c); len(rest) > 0; {
+					frame, err := readFrame(in)
+					must(t, err)
+					if n := len(frame) - 4; n > len(rest) || !bytes.Equal(frame[4:], rest[:n]) {
+						t.Fatalf("%d bytes before the end: another frame, of %d", len(rest), n)
+					}
+					rest = rest[len(frame)-4:]
+				}
+				must(t, c.Close())
+			}
+		})
+	}
+}
+
+// Of what a socket has taken a part of the rest goes first. Unix sockets take all or
+// nothing of a piece, but nobody promises that; a pipe does otherwise.
+func TestTakesPart(t *testing.T) {
+	reader, writer, err := os.Pipe()
+	must(t, err)
+	defer reader.Close()
+	defer writer.Close()
+	s := &session{callers: map[*caller]struct{}{}}
+	s.room = sync.NewCond(&s.mu)
+	c := &caller{req: protocol.Request{Chunks: true}, file: writer}
+	c.raw, err = writer.SyscallConn()
+	must(t, err)
+	s.attach(c)
+	s.mu.Lock()
+	c.live = true
+	var sent []byte
+	for begun := false; !begun; {
+		piece := bytes.Repeat([]byte{byte(len(sent) >> 9)}, 9999)
+		if !s.hand(c, piece) {
+			t.Fatal("a piece was taken whole, and of the next one nothing")
+		}
+		sent = append(sent, piece...)
+		begun = len(c.begun) > 0
+	}
+	s.unread = []byte("after it")
+	sent = append(sent, s.unread...)
+	s.mu.Unlock()
+	var got []byte
+	for len(got) < len(sent) {
+		frame, err := readFrame(reader)
+		must(t, err)
+		got = append(got, frame[4:]...)
+	}
+	if !bytes.Equal(got, sent) {
+		t.Error("not what was sent")
+	}
+	s.mu.Lock()
+	c.stop = true
+	c.wake.Broadcast()
+	if c.lost || c.got != uint64(len(sent)) {
+		t.Error(c.lost, c.got)
+	}
+	s.mu.Unlock()
+	<-c.done
+}
+
+// sessionOf is the session of a name.
+func (r *rig) sessionOf(name string) *session {
+	r.hub.mu.Lock()
+	defer r.hub.mu.Unlock()
+	return r.hub.named[name]
 }

@@ -139,7 +139,9 @@ func (t *tlsd) handle(m *privsep.Message) error {
 		}
 		return err
 	case privsep.KindTLSSigned:
-		return t.hub.signatures.take(m)
+		return t.hub.parent.signed(m)
+	case privsep.KindInspected:
+		return t.hub.parent.inspected(m)
 	case privsep.KindSettings:
 		if err := t.cfg.Live.Parse(m.Payload); err != nil {
 			return err

@@ -31,11 +31,15 @@
 //     whatever becomes of them, and all are accounted for: accepted, refused, unanswered;
 //   - a message lost, doubled or changed is an error, not a number.
 //
-// Short requests are another comparison, in a table of its own: 1,000 processes with one
-// request each for a TLS server, by tlsd, by stunnel (Debian's, where it is installed)
-// and by crypto/tls. Callers, what stands between, and the server are processes of
-// their own, whose CPU is shown. Callers of the first two are one program that does
-// next to nothing, whose start is nevertheless most of what they cost.
+// Short requests are another comparison, in tables of its own: 1,000 requests for a TLS
+// server, each of a process of its own, and each on a connection of its own of one
+// process, by tlsd, by stunnel (Debian's, where it is installed) and by crypto/tls. What
+// stands between and the server are processes whose CPU is shown, as is that of the
+// callers and of starting them. Processes of the first two ways are one program of C
+// (caller/c; of Go without a compiler) that does next to nothing, whose start is
+// nevertheless most of what they cost, and no way can do anything about that: it is the
+// second table that compares the ways. stunnel goes on with TLS sessions of before by
+// their tickets; crypto/tls in a process that has just begun knows of none.
 //
 // Medians over the rounds are compared; the least and the greatest value show
 // the noise. nats-server is built from the module that go.mod names. -only tls

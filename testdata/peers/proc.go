@@ -98,7 +98,8 @@ func threadTimes(pid int) map[int]time.Duration {
 }
 
 // since is the CPU time used between v and u: exact where every thread of v
-// still lives, by ticks (which count exited threads) where one has gone.
+// still lives, by ticks (which count exited threads) where one has gone, or many have
+// come and gone in between.
 func (u usage) since(v usage) time.Duration {
 	var sum time.Duration
 	for pid, total := range u.total {
@@ -112,8 +113,8 @@ func (u usage) since(v usage) time.Duration {
 				gone = true
 			}
 		}
-		if gone {
-			sum += total - v.total[pid]
+		if all := total - v.total[pid]; gone || all > exact+2*tick { // some have come and gone meanwhile
+			sum += all
 		} else {
 			sum += exact
 		}

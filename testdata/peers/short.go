@@ -16,9 +16,10 @@ import (
 	"time"
 )
 
-// short.go compares ways for short processes to have one request each answered by a
-// server that speaks TLS. Whatever takes part is a process that is counted: the callers,
-// what stands between them and the server, the server.
+// short.go compares ways to have one request each answered by a server that speaks TLS:
+// for short processes, and for short connections of one process (shorthere.go), where it
+// is not the start of processes that is measured. Whatever takes part is counted: the
+// callers, what stands between them and the server, the server.
 
 const (
 	shortCase = "short-requests"
@@ -30,15 +31,19 @@ const (
 // shortWay is one of the ways.
 type shortWay struct {
 	name  string
-	start func(ctx context.Context, s *shortRun) (*broker, error) // what stands between; nil: nothing
-	call  func(s *shortRun, between *broker) []string             // command of a caller
+	start func(ctx context.Context, s *shortRun) (*broker, error)  // what stands between; nil: nothing
+	call  func(s *shortRun, between *broker) []string              // command of a caller
+	here  func(s *shortRun, between *broker) (func() error, error) // a caller in this process
 }
 
 var shortWays = []shortWay{
-	{"tlsd", startTLSD, (*shortRun).callTLSD},
-	{"stunnel", startStunnel, (*shortRun).callStunnel},
-	{"crypto/tls", nil, (*shortRun).callServer},
+	{"tlsd", startTLSD, (*shortRun).callTLSD, (*shortRun).tlsdHere},
+	{"stunnel", startStunnel, (*shortRun).callStunnel, (*shortRun).stunnelHere},
+	{"crypto/tls", nil, (*shortRun).callServer, (*shortRun).serverHere},
 }
+
+// shortKinds are what callers are.
+var shortKinds = []string{"processes", "connections of one process"}
 
 // shortRun is what all ways have in common.
 type shortRun struct {
@@ -74,34 +79,54 @@ func compareShort(ctx context.Context, o *options, out io.Writer) error {
 	if s.self, err = os.Executable(); err != nil {
 		return err
 	}
-	s.caller = filepath.Join(work, "caller")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", s.caller, "./caller").CombinedOutput(); err != nil {
-		return fmt.Errorf("build caller: %w\n%s", err, out)
+	if err := s.buildCaller(ctx, out); err != nil {
+		return err
 	}
 	ways := slices.Clone(shortWays)
 	if stunnel() == "" {
 		fmt.Fprintln(out, "SKIP stunnel: it is not installed (Debian's stunnel4)")
 		ways = slices.DeleteFunc(ways, func(w shortWay) bool { return w.name == "stunnel" })
 	}
-	all := map[string][]shortFigures{}
+	all := map[string]map[string][]shortFigures{}
+	for _, kind := range shortKinds {
+		all[kind] = map[string][]shortFigures{}
+	}
 	for round := 1; round <= o.rounds; round++ {
-		for _, w := range ways {
-			progress("round %d/%d  %s  %s", round, o.rounds, shortCase, w.name)
-			f, err := s.measure(ctx, &w)
-			if err != nil {
-				progress("")
-				return fmt.Errorf("%s: %s: %w", shortCase, w.name, err)
+		for _, kind := range shortKinds {
+			for _, w := range ways {
+				progress("round %d/%d  %s  %s  %s", round, o.rounds, shortCase, kind, w.name)
+				f, err := s.measure(ctx, &w, kind == shortKinds[1])
+				if err != nil {
+					progress("")
+					return fmt.Errorf("%s: %s: %s: %w", shortCase, kind, w.name, err)
+				}
+				all[kind][w.name] = append(all[kind][w.name], *f)
 			}
-			all[w.name] = append(all[w.name], *f)
 		}
 	}
 	progress("")
-	printShort(out, o, ways, all)
+	for _, kind := range shortKinds {
+		printShort(out, o, ways, kind, all[kind])
+	}
+	return nil
+}
+
+// buildCaller makes the program of the callers that speak no TLS: of C, whose programs
+// start in a third of the time, if that can be.
+func (s *shortRun) buildCaller(ctx context.Context, out io.Writer) error {
+	s.caller = filepath.Join(s.work, "caller")
+	if exec.CommandContext(ctx, "cc", "-O2", "-static", "-o", s.caller, "caller/c/caller.c").Run() == nil {
+		return nil
+	}
+	fmt.Fprintln(out, "SKIP callers of C: no compiler, or no static library; they are of Go")
+	if text, err := exec.CommandContext(ctx, "go", "build", "-o", s.caller, "./caller").CombinedOutput(); err != nil {
+		return fmt.Errorf("build caller: %w\n%s", err, text)
+	}
 	return nil
 }
 
 // measure starts a server and what stands between, and lets the callers go.
-func (s *shortRun) measure(ctx context.Context, w *shortWay) (*shortFigures, error) {
+func (s *shortRun) measure(ctx context.Context, w *shortWay, here bool) (*shortFigures, error) {
 	var err error
 	if s.port, err = freePort(); err != nil {
 		return nil, err
@@ -122,7 +147,14 @@ func (s *shortRun) measure(ctx context.Context, w *shortWay) (*shortFigures, err
 			return nil, errors.Join(err, s.server.stop())
 		}
 	}
-	f, err := s.callAll(ctx, w.call(s, between), between)
+	call := func() error { return run(ctx, w.call(s, between), os.Stderr) }
+	if here {
+		call, err = w.here(s, between)
+	}
+	var f *shortFigures
+	if err == nil {
+		f, err = s.callAll(call, between)
+	}
 	if between != nil {
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, between.logTail())
@@ -133,9 +165,9 @@ func (s *shortRun) measure(ctx context.Context, w *shortWay) (*shortFigures, err
 }
 
 // callAll has the callers make all requests.
-func (s *shortRun) callAll(ctx context.Context, argv []string, between *broker) (*shortFigures, error) {
+func (s *shortRun) callAll(call func() error, between *broker) (*shortFigures, error) {
 	f := new(shortFigures)
-	server, callers, began := cpuUsage(s.server.cmd.Process.Pid), childTime(), time.Now()
+	server, callers, began := cpuUsage(s.server.cmd.Process.Pid), callerTime(), time.Now()
 	daemon := usage{}
 	if between != nil {
 		daemon = cpuUsage(between.cmd.Process.Pid)
@@ -146,7 +178,7 @@ func (s *shortRun) callAll(ctx context.Context, argv []string, between *broker) 
 	for range shortCallers {
 		wg.Go(func() {
 			for next.Add(1) <= int64(s.o.short) {
-				if err := run(ctx, argv); err != nil {
+				if err := call(); err != nil {
 					failure <- err
 					return
 				}
@@ -161,7 +193,7 @@ func (s *shortRun) callAll(ctx context.Context, argv []string, between *broker) 
 	default:
 	}
 	f.rate = float64(s.o.short) / took.Seconds()
-	f.callers = childTime() - callers
+	f.callers = callerTime() - callers
 	f.server = cpuUsage(s.server.cmd.Process.Pid).since(server)
 	if between != nil {
 		f.daemon = cpuUsage(between.cmd.Process.Pid).since(daemon)
@@ -177,21 +209,29 @@ func (s *shortRun) callServer(*broker) []string {
 	return []string{s.self, callerFlag, "127.0.0.1:" + s.port, s.id.cert}
 }
 
-// run runs a caller.
-func run(ctx context.Context, argv []string) error {
-	if out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
-		return fmt.Errorf("a call: %w: %s", err, out)
+// run runs a caller. What it says of a failure goes to a file, if to anybody: a pipe for
+// each would cost as much as the caller.
+func run(ctx context.Context, argv []string, errors *os.File) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	if errors != nil {
+		cmd.Stderr = errors
+	}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("a call: %w", err)
 	}
 	return nil
 }
 
-// childTime is the CPU time of processes that have ended and been waited for.
-func childTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u) != nil {
-		return 0
+// callerTime is the CPU time of this process, and of those that have ended and been
+// waited for: starting them is a part of it.
+func callerTime() (sum time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var u syscall.Rusage
+		if syscall.Getrusage(who, &u) == nil {
+			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return sum
 }
 
 // exec starts a program that is no broker in a folder of its own.
@@ -246,7 +286,7 @@ func startTLSD(ctx context.Context, s *shortRun) (*broker, error) {
 		return nil, err
 	}
 	b.addr = socket
-	if err := awaitUp(ctx, b, func() error { return run(ctx, s.callTLSD(b)) }); err != nil {
+	if err := awaitUp(ctx, b, func() error { return run(ctx, s.callTLSD(b), nil) }); err != nil {
 		return nil, errors.Join(err, b.stop())
 	}
 	return b, nil
@@ -279,17 +319,17 @@ func startStunnel(ctx context.Context, s *shortRun) (*broker, error) {
 		return nil, err
 	}
 	b.addr = port
-	if err := awaitUp(ctx, b, func() error { return run(ctx, s.callStunnel(b)) }); err != nil {
+	if err := awaitUp(ctx, b, func() error { return run(ctx, s.callStunnel(b), nil) }); err != nil {
 		return nil, errors.Join(err, b.stop())
 	}
 	return b, nil
 }
 
 // printShort prints medians, and how the first way does beside the others.
-func printShort(out io.Writer, o *options, ways []shortWay, all map[string][]shortFigures) {
-	fmt.Fprintf(out, "\n%d short requests of as many processes, %d at the same time, %d rounds; medians, CPU per request\n", o.short, shortCallers, o.rounds)
+func printShort(out io.Writer, o *options, ways []shortWay, kind string, all map[string][]shortFigures) {
+	fmt.Fprintf(out, "\n%d short requests of as many %s, %d at the same time, %d rounds; medians, CPU per request\n", o.short, kind, shortCallers, o.rounds)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "way\treq/s\t\ttlsd to it\tcallers us\tbetween us\tserver us\thandshakes\tresumed\t\n")
+	fmt.Fprintf(w, "way\treq/s\t\ttlsd to it\tcallers us\tbetween us\tserver us\tall us\thandshakes\tresumed\t\n")
 	of := func(name string, get func(shortFigures) float64) (v []float64) {
 		for _, f := range all[name] {
 			v = append(v, get(f))
@@ -307,9 +347,10 @@ func printShort(out io.Writer, o *options, ways []shortWay, all map[string][]sho
 		if way.name == "stunnel" {
 			ratio += fmt.Sprintf(" (goal >= %d)", shortGoal)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t\n", way.name, number(median(rates)), spread(rates), ratio,
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t\n", way.name, number(median(rates)), spread(rates), ratio,
 			us(way.name, func(f shortFigures) time.Duration { return f.callers }), us(way.name, func(f shortFigures) time.Duration { return f.daemon }),
-			us(way.name, func(f shortFigures) time.Duration { return f.server }), last.whole, last.resumed)
+			us(way.name, func(f shortFigures) time.Duration { return f.server }),
+			us(way.name, func(f shortFigures) time.Duration { return f.callers + f.daemon + f.server }), last.whole, last.resumed)
 	}
 	w.Flush()
 	if o.short < 1000 {

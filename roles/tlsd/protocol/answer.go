@@ -15,8 +15,8 @@ const (
 	Malformed    Code = 400 // the head is not one
 	Refused      Code = 403 // by policy, whatever of it
 	NoSession    Code = 404 // there is none of that name that this caller may have
-	Late         Code = 408 // the head, the session or the turn has not come in time
-	Conflict     Code = 409 // the session is there and another one than was asked for, or has its reader
+	Late         Code = 408 // the head, the session or the turn has not come in time, or what the caller runs is not known
+	Conflict     Code = 409 // the session is there and another one than was asked for, or has its reader; Reason says in what
 	TooMany      Code = 429 // of what one uid may have
 	NotConnected Code = 502 // no session with the server; Reason says why
 	Full         Code = 503 // of what all may have, or tlsd is about to end

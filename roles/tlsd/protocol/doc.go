@@ -38,7 +38,8 @@
 //	Subject: CN=...       of the certificate
 //	Certificate: BASE64   one line for each, the server's own first
 //
-// or, instead of 200, a status of the table in answer.go; then there is nothing more.
+// or, instead of 200, a status of the table in answer.go, some with a Reason; then there
+// is nothing more.
 //
 // After a 200 come and go the bytes of the session. In exclusive mode they are this
 // caller's until it closes the connection. If it has said before that it lets go

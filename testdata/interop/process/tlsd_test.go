@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -350,5 +351,61 @@ func TestSharedWithOpenSSL(t *testing.T) {
 	must(t, err)
 	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || line != "cba\n" {
 		t.Errorf("%q %v", line, err)
+	}
+}
+
+// A right that names a program is for callers that run it, by their uid or any of their
+// groups; without a parent they wait for one.
+func TestTLSDExecutable(t *testing.T) {
+	t.Parallel()
+	sh := share(t, settings{}, "", "")
+	pricer, other := sh.programs()
+	sh.edit(`open = ["*"]`, fmt.Sprintf("open = [\"62001:%s\", \"%%62103:%[1]s\", \"62004\"]", pricer))
+	sh.start()
+	if got := sh.status().Role("parent").Capabilities; !slices.Contains(got, "sys_ptrace") {
+		t.Errorf("the parent has kept %v", got)
+	}
+	run := func(path string, uid uint32, groups ...uint32) string {
+		c := exec.Command(path)
+		c.Env = []string{callEnv + "=" + strings.Join([]string{sh.socket, sh.addr, fmt.Sprint("s", uid), "line"}, "|")}
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid, Groups: groups}}
+		out, err := c.CombinedOutput()
+		if err == nil {
+			return "ok"
+		}
+		return string(out)
+	}
+	for _, tt := range []struct {
+		path   string
+		uid    uint32
+		groups []uint32
+		ok     bool
+	}{
+		{pricer, 62001, nil, true},
+		{other, 62001, nil, false}, // though the session is its user's
+		{pricer, 62002, nil, false},
+		{pricer, 62002, []uint32{62100, 62103}, true},
+		{other, 62002, []uint32{62100, 62103}, false},
+		{other, 62004, nil, true},
+	} {
+		mark := sh.log.Mark()
+		got := run(tt.path, tt.uid, tt.groups...)
+		switch {
+		case tt.ok && got != "ok", !tt.ok && !strings.Contains(got, "refused"):
+			t.Errorf("%s as %d of %d: %s", tt.path, tt.uid, tt.groups, got)
+		case !tt.ok && sh.log.Find(mark, "caller refused", patience, "reason", "policy") == nil:
+			t.Errorf("%s as %d of %d: nothing says why", tt.path, tt.uid, tt.groups)
+		}
+	}
+	if l := sh.log.Find(0, "caller refused", 0, "executable", other); l == nil {
+		t.Error("the log does not name the program")
+	}
+	left := sh.orphan()
+	answer := make(chan string, 1)
+	go func() { answer <- run(pricer, 62001) }()
+	sh.succeed()
+	sh.adopted(left)
+	if got := <-answer; got != "ok" {
+		t.Errorf("after another parent has come: %s", got)
 	}
 }

@@ -41,5 +41,5 @@
 // shapes.go, churn.go, natsgo.go, visit.go (what clients do), run.go (all of them),
 // broker.go (the processes), homes.go (who holds whose connection), plan.go and
 // killer.go (what is done to it), leaks.go, term.go (the end), torture.go (all of
-// it in turn), main.go (options). proxy_test.go shows that each fault is found.
+// it in turn), soak.go (tlsd, for long and in peace), main.go (options). proxy_test.go shows that each fault is found.
 package main

@@ -38,6 +38,9 @@ sent and was not known to be read, and what was on its way to them, is counted
 apart. Everything else must be zero whatever is done, but connections in TLS may
 end when their connection manager is replaced.
 
+With -tlsd nothing is killed: short callers use the sessions of a tlsd for that time, and
+its memory, descriptors and threads must not grow.
+
 GATEHOUSE_TORTURE=FILE takes that binary in place of one that is built here.
 
 `
@@ -72,6 +75,9 @@ func run(ctx context.Context, o options) (ok bool, err error) {
 	if o.builds, err = build(dir); err != nil {
 		return false, err
 	}
+	if o.soak > 0 {
+		return soakTLSD(ctx, o, os.Stdout)
+	}
 	r, err := torture(ctx, o)
 	if err != nil {
 		return false, err
@@ -101,6 +107,8 @@ func parseOptions(args []string, out io.Writer) (o options, err error) {
 	f.IntVar(&o.cms, "cms", 2, "connection managers")
 	f.DurationVar(&o.patience, "patience", 30*time.Second, "for whatever must happen")
 	f.DurationVar(&o.still, "still", 15*time.Second, "what has not come after so long without a message is lost")
+	f.DurationVar(&o.soak, "tlsd", 0, "no plan, but tlsd for so long, with all its sessions in use")
+	f.IntVar(&o.sessions, "sessions", 1000, "of tlsd")
 	logs := f.Bool("log", false, "show the broker's log in the end")
 	if err := f.Parse(args); err != nil {
 		return o, err

@@ -34,6 +34,8 @@ type options struct {
 	cms      int
 	patience time.Duration
 	still    time.Duration
+	soak     time.Duration // of tlsd, in the place of all else
+	sessions int
 	log      io.Writer // gets that of the broker in the end; may be nil
 	progress io.Writer
 }
