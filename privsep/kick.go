@@ -34,6 +34,16 @@ const (
 	numKickOutcomes
 )
 
+var kickOutcomeNames = [numKickOutcomes]string{"unknown", "closed", "moving"}
+
+// String gives the outcome's name.
+func (o KickOutcome) String() string {
+	if o < numKickOutcomes {
+		return kickOutcomeNames[o]
+	}
+	return "outcome"
+}
+
 // Append encodes p.
 func (p *Kick) Append(dst []byte) []byte { return encode(p, dst) }
 

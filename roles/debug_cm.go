@@ -79,7 +79,31 @@ func (p *cmPeers) lines() map[string]func(*coder) error {
 		store.KindArriving, store.KindMoved} {
 		lines[kind.String()] = func(c *coder) error { return p.instruct(c, kind) }
 	}
+	lines[privsep.KindKick.String()] = p.kick
 	return lines
+}
+
+// kick says what the parent says at the operator's word.
+func (p *cmPeers) kick(c *coder) error {
+	var k privsep.Kick
+	ident(c, "id", &k.ID)
+	ident(c, "connection", &k.Connection)
+	if err := c.end(); err != nil {
+		return err
+	}
+	return p.d.send(privsep.KindKick, k.Append(nil))
+}
+
+// kicked is what a cm answers.
+func kicked(m *privsep.Message) ([]byte, error) {
+	var k privsep.Kicked
+	if err := k.Parse(m.Payload); err != nil {
+		return nil, err
+	}
+	c := newLine(m.Kind.String())
+	ident(c, "id", &k.ID)
+	c.put("outcome", quote(k.Outcome.String()))
+	return c.line(), nil
 }
 
 var (

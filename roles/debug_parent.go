@@ -95,6 +95,12 @@ func (d *driver) heard(m *privsep.Message) error {
 			return err
 		}
 		d.print(line)
+	case privsep.KindKicked:
+		line, err := kicked(m)
+		if err != nil {
+			return err
+		}
+		d.print(line)
 	case privsep.KindDrained:
 		d.print(newLine(m.Kind.String()).line())
 	}

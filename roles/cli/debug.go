@@ -74,7 +74,8 @@ Input: what the router instructs the cm to do.
   {"kind":"RESUME","slot":0,"gen":1}
 A DELIVER is about the body that a PUB with that seq told of. off, len, header_len,
 subject and reply are that PUB's, unless the line says otherwise; from is who sent it.
-Without recipients it frees the body. open in a SESSION ends a login.`
+Without recipients it frees the body. open in a SESSION ends a login. What the parent says:
+  {"kind":"KICK","id":1,"connection":7}   is answered with KICKED and what became of it`
 
 const debugAuth = `A broker's auth` + debugCommon + `
 Input: the users there are, of which the last line of a set has last; what the router

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -259,11 +260,17 @@ func TestTopKeys(t *testing.T) {
 	}
 }
 
-func FuzzShown(f *testing.F) {
-	for _, s := range []string{"", "pricer/1", "\x1b[2J", "\u009b", "\u202eabc", "e\u0301", "\xff", "\u200b", "日本", `a\b"`} {
-		f.Add(s)
+func TestShown(t *testing.T) {
+	texts := []string{"", "pricer/1", "\x1b[2J", "\u009b", "\u202eabc", "e\u0301", "\xff", "\u200b", "日本", `a\b"`}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 5000 {
+		runes := make([]rune, rnd.IntN(14))
+		for i := range runes {
+			runes[i] = rune(rnd.IntN(1 << rnd.IntN(21)))
+		}
+		texts = append(texts, string(runes), string(runes)[rnd.IntN(1+len(string(runes))):])
 	}
-	f.Fuzz(func(t *testing.T, s string) {
+	for _, s := range texts {
 		got := shown(s, 10)
 		if n := len([]rune(got)); n < 1 || n > 10 {
 			t.Fatalf("%q has %d characters", got, n)
@@ -273,5 +280,5 @@ func FuzzShown(f *testing.F) {
 				t.Fatalf("%q holds %U", got, r)
 			}
 		}
-	})
+	}
 }
