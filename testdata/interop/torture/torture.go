@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"time"
 
 	"gatehouse/testdata/tree"
@@ -137,6 +139,17 @@ func (l *load) warm(seed uint64) error {
 		c.leave()
 		if halted {
 			return errors.New("the broker takes no connections")
+		}
+	}
+	// Chance may have left a way out, and what a process has for that.
+	for _, kind := range slices.Sorted(maps.Keys(l.at)) {
+		for range 8 {
+			k, err := l.open(kind, "warm", 512)
+			if err != nil {
+				return err
+			}
+			k.close()
+			k.end(nil)
 		}
 	}
 	return nil

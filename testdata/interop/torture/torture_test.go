@@ -63,13 +63,13 @@ func TestLeaksAreFound(t *testing.T) {
 	k.end(nil)
 	stranger := &exec.Cmd{Path: b.exe, Args: []string{"gatehouse: cm/9", "sub", "-s", "nats://" + client.User + ":" + client.User + "@" + b.listeners["tcp"].Addr, "x"}}
 	must(t, stranger.Start())
-	wantLeak(t, b, before, "7 processes")
+	wantLeak(t, b, before, "8 processes")
 	must(t, stranger.Process.Kill())
 	stranger.Wait()
 	if found := b.leaks(before, patience); len(found) > 0 {
 		t.Fatalf("all is over: %q", found)
 	}
-	if found := b.remains(0); len(found) < 7 {
+	if found := b.remains(0); len(found) < 8 {
 		t.Errorf("of a living broker there remains only %q", found)
 	}
 }
