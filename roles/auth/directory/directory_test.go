@@ -181,7 +181,7 @@ func TestHostileServer(t *testing.T) {
 		serve  func(net.Conn)
 		reason privsep.Reason
 	}{
-		"closes":                {func(net.Conn) {}, privsep.ReasonDirectoryTLS},
+		"closes":                {func(c net.Conn) { c.(*tls.Conn).NetConn().Read(make([]byte, 4096)) }, privsep.ReasonDirectoryTLS}, // not before it was asked: that is a reset
 		"closes when asked":     {func(c net.Conn) { request(c) }, privsep.ReasonDirectoryUnreachable},
 		"says nothing":          {raw(""), privsep.ReasonDirectoryTimeout},
 		"garbage":               {raw("HTTP/1.1 400 Bad Request\r\n\r\n"), privsep.ReasonDirectoryProtocol},

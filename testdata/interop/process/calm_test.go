@@ -93,6 +93,10 @@ func (c *calm) round(subject string, n int) error {
 	return nil
 }
 
+// strangerLost comes where a stranger has subscribed to everything in a queue group,
+// and has gone without having answered.
+const strangerLost = "NATS/1.0 503 Responder Lost\r\n\r\n"
+
 // message reads the message with this number.
 func (c *client) message(n int) (frame, error) {
 	for {
@@ -104,6 +108,9 @@ func (c *client) message(n int) (frame, error) {
 			if err := c.send("PONG\r\n"); err != nil {
 				return f, err
 			}
+			continue
+		}
+		if f.verb() == "HMSG" && string(f.body) == strangerLost {
 			continue
 		}
 		if f.verb() != "MSG" || string(f.body) != fmt.Sprint(n) {
