@@ -37,7 +37,8 @@ run: build ## build and start a broker on its built-in defaults, in the foregrou
 	@echo '  ./gatehouse pub greet.world hello'
 	@echo '  ./gatehouse status'
 	@echo 'or any NATS client at nats://127.0.0.1:4222, or by TLS at tls://127.0.0.1:4443'
-	@echo '(--ca development.crt of the runtime directory); control-C stops the broker'
+	@echo '(--ca development.crt of the runtime directory); http://127.0.0.1:8222/ shows how it is;'
+	@echo 'control-C stops the broker'
 	@./gatehouse serve
 
 test: build preload ## everything; as root also what needs root
