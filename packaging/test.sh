@@ -51,6 +51,7 @@ fi
 has debootstrap || exit 0
 
 tree=$(mktemp -d)
+chmod 755 "$tree" # its root, for whoever is not root there
 trap 'rm -rf --one-file-system "$tree"' EXIT
 debootstrap --variant=minbase --include=curl,openssl ${SUITE:-bookworm} "$tree" ${MIRROR:-} >"$tree.log" || { tail "$tree.log"; exit 1; }
 rm "$tree.log"
