@@ -35,7 +35,7 @@ pong
 gatehouse pub -s tls://127.0.0.1:4443 --ca /etc/gatehouse/development.crt greet hello
 
 note "reload"
-printf '\n[log]\nlevel = "debug"\n' >>/etc/gatehouse/broker.toml
+sed -i '/^\[log\]$/a level = "debug"' /etc/gatehouse/broker.toml
 main=$(of MainPID)
 systemctl reload gatehouse
 within has '"message":"reloaded"'
