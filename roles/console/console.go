@@ -14,7 +14,7 @@ type console struct {
 	cfg       *privsep.Settings
 	parent    *privsep.Channel
 	poll      *privsep.Poller
-	log       *journal
+	log       journal
 	word      *word
 	subs      *subs
 	view      *view
@@ -134,7 +134,7 @@ func (c *console) listen(yes bool) {
 			err = c.poll.Del(l.fd)
 		}
 		if err != nil {
-			c.log.error("poll", privsep.Err(err))
+			c.log.Error("poll", privsep.Err(err))
 		}
 	}
 }
@@ -194,7 +194,7 @@ func (c *console) fromRouter() {
 	}
 	if err := c.subs.heard(&c.msg); err != nil {
 		if err != io.EOF {
-			c.log.error("channel closed", privsep.Str(privsep.KeyPeer, privsep.RoleRouter.String()), privsep.Err(err))
+			c.log.Error("channel closed", privsep.Str(privsep.KeyPeer, privsep.RoleRouter.String()), privsep.Err(err))
 		}
 		c.dropRouter()
 	}
@@ -241,7 +241,7 @@ func (c *console) handle(m *privsep.Message) error {
 			return err
 		}
 		c.server.settle(&c.cfg.Live)
-		c.log.setLevel(c.cfg.LogLevel)
+		c.log.SetLevel(c.cfg.LogLevel)
 	case privsep.KindStatsGet:
 		return privsep.AnswerStats(c.parent, m, c.server.stats())
 	case privsep.KindShutdown:

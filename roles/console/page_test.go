@@ -21,7 +21,7 @@ func getPage(t *testing.T, method string) *http.Response {
 		t.Fatal(err)
 	}
 	cfg := standin.Settings(1)
-	s := newServer(nil, nil, nil, nil, p, &cfg)
+	s := newServer(nil, nil, nil, journal{}, p, &cfg)
 	local := &transport{at: &listener{local: true}}
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, "/", nil)

@@ -33,7 +33,7 @@ type server struct {
 	view *view
 	word *word
 	subs *subs
-	log  *journal
+	log  journal
 	cfg  *privsep.Settings
 	http http.Server
 	in   inbox
@@ -56,7 +56,7 @@ type server struct {
 	ended chan struct{} // Serve has returned
 }
 
-func newServer(v *view, w *word, l *subs, j *journal, p *page, cfg *privsep.Settings) *server {
+func newServer(v *view, w *word, l *subs, j journal, p *page, cfg *privsep.Settings) *server {
 	s := &server{view: v, word: w, subs: l, log: j, cfg: cfg, in: inbox{make(chan net.Conn, 2*maxConns), make(chan struct{})},
 		began: time.Now().UTC(), paths: map[string]*atomic.Uint64{}, conns: map[*transport]http.ConnState{}, since: map[*transport]time.Time{}, ended: make(chan struct{}),
 		answering: map[bool]chan struct{}{true: make(chan struct{}, maxAnswering), false: make(chan struct{}, maxAnswering)}}

@@ -67,8 +67,8 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 
 func newConsole(set *privsep.Setup, parent *privsep.Channel) (*console, error) {
 	c := &console{cfg: &set.Settings, parent: parent, listeners: map[uint16]*listener{}}
-	c.log = &journal{log: privsep.NewLogger(parent)}
-	c.log.setLevel(c.cfg.LogLevel)
+	c.log = journal{privsep.NewJournal(parent)}
+	c.log.SetLevel(c.cfg.LogLevel)
 	c.word = newWord(parent)
 	var err error
 	if c.view, err = newView(set); err != nil {

@@ -73,7 +73,7 @@ func (c *console) takeSystem(fd int) {
 	go func() {
 		s := talk{server: c.server, to: l.file}
 		if err := s.run(l.file); err != nil && err != io.EOF && !errors.Is(err, fs.ErrClosed) {
-			c.log.warn("connection ended", privsep.Str(privsep.KeyPeer, "cm"), privsep.Err(bare(err)))
+			c.log.Warn("connection ended", privsep.Str(privsep.KeyPeer, "cm"), privsep.Err(bare(err)))
 		}
 		l.file.Close()
 		l.over.Store(true)

@@ -93,7 +93,7 @@ func (c *caller) readHead() protocol.Code {
 		case err != nil || n == 0:
 			return 0
 		case foreign: // whoever has got hold of the connection, it is not who opened it
-			c.hub.log.warn("caller refused", privsep.Str(privsep.KeyReason, "sender"), privsep.Int(privsep.KeyUID, int64(c.who.UID)))
+			c.hub.log.Warn("caller refused", privsep.Str(privsep.KeyReason, "sender"), privsep.Int(privsep.KeyUID, int64(c.who.UID)))
 			return protocol.Refused
 		}
 		b = b[:len(b)+n]

@@ -71,6 +71,5 @@
 // (what is written to it), session.go and open.go (a session's), exclusive.go, framed.go
 // and raw.go (the modes), http.go (Release: http), line.go (turns), transport.go (what is
 // under crypto/tls, and counts records), ask.go (what the parent is asked), sign.go
-// (signatures), list.go (LIST and CLOSE), journal.go (the log), orphan.go, setup.go (the
-// role's start).
+// (signatures), list.go (LIST and CLOSE), orphan.go, setup.go (the role's start).
 package tlsd

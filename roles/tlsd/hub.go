@@ -14,7 +14,7 @@ import (
 // hub is where callers find sessions. Its lock comes before that of a session, and
 // nothing waits under either.
 type hub struct {
-	log         *journal
+	log         *privsep.Journal
 	parent      *asking
 	bell        int           // is rung when a caller has gone after close
 	handshakes  chan struct{} // has room for as many as may be under way
@@ -46,7 +46,7 @@ const (
 	uidHandshakes    = handshakesAtOnce / 4
 )
 
-func newHub(limits privsep.TLSDSettings, log *journal, parent *asking) *hub {
+func newHub(limits privsep.TLSDSettings, log *privsep.Journal, parent *asking) *hub {
 	h := &hub{log: log, parent: parent, handshakes: make(chan struct{}, handshakesAtOnce), looking: make(chan struct{}, looksAtOnce), mostRecords: recordLimit,
 		named: map[string]*session{}, all: map[string]*session{}, failing: map[string]failing{}, accounts: map[int]*account{}}
 	h.setLimits(limits)
@@ -68,7 +68,7 @@ func (h *hub) setPolicies(set []privsep.TLSPolicyText) {
 	for _, t := range set {
 		p, err := newPolicy(t, pools)
 		if err != nil { // the parent has read it, so it is not the file's fault
-			h.log.error("policy refused", privsep.Str(privsep.KeySession, t.Name), privsep.Err(err))
+			h.log.Error("policy refused", privsep.Str(privsep.KeySession, t.Name), privsep.Err(err))
 			continue
 		}
 		all = append(all, p)

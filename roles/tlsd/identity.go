@@ -99,7 +99,7 @@ func (c *caller) noteRefused(fields ...privsep.Field) {
 	if c.who.link != "" {
 		fields = append(fields, privsep.Str(privsep.KeyExecutable, c.who.link))
 	}
-	c.hub.log.warn("caller refused", fields...)
+	c.hub.log.Warn("caller refused", fields...)
 }
 
 // excused gives the status for a caller that is refused: where there was no time to look

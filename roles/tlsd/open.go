@@ -22,7 +22,7 @@ func (s *session) open() {
 	fields := []privsep.Field{privsep.Str(privsep.KeySession, s.name), privsep.Str(privsep.KeyAddr, s.remote()), privsep.Int(privsep.KeyUID, int64(s.owner.uid))}
 	if err != nil {
 		s.hub.failed.Add(1)
-		s.hub.log.warn("session not opened", append(fields, privsep.Err(err))...)
+		s.hub.log.Warn("session not opened", append(fields, privsep.Err(err))...)
 		s.failure = newFailure(err)
 		s.mu.Lock()
 		was := s.over
@@ -37,7 +37,7 @@ func (s *session) open() {
 		return
 	}
 	s.hub.shaken.Add(1)
-	s.hub.log.info("session opened", fields...)
+	s.hub.log.Info("session opened", fields...)
 	close(s.opened)
 	if s.isOver() { // it was ended meanwhile
 		s.conn.Close()

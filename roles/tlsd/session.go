@@ -210,7 +210,7 @@ func (s *session) end(why string, clean bool) {
 	default: // open sees that it is over
 		close(s.closed)
 	}
-	s.hub.log.info("session ended", privsep.Str(privsep.KeySession, s.name), privsep.Str(privsep.KeyAddr, s.remote()),
+	s.hub.log.Info("session ended", privsep.Str(privsep.KeySession, s.name), privsep.Str(privsep.KeyAddr, s.remote()),
 		privsep.Str(privsep.KeyReason, why), privsep.Int(privsep.KeyUID, int64(s.owner.uid)))
 }
 
@@ -270,7 +270,7 @@ func (s *session) wear() {
 	}
 	if !s.worn.Swap(true) {
 		s.hub.unname(s)
-		s.hub.log.info("session is worn", privsep.Str(privsep.KeySession, s.name), privsep.Int(privsep.KeyN, int64(most)))
+		s.hub.log.Info("session is worn", privsep.Str(privsep.KeySession, s.name), privsep.Int(privsep.KeyN, int64(most)))
 		s.hub.mu.Lock()
 		unused := s.users == 0
 		s.hub.mu.Unlock()

@@ -69,9 +69,9 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 
 func newTLSD(set *privsep.Setup, parent *privsep.Channel) (*tlsd, error) {
 	t := &tlsd{cfg: &set.Settings, parent: parent, listener: -1}
-	log := privsep.NewLogger(parent)
+	log := privsep.NewJournal(parent)
 	log.SetLevel(t.cfg.LogLevel)
-	t.hub = newHub(t.cfg.TLSD, &journal{log: log}, newAsking(parent))
+	t.hub = newHub(t.cfg.TLSD, log, newAsking(parent))
 	var err error
 	if t.poll, err = privsep.NewPoller(); err != nil {
 		return nil, err

@@ -107,7 +107,7 @@ func (t *tlsd) listen(yes bool) {
 		err = t.poll.Del(t.listener)
 	}
 	if err != nil {
-		t.hub.log.error("poll", privsep.Err(err))
+		t.hub.log.Error("poll", privsep.Err(err))
 		return
 	}
 	t.listening = yes
@@ -147,7 +147,7 @@ func (t *tlsd) handle(m *privsep.Message) error {
 			return err
 		}
 		t.hub.setLimits(t.cfg.TLSD)
-		t.hub.log.setLevel(t.cfg.LogLevel)
+		t.hub.log.SetLevel(t.cfg.LogLevel)
 	case privsep.KindStatsGet:
 		return privsep.AnswerStats(t.parent, m, t.hub.stats())
 	case privsep.KindShutdown:
