@@ -13,12 +13,13 @@ import (
 	"time"
 )
 
-// caller.go is what this program is when short.go starts it: the server, or a caller
-// that speaks TLS itself. Others are package caller.
+// caller.go is what this program is when it starts itself: short.go's server, or a caller
+// that speaks TLS itself (others are package caller), or those who log in (logins.go).
 
 const (
 	callerFlag = "-caller" // ADDR CERTIFICATE
 	serverFlag = "-server" // ADDR CERTIFICATE KEY
+	crowdFlag  = "-crowd"  // ADDR CREDENTIALS RATE WARM-UP SPAN
 )
 
 // callTime is how long anything may take.
@@ -34,6 +35,8 @@ func program(args []string) {
 		_, _, err = handshakes(args[2], args[3])
 	case len(args) == 5 && args[1] == serverFlag:
 		err = serve(args[2], args[3], args[4])
+	case len(args) == 7 && args[1] == crowdFlag:
+		err = beCrowd(args[2], args[3], args[4], args[5], args[6])
 	default:
 		return
 	}

@@ -21,9 +21,9 @@ var cases = []benchCase{
 	{"fanout-1000", fanout{"fanout to 1,000", 1000}.run, nil, nil},
 	{"idle-memory", idle{"memory per idle connection"}.run, nil, nil},
 	{"connects", connects{label: "new connections", cpu: "CPU per new connection", dialers: dialers}.run, nil, nil},
-	{"logins-slow", logins{"logins m=65536,t=3", []way{byPassword("", 1000)}}.run, nil, &slowHashes},
-	{"logins-cheap", logins{"logins m=1024,t=1", []way{byPassword("", 1000)}}.run, nil, &cheapHashes},
-	{"logins-mixed", logins{"logins mixed", []way{byNKey(" by nkey", 1000), byPassword(" m=65536,t=3", 100)}}.run, nil, &slowHashes},
+	{"logins-slow", logins{"logins m=65536,t=3", []way{{"", byPassword, 1000}}}.run, nil, &slowHashes},
+	{"logins-cheap", logins{"logins m=1024,t=1", []way{{"", byPassword, 1000}}}.run, nil, &cheapHashes},
+	{"logins-mixed", logins{"logins mixed", []way{{" by nkey", byNKey, 1000}, {" m=65536,t=3", byPassword, 100}}}.run, nil, &slowHashes},
 
 	{"tls-16B-1-1", stream{label: "TLS 16 B 1-1", size: 16, subs: 1}.run, &secured{p256, "sign"}, nil},
 	{"tls-1KiB-1-1", stream{label: "TLS 1 KiB 1-1", size: 1024, subs: 1}.run, &secured{p256, "sign"}, nil},

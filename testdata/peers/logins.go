@@ -4,11 +4,17 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
+	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nkeys"
@@ -58,8 +64,10 @@ func (h *hashes) nats() string {
 // while others log in: so many a second begin, whatever becomes of those before, each
 // with the right credential and from one of 250 addresses. A hash by slowHashes takes 0.15 s
 // of a processor, so most of many a second must come to nothing; what is measured is that
-// they keep nobody else from talking. All of it shares the machine with this client, which
-// takes a part of it for the logins that it makes.
+// they keep nobody else from talking. Who logs in is a process of its own at the least
+// priority (crowd): it shares the machine with the broker, as hundreds of clients elsewhere
+// would not, and a client that waits for an answer must not wait for others' work in the
+// same process.
 type logins struct {
 	label string
 	ways  []way
@@ -68,23 +76,23 @@ type logins struct {
 // way is a kind of login, and how many of it begin in a second.
 type way struct {
 	name string // in the figures
+	kind string // of credentials
 	rate int
-	say  func(nonce string) (fields string)
 }
 
-func byPassword(name string, rate int) way {
-	return way{name, rate, func(string) string { return loginFields }}
-}
-
-func byNKey(name string, rate int) way {
-	return way{name, rate, func(nonce string) string {
+// credentials give the fields of a CONNECT.
+var credentials = map[string]func(nonce string) string{
+	byPassword: func(string) string { return loginFields },
+	byNKey: func(nonce string) string {
 		sig, err := signer.Sign([]byte(nonce))
 		if err != nil {
 			return ""
 		}
 		return fmt.Sprintf(`"nkey":%q,"sig":%q`, public, base64.RawURLEncoding.EncodeToString(sig))
-	}}
+	},
 }
+
+const byPassword, byNKey = "password", "nkey"
 
 // outcome is what becomes of a login.
 type outcome int
@@ -101,18 +109,23 @@ var outcomeNames = [outcomes]string{" offered", " accepted", " refused", " unans
 
 func (l logins) run(ctx context.Context, o *options, b *broker) (map[string]float64, error) {
 	var alone, amid []time.Duration
-	crowds := make([]*crowd, len(l.ways))
+	counts := make([][]int, len(l.ways))
 	talk := requests{l.label, 1}
 	err := talk.serve(ctx, b, func(ctx context.Context, rs []*requester) (err error) {
 		if alone, err = exchange(ctx, o.warm, o.loginSpan, rs); err != nil {
 			return err
 		}
+		crowds := make([]*crowd, len(l.ways))
 		for i, w := range l.ways {
-			crowds[i] = w.begin(b, o.warm, o.loginSpan)
+			if crowds[i], err = w.begin(ctx, b.addr, o); err != nil {
+				return err
+			}
 		}
 		amid, err = exchange(ctx, o.warm, o.loginSpan, rs)
-		for _, c := range crowds {
-			err = errors.Join(err, c.end())
+		for i, c := range crowds {
+			var e error
+			counts[i], e = c.end()
+			err = errors.Join(err, e)
 		}
 		return err
 	})
@@ -128,18 +141,61 @@ func (l logins) run(ctx context.Context, o *options, b *broker) (map[string]floa
 	}
 	values[l.label+" p99 to idle"] = values[l.label+" p99"] / values[l.label+" idle p99"]
 	for i, w := range l.ways {
-		for k, n := range crowds[i].counts {
+		for k, n := range counts[i] {
 			values[l.label+w.name+outcomeNames[k]] = float64(n) / o.loginSpan.Seconds()
 		}
 	}
 	return values, nil
 }
 
-// crowd is who logs in in one way, and what became of it between two times.
+// crowd is a process of this program whose clients log in in one way.
 type crowd struct {
-	way
+	cmd *exec.Cmd
+	in  io.Closer // its end is the crowd's
+	out *bufio.Reader
+}
+
+// begin starts one; its span begins now.
+func (w way) begin(ctx context.Context, addr string, o *options) (*crowd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	c := &crowd{cmd: exec.CommandContext(ctx, self, crowdFlag, addr, w.kind, strconv.Itoa(w.rate), o.warm.String(), o.loginSpan.String())}
+	c.cmd.Stderr = os.Stderr
+	in, err := c.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	c.in, c.out = in, bufio.NewReader(out)
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if _, err := c.out.ReadString('\n'); err != nil {
+		return nil, fmt.Errorf("crowd: %w", errors.Join(err, c.cmd.Wait()))
+	}
+	return c, nil
+}
+
+// end ends the crowd, and gives what became of its logins.
+func (c *crowd) end() (counts []int, err error) {
+	c.in.Close()
+	err = json.NewDecoder(c.out).Decode(&counts)
+	if err = errors.Join(err, c.cmd.Wait()); err != nil || len(counts) != int(outcomes) {
+		return make([]int, outcomes), fmt.Errorf("crowd: %v: %w", counts, err)
+	}
+	return counts, nil
+}
+
+// crowding is what such a process has: what became of the logins between two times.
+type crowding struct {
+	addr        string
+	say         func(nonce string) string
 	from, until time.Time
-	over        context.CancelFunc
 	done        sync.WaitGroup
 
 	mu     sync.Mutex
@@ -147,33 +203,43 @@ type crowd struct {
 	err    error // that kept one from beginning
 }
 
-// begin has clients log in, and counts in the span after the warm-up.
-func (w way) begin(b *broker, warm, span time.Duration) *crowd {
-	ctx, over := context.WithCancel(context.Background())
+// beCrowd has clients log in until standard input ends: rate of them a second, in a
+// process that leaves the processors to all others.
+func beCrowd(addr, kind, rate, warm, span string) error {
+	n, err1 := strconv.Atoi(rate)
+	before, err2 := time.ParseDuration(warm)
+	counted, err3 := time.ParseDuration(span)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return err
+	}
+	if _, _, e := syscall.AllThreadsSyscall(syscall.SYS_SETPRIORITY, syscall.PRIO_PROCESS, 0, leastPriority); e != 0 {
+		return fmt.Errorf("setpriority: %w", e)
+	}
 	now := time.Now()
-	c := &crowd{way: w, from: now.Add(warm), until: now.Add(warm + span), over: over}
-	c.done.Go(func() {
-		tick := time.NewTicker(time.Millisecond)
-		defer tick.Stop()
-		for n := 0; ctx.Err() == nil; <-tick.C {
-			for ; n < int(time.Since(now).Seconds()*float64(w.rate)); n++ {
-				from := net.TCPAddr{IP: net.IPv4(127, 0, 2, byte(n%250+1))}
-				c.done.Go(func() { c.login(ctx, b.addr, &from) })
-			}
+	c := &crowding{addr: addr, say: credentials[kind], from: now.Add(before), until: now.Add(before + counted)}
+	ctx, over := context.WithCancel(context.Background())
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		over()
+	}()
+	fmt.Println("begun")
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for begun := 0; ctx.Err() == nil; <-tick.C {
+		for ; begun < int(time.Since(now).Seconds()*float64(n)); begun++ {
+			from := net.TCPAddr{IP: net.IPv4(127, 0, 2, byte(begun%250+1))}
+			c.done.Go(func() { c.login(ctx, &from) })
 		}
-	})
-	return c
-}
-
-// end waits until all have ended.
-func (c *crowd) end() error {
-	c.over()
+	}
 	c.done.Wait()
 	c.counts[unanswered] = c.counts[offered] - c.counts[accepted] - c.counts[refused]
-	return c.err
+	return errors.Join(c.err, json.NewEncoder(os.Stdout).Encode(c.counts[:]))
 }
 
-func (c *crowd) count(o outcome, err error) {
+// leastPriority is the greatest nice value.
+const leastPriority = 19
+
+func (c *crowding) count(o outcome, err error) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,9 +250,9 @@ func (c *crowd) count(o outcome, err error) {
 }
 
 // login makes one. What it finds when all is over is of no interest.
-func (c *crowd) login(ctx context.Context, addr string, from net.Addr) {
+func (c *crowding) login(ctx context.Context, from net.Addr) {
 	d := net.Dialer{LocalAddr: from, Timeout: silence}
-	conn, err := d.DialContext(ctx, "tcp4", addr)
+	conn, err := d.DialContext(ctx, "tcp4", c.addr)
 	if err != nil {
 		if ctx.Err() == nil {
 			c.count(unanswered, err)
