@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,31 +104,47 @@ func cmdSay(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
-// hear NAME PATTERN...: the next lines must match the patterns, one each and in
-// full. Named groups of them become variables.
+// hear [-mixed] NAME PATTERN...: the next lines must match the patterns, one each and in
+// full; with -mixed in any order, as what comes by several ways. Named groups of them
+// become variables.
 func cmdHear(ts *testscript.TestScript, neg bool, args []string) {
+	mixed := len(args) > 0 && args[0] == "-mixed"
+	if mixed {
+		args = args[1:]
+	}
 	if neg || len(args) < 2 {
-		ts.Fatalf("usage: hear NAME PATTERN...")
+		ts.Fatalf("usage: hear [-mixed] NAME PATTERN...")
 	}
 	k := talkOf(ts, args[0])
-	for _, pattern := range args[1:] {
-		re, err := regexp.Compile("^(?:" + pattern + ")$")
-		ts.Check(err)
+	for left := slices.Clone(args[1:]); len(left) > 0; {
 		line, ok, err := k.next()
 		ts.Check(err)
 		if !ok {
-			ts.Fatalf("%s has ended, want a line like %s", args[0], pattern)
+			ts.Fatalf("%s has ended, want a line like %s", args[0], left[0])
 		}
-		found := re.FindStringSubmatch(line)
-		if found == nil {
-			ts.Fatalf("%s: %s\nis not like %s", args[0], line, pattern)
+		choice := left[:1]
+		if mixed {
+			choice = left
 		}
-		for i, name := range re.SubexpNames() {
-			if name != "" {
-				ts.Setenv(name, found[i])
-			}
+		i := slices.IndexFunc(choice, func(pattern string) bool { return matches(ts, pattern, line) })
+		if i < 0 {
+			ts.Fatalf("%s: %s\nis not like %s", args[0], line, strings.Join(choice, "\nnor "))
+		}
+		left = slices.Delete(left, i, i+1)
+	}
+}
+
+// matches tells whether a line is like a pattern, and sets the variables of its groups.
+func matches(ts *testscript.TestScript, pattern, line string) bool {
+	re, err := regexp.Compile("^(?:" + pattern + ")$")
+	ts.Check(err)
+	found := re.FindStringSubmatch(line)
+	for i, name := range re.SubexpNames() {
+		if name != "" && found != nil {
+			ts.Setenv(name, found[i])
 		}
 	}
+	return found != nil
 }
 
 // bye [-closed] NAME: says no more and waits for the end, up to which nothing
