@@ -9,7 +9,7 @@ func TestOneWriter(t *testing.T) {
 	const cms = 3
 	for r := RoleParent; r < numRoles; r++ {
 		for i := range cms {
-			if i == 0 || r.indexed() {
+			if i == 0 || r.several() {
 				ids = append(ids, ID{r, i})
 			}
 		}

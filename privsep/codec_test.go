@@ -96,6 +96,7 @@ func samples() map[Kind]payload {
 			Keep: true, IdleTimeout: 1, Revalidate: 2, MaxFrame: MaxTLSFrame, Roots: MaxCertificates, Chain: MaxCertificates, Key: 7},
 		KindTLSSign:   &TLSSign{ID: 1 << 50, Key: 2, Scheme: 0x0403, Input: bytes.Repeat([]byte{' '}, MaxSignInput)},
 		KindTLSSigned: &TLSSigned{ID: 1 << 50, Signature: bytes.Repeat([]byte{9}, MaxSignature)},
+		KindShard:     &Shard{Number: MaxTLSShards - 2, Of: MaxTLSShards},
 		KindStatusGet: &StatusGet{ID: 1 << 50},
 		KindStatus:    &StatusText{ID: 1 << 50, Size: MaxStatus},
 		KindSubsGet:   &SubsGet{ID: 1 << 50, From: 1 << 31},

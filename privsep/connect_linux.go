@@ -3,6 +3,7 @@ package privsep
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -148,6 +149,54 @@ func ReadFrom(fd int, b []byte) (n, pid, uid int, errno syscall.Errno) {
 		return n, 0, -1, 0
 	}
 	return n, p.pid, p.uid, 0
+}
+
+// PeekFrom gives what there is to be read from a connection, and leaves it there.
+func PeekFrom(fd int, b []byte) (n int, errno syscall.Errno) {
+	n, _, _, _, err := unix.Recvmsg(fd, b, nil, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	errno, _ = err.(syscall.Errno)
+	return max(n, 0), errno
+}
+
+// PassOn sends a connection, of which the sender keeps its own descriptor, and a word on
+// it by one end of a Socketpair.
+func PassOn(way, fd int, word byte) syscall.Errno {
+	_, err := unix.SendmsgN(way, []byte{word}, unix.UnixRights(fd), nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	errno, _ := err.(syscall.Errno)
+	return errno
+}
+
+// TakeOver receives what PassOn has sent. EOF: nothing comes by this way any more. What is
+// not one connection that was accepted at the Unix socket of that path, and whose reads do
+// not wait, is closed, and the descriptor -1: the other end may be hostile.
+func TakeOver(way int, path string) (fd int, word byte, err error) {
+	b, oob := make([]byte, 2), make([]byte, controlSize)
+	n, oobn, _, _, err := unix.Recvmsg(way, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return -1, 0, ErrAgain
+	case err != nil:
+		return -1, 0, err
+	case n == 0 && oobn == 0:
+		return -1, 0, io.EOF
+	}
+	var p packet
+	if p.control(oob[:oobn]) != nil || n != 1 || len(p.fds) != 1 || !NonBlocking(p.fds[0]) || !acceptedAt(p.fds[0], path) {
+		closeFDs(p.fds)
+		return -1, 0, nil
+	}
+	return p.fds[0], b[0], nil
+}
+
+// acceptedAt tells whether fd is a socket of that path: a connection has the one of the
+// socket that it was accepted at.
+func acceptedAt(fd int, path string) bool {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	local, ok := sa.(*unix.SockaddrUnix)
+	return ok && local.Name == path
 }
 
 // HungUp tells whether the other end of a connection is closed, and not its sending

@@ -37,8 +37,9 @@ func (r Role) String() string {
 // child reports whether the parent may start r.
 func (r Role) child() bool { return r > RoleParent && r < numRoles }
 
-// indexed reports whether there are several components of role r.
-func (r Role) indexed() bool { return r == RoleCM }
+// several reports whether there may be several components of role r. Of tlsd there is
+// one, unless the configuration says otherwise.
+func (r Role) several() bool { return r == RoleCM || r == RoleTLSD }
 
 // ID names one component: its role, and which of several it is.
 type ID struct {
@@ -49,9 +50,9 @@ type ID struct {
 // maxIndex bounds ID.Index; it is far above the 64 cms that a configuration may ask for.
 const maxIndex = 1023
 
-// String gives "cm/0", "router".
+// String gives "cm/0", "router"; "tlsd", and "tlsd/1" for the second of several.
 func (id ID) String() string {
-	if id.Role.indexed() {
+	if id.Role == RoleCM || id.Role.several() && id.Index > 0 {
 		return id.Role.String() + "/" + strconv.Itoa(id.Index)
 	}
 	return id.Role.String()
@@ -62,14 +63,14 @@ func (id ID) valid() bool {
 	if id.Role == RoleNone || id.Role >= numRoles {
 		return false
 	}
-	return id.Index == 0 || id.Role.indexed() && id.Index > 0 && id.Index <= maxIndex
+	return id.Index == 0 || id.Role.several() && id.Index > 0 && id.Index <= maxIndex
 }
 
-// ParseID is the inverse of ID.String and takes nothing else: no "cm", no "cm/00", no "router/0".
+// ParseID is the inverse of ID.String and takes nothing else: no "cm", no "cm/00", no "tlsd/0".
 func ParseID(s string) (ID, error) {
 	name, index, indexed := strings.Cut(s, "/")
 	for r := RoleParent; r < numRoles; r++ {
-		if roleNames[r] != name || r.indexed() != indexed {
+		if roleNames[r] != name {
 			continue
 		}
 		id := ID{Role: r}

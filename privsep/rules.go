@@ -9,7 +9,7 @@ import (
 
 // Version of the role protocol: the first thing SETUP_DONE says. Raised
 // whenever testdata/kinds.ok changes.
-const Version = 4
+const Version = 5
 
 // Kind is a kind of message between roles. Values are frozen by
 // testdata/kinds.ok and only ever appended.
@@ -78,6 +78,7 @@ const (
 	KindKicked
 	KindSubsGet
 	KindSubs
+	KindShard
 	numKinds
 )
 
@@ -213,6 +214,7 @@ var rules = [...]rule{
 	{KindKicked, "KICKED", cm, parent, PhaseRun | PhaseDrain, 0, 16, false, 0},
 	{KindSubsGet, "SUBS_GET", console, router, PhaseRun, 0, 16, false, 100},
 	{KindSubs, "SUBS", router, console, PhaseRun, 0, 64 << 10, false, 0},
+	{KindShard, "SHARD", parent, tlsd, PhaseSetup | PhaseRun, 1, 16, false, 0},
 }
 
 // String gives the kind's name as logs and the golden have it.

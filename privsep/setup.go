@@ -21,6 +21,7 @@ type Setup struct {
 	Directory *Directory      // auth's
 	CA        []byte          // of the directory, PEM
 	Policies  []TLSPolicyText // tlsd's
+	Shards    []ShardFD       // tlsd's, where there are several
 
 	profiles ProfileSet // being received, as the next four
 	marks    MarkSet
@@ -39,6 +40,21 @@ type SegmentFD struct {
 type ListenerFD struct {
 	Listener
 	FD int
+}
+
+// ShardFD is a Shard with the end of the way to it.
+type ShardFD struct {
+	Shard
+	FD int
+}
+
+// TakeShard gives what a SHARD says and brings. The fd is the caller's, then.
+func TakeShard(m *Message) (ShardFD, error) {
+	var p Shard
+	if err := p.Parse(m.Payload); err != nil {
+		return ShardFD{}, err
+	}
+	return ShardFD{p, m.FDs[0]}, nil
 }
 
 // ReadSetup receives a child's setup up to SETUP_END.
@@ -114,6 +130,12 @@ func (s *Setup) take(m *Message) error {
 		all, whole, err := s.policies.Take(m)
 		if whole {
 			s.Policies = all
+		}
+		return err
+	case KindShard:
+		f, err := TakeShard(m)
+		if err == nil {
+			s.Shards = append(s.Shards, f)
 		}
 		return err
 	case KindSetupEnd:

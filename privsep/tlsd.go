@@ -6,8 +6,9 @@ import (
 )
 
 // This file has what tlsd is told, of sessions that local processes share (TLS_POLICY),
-// and how it gets a signature by the key of its own certificate (TLS_SIGN). What its
-// callers execute it asks as auth does (INSPECT).
+// how it gets a signature by the key of its own certificate (TLS_SIGN), and the ways by
+// which several pass callers on to each other (SHARD). What its callers execute it asks as
+// auth does (INSPECT).
 
 // Bounds of what tlsd is told.
 const (
@@ -19,7 +20,27 @@ const (
 	MaxTLSProtocols = 8
 	MaxTLSPolicy    = 8 << 10 // bytes of a whole TLS_POLICY
 	MaxTLSFrame     = 16 << 20
+	MaxTLSShards    = 4
 )
+
+// Shard comes with one end of a way to another tlsd: sessions are the one's or the
+// other's by their names.
+type Shard struct {
+	Number int // whose the other end is, its Index
+	Of     int // tlsds, 2 at least
+}
+
+func (p *Shard) fields(c *coder) {
+	c.number(&p.Number)
+	c.number(&p.Of)
+	c.check(p.Of >= 2 && p.Of <= MaxTLSShards && p.Number < p.Of)
+}
+
+// Append appends the encoding.
+func (p *Shard) Append(dst []byte) []byte { return encode(p, dst) }
+
+// Parse decodes b.
+func (p *Shard) Parse(b []byte) error { return decode(p, b) }
 
 // TLSDSettings bound what callers can use. 0 never means that there is no bound.
 type TLSDSettings struct {

@@ -134,6 +134,7 @@ var profiles = map[privsep.Role][]call{
 		when("shutdown SHUT_WR", unix.SYS_SHUTDOWN, equals(1, unix.SHUT_WR)),
 		{"getsockopt SO_PEERPIDFD", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERPIDFD)},
 		{"getsockopt SO_PEERGROUPS", unix.SYS_GETSOCKOPT, option(unix.SOL_SOCKET, unix.SO_PEERGROUPS)},
+		always("getsockname", unix.SYS_GETSOCKNAME), // where one was accepted that another tlsd passes on
 		control(unix.F_GETFL, "fcntl F_GETFL"),
 		always("pread64", unix.SYS_PREAD64), // certificates: in memfds of the parent's
 		// Connections to others.

@@ -3,11 +3,13 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -65,6 +67,10 @@ func (p *program) tlsList(c *cli.Context) error {
 		return err
 	}
 	all := []protocol.Session{}
+	text, whole := bytes.CutSuffix(text, []byte("\n\n"))
+	if !whole && !bytes.Equal(text, []byte("\n")) {
+		return errors.New("tlsd has gone before the list was whole")
+	}
 	for line := range bytes.Lines(text) {
 		var s protocol.Session
 		if err := json.Unmarshal(line, &s); err != nil {
@@ -72,6 +78,7 @@ func (p *program) tlsList(c *cli.Context) error {
 		}
 		all = append(all, s)
 	}
+	slices.SortStableFunc(all, func(a, b protocol.Session) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(b.Age, a.Age)) })
 	if c.Bool("json") {
 		b, err := json.MarshalIndent(all, "", "  ")
 		if err == nil {

@@ -56,6 +56,7 @@ type child struct {
 	approval  uint32   // and of who vouches for certificates
 	directory uint64   // 1 + number of the directory that it was given; 0: it was told nothing
 	policies  uint32   // and of sessions of TLS
+	ways      *ways    // and to other tlsds
 
 	restarts    int
 	quickEnds   int       // deaths in a row that came soon after the start
@@ -154,10 +155,15 @@ func (p *parent) ids(c *child) (uid, gid int) {
 	if !p.root {
 		return 0, 0
 	}
-	n := p.cfg.Privsep.UIDBase
+	n, place := p.cfg.Privsep.UIDBase, 0
+	if c.second {
+		place = 1
+	}
 	switch {
 	case c.id.Role == privsep.RoleCM:
 		n += firstCM + c.id.Index
+	case c.id.Index > 0: // another tlsd
+		n += shardPlaces[c.id.Index][place]
 	case c.second:
 		n += secondRole + int(c.id.Role)
 	default:
@@ -172,6 +178,10 @@ const (
 	secondRole = 8
 	firstCM    = 16
 )
+
+// shardPlaces are where both places of each tlsd but the first are: what the others have
+// left, below the uids from 61184 on that systemd gives away.
+var shardPlaces = [privsep.MaxTLSShards][2]int{1: {80, 81}, {82, 83}, {8, 9}}
 
 // ended is called when the pidfd says that the process is no more.
 func (p *parent) ended(c *child) {

@@ -171,7 +171,7 @@ func Defaults() *Config {
 		Auth:     AuthConfig{X509Approved: []string{}, X509CRL: []string{}, Memory: 256 << 20, FailureRate: 2, FailureBurst: 10, Backoff: time.Minute},
 		Transfer: TransferConfig{Rate: 100},
 		LDAP:     LDAPConfig{URLs: []string{}, Organisations: []string{}, Timeout: time.Second, Connections: 4},
-		TLSD:     TLSDConfig{Ports: []int{443}, MaxSessions: 1024, MaxCallers: 4096, UIDSessions: 256, UIDCallers: 1024, UIDMemory: 64 << 20},
+		TLSD:     TLSDConfig{Shards: 1, Ports: []int{443}, MaxSessions: 1024, MaxCallers: 4096, UIDSessions: 256, UIDCallers: 1024, UIDMemory: 64 << 20},
 		Console:  ConsoleConfig{Unix: consoleSocket, TCP: []string{}, Names: []string{}},
 		Log:      LogConfig{Level: "info", Format: "auto"},
 	}

@@ -25,7 +25,7 @@ const MaxCMs = store.MaxCMs / 2
 const maxConnectLine = 64 << 10
 
 // uidsUsed is how many uids from uid_base on the components may take.
-const uidsUsed = firstCM + 2*MaxCMs
+const uidsUsed = 84
 
 // maxUnixPath is what sun_path holds without its closing zero byte.
 const maxUnixPath = 107
@@ -64,6 +64,7 @@ var bounds = []struct {
 	{"transfer", "rate", 1, 1000},
 	{"ldap", "timeout", int64(10 * time.Millisecond), int64(time.Hour)},
 	{"ldap", "connections", 1, privsep.MaxDirectoryLinks},
+	{"tlsd", "shards", 1, privsep.MaxTLSShards},
 	{"tlsd", "max_sessions", 1, 1 << 16},
 	{"tlsd", "max_callers", 1, 1 << 16},
 	{"tlsd", "uid_sessions", 1, 1 << 16},

@@ -202,7 +202,7 @@ func TestConfigMistakes(t *testing.T) {
 		{"[environment]\nname = \"a b\"", `f:2: environment.name: "a b" has a space`},
 		{"[environment]\nbroker = \"" + long + "\"", `f:2: environment.broker: is longer than 128 bytes`},
 		{"[privsep]\nruntime_dir = \"/" + long + "\"", `f:2: privsep.runtime_dir:`},
-		{"[privsep]\nuid_base = 65500", `f:2: privsep.uid_base: the 80 uids from 65500 on include 65534`},
+		{"[privsep]\nuid_base = 65500", `f:2: privsep.uid_base: the 84 uids from 65500 on include 65534`},
 		{"[limits]\nmax_payload = 64MiB", `f:2: limits.max_payload: `},
 		{"[limits]\nping_max = 1\nping_max = 2", `f:3: limits.ping_max: `},
 		{"[limits]\nmax_payload = \"1 mebi\nx", `f:2: limits.max_payload: `},

@@ -19,6 +19,7 @@ import (
 // in TLSConfig.
 type TLSDConfig struct {
 	Socket string `toml:"socket"` // for local processes; "": there is no tlsd
+	Shards int    `toml:"shards"` // processes that share the sessions among themselves
 	Ports  []int  `toml:"ports"`  // that it may connect to
 	CA     string `toml:"ca"`     // PEM: who says who a server is; "": systemCA
 

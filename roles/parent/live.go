@@ -95,6 +95,7 @@ var liveness = []struct {
 	{"ldap", "timeout", atOnce},
 	{"ldap", "connections", atOnce},
 	{"tlsd", "socket", atStart},
+	{"tlsd", "shards", atStart},
 	{"tlsd", "ports", atStart}, // its walls are made by them
 	{"tlsd", "ca", atOnce},
 	{"tlsd", "cert", atOnce},

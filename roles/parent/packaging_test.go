@@ -25,6 +25,11 @@ func TestSysusers(t *testing.T) {
 			add(&child{id: privsep.ID{Role: r}, second: true}, r.String()+"-2", r.String()+", second place")
 		}
 	}
+	for i := 1; i < privsep.MaxTLSShards; i++ {
+		id, name := privsep.ID{Role: privsep.RoleTLSD, Index: i}, fmt.Sprintf("tlsd-%d", i)
+		add(&child{id: id}, name+"-1", "tlsd")
+		add(&child{id: id, second: true}, name+"-2", "tlsd, second place")
+	}
 	for i := range 2 * MaxCMs {
 		add(&child{id: privsep.ID{Role: privsep.RoleCM, Index: i}}, fmt.Sprintf("cm-%d", i), "connection manager")
 	}

@@ -239,6 +239,7 @@ func (p *parent) resettle(c *child) {
 	}
 	p.giveUsers(c)
 	p.giveSharing(c)
+	p.giveWays(c)
 	p.send(c, privsep.KindSettings, p.settings.Live.Append(nil))
 	p.giveListeners(c)
 }

@@ -59,7 +59,7 @@ func (p *parent) other(c *child) *child {
 	for _, o := range p.children {
 		switch {
 		case o == c || o.id.Role != c.id.Role:
-		case c.id.Role != privsep.RoleCM || o.id.Index%p.cms == c.id.Index%p.cms:
+		case c.id.Role == privsep.RoleCM && o.id.Index%p.cms == c.id.Index%p.cms, o.id == c.id:
 			return o
 		}
 	}

@@ -45,6 +45,7 @@ type parent struct {
 	children  []*child
 	segments  []*segment
 	listeners []bound
+	ways      *ways // nil: there is one tlsd, or none
 	control   *controlSocket
 	signals   int // fd that becomes readable with a signal
 	knock     int // its other end
@@ -249,6 +250,9 @@ func (p *parent) prepare(version string, h *handover) error {
 	if p.past != nil {
 		p.settings.ServerID = p.past.registry.ServerID
 	}
+	if err := p.makeWays(); err != nil {
+		return err
+	}
 	return p.makeSegments()
 }
 
@@ -322,8 +326,10 @@ func (p *parent) makePlaces() {
 	}
 	if p.cfg.TLSD.Socket != "" {
 		defer func() {
-			add(privsep.ID{Role: privsep.RoleTLSD}, gone, false)
-			add(privsep.ID{Role: privsep.RoleTLSD}, vacant, true)
+			for i := range p.cfg.TLSD.Shards {
+				add(privsep.ID{Role: privsep.RoleTLSD, Index: i}, gone, false)
+				add(privsep.ID{Role: privsep.RoleTLSD, Index: i}, vacant, true)
+			}
 		}()
 	}
 	if p.alone {

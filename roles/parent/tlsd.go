@@ -213,6 +213,67 @@ func (p *parent) giveSharing(c *child) {
 	p.heard(c, privsep.KindTLSPolicy, err)
 }
 
+// ways are those between several tlsds, by which they pass callers on: end [i][j] is the
+// one of i to j. They stay when a process is replaced, so that what is under way comes to
+// the next one. A new parent makes new ones.
+type ways [][]int
+
+// makeWays makes them, if there are several.
+func (p *parent) makeWays() error {
+	n := p.cfg.TLSD.Shards
+	if p.cfg.TLSD.Socket == "" || n == 1 {
+		return nil
+	}
+	w := make(ways, n)
+	for i := range w {
+		w[i] = make([]int, n)
+		for j := range i {
+			var err error
+			if w[i][j], w[j][i], err = privsep.Socketpair(); err != nil {
+				return err
+			}
+		}
+	}
+	p.ways = &w
+	return nil
+}
+
+// eachWay calls f with what belongs to each way of a tlsd.
+func (p *parent) eachWay(c *child, f func(payload []byte, fd int) error) error {
+	if c.id.Role != privsep.RoleTLSD || p.ways == nil {
+		return nil
+	}
+	c.ways = p.ways
+	for j, fd := range (*p.ways)[c.id.Index] {
+		m := privsep.Shard{Number: j, Of: len(*p.ways)}
+		if j == c.id.Index {
+			continue
+		}
+		if err := f(m.Append(nil), fd); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handOutWays gives a new tlsd its ways.
+func (p *parent) handOutWays(c *child) error {
+	return p.eachWay(c, func(payload []byte, fd int) error {
+		return c.ch.SendWait(handOutTime, privsep.KindShard, payload, fd)
+	})
+}
+
+// giveWays gives a tlsd of an earlier parent those to use from now on.
+func (p *parent) giveWays(c *child) {
+	if c.ways == p.ways || c.leaves() {
+		return
+	}
+	p.eachWay(c, func(payload []byte, fd int) error {
+		p.send(c, privsep.KindShard, payload, fd)
+		return nil
+	})
+}
+
 // retireTLSD has the new process take the callers from now on, and the old one end
 // when its own have gone, or their time is up: sessions cannot move.
 func (p *parent) retireTLSD(ch *change) {

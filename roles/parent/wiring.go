@@ -105,6 +105,9 @@ func (p *parent) handOut(c *child) error {
 	if err := p.handOutListeners(c); err != nil {
 		return err
 	}
+	if err := p.handOutWays(c); err != nil {
+		return err
+	}
 	if err := p.handOutSharing(c); err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type caller struct {
 	raw     syscall.RawConn // of the same
 	who     *identity
 	account *account
+	word    *byte  // of who has passed it on
 	early   []byte // was read behind the head
 	req     protocol.Request
 	can     rights
@@ -60,6 +61,14 @@ const (
 // serve is a caller's life.
 func (c *caller) serve() {
 	defer c.hub.dismiss(c)
+	switch {
+	case c.passed():
+		return
+	case c.word != nil && *c.word == passList:
+		c.identify()
+		c.list()
+		return
+	}
 	if code := c.readHead(); code != protocol.OK {
 		if code != 0 {
 			c.refuse(&refusal{code: code})
@@ -67,6 +76,10 @@ func (c *caller) serve() {
 		return
 	}
 	c.identify()
+	if c.hub.shards.serves(&c.req) != c.hub.shards.self { // passed to where it does not belong
+		c.refuse(&refusal{code: protocol.NoSession})
+		return
+	}
 	switch c.req.Verb {
 	case protocol.List:
 		c.list()

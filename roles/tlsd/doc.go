@@ -5,6 +5,7 @@
 //	        <------bytes-------> | tlsd |
 //	parent --policies, SIGNED--> +------+ --TLS_SIGN--> parent
 //	       --INSPECTED---------> |      | --INSPECT-->
+//	other tlsds --callers------> +------+ --callers--> other tlsds
 //
 // It has connections outwards, which no other role has, to the ports that the
 // configuration names, and the socket that callers come by; no file, no name server, no
@@ -26,14 +27,14 @@
 // and go with its answer: for those there is one goroutine, and no buffer that is not
 // used again.
 //
-// There is one process, and not several that share the sessions. It has all processors,
-// so more of it would be no faster. They would save those sessions that are another one's
-// when one crashes or is taken over; but the name of a session is known only when a
-// caller's head has been read, so each of them would get every caller, and would hand
-// those of the others on, connection and head: a channel between any two of them, by
-// which whoever takes over one tells the others who their callers are. Quotas of a uid
-// would be kept by nobody, or by all in turn. A host that wants walls between sessions has
-// them by several brokers that are nothing but tlsd, each with its socket and its users.
+// There may be several processes, so that the end of one is the end of its own sessions
+// alone (shard.go). One has all processors already: several are no faster. Whose a session
+// is, its name says. Each of them accepts callers and sees, without taking it, what they
+// want; the other ones' it passes on, by ways that the parent has made, two ends each. So
+// whoever takes over one gets callers of the others, and may keep them, but not what is
+// theirs: the other one takes no connection that was not made at the socket of tlsd, asks
+// the kernel whose it is, and hears from nobody but the caller what it wants. Bounds are
+// kept by each for itself.
 //
 // How callers speak is package protocol, and what a session is in each mode stands
 // there, too. What holds here:
@@ -71,5 +72,6 @@
 // (what is written to it), session.go and open.go (a session's), exclusive.go, framed.go
 // and raw.go (the modes), http.go (Release: http), line.go (turns), transport.go (what is
 // under crypto/tls, and counts records), ask.go (what the parent is asked), sign.go
-// (signatures), list.go (LIST and CLOSE), orphan.go, setup.go (the role's start).
+// (signatures), list.go (LIST and CLOSE), shard.go (several tlsds), orphan.go, setup.go
+// (the role's start).
 package tlsd

@@ -16,6 +16,7 @@ import (
 type hub struct {
 	log         *privsep.Journal
 	parent      *asking
+	shards      *shards
 	bell        int           // is rung when a caller has gone after close
 	handshakes  chan struct{} // has room for as many as may be under way
 	looking     chan struct{} // the same of callers that are looked at
@@ -46,8 +47,8 @@ const (
 	uidHandshakes    = handshakesAtOnce / 4
 )
 
-func newHub(limits privsep.TLSDSettings, log *privsep.Journal, parent *asking) *hub {
-	h := &hub{log: log, parent: parent, handshakes: make(chan struct{}, handshakesAtOnce), looking: make(chan struct{}, looksAtOnce), mostRecords: recordLimit,
+func newHub(limits privsep.TLSDSettings, log *privsep.Journal, parent *asking, s *shards) *hub {
+	h := &hub{log: log, parent: parent, shards: s, handshakes: make(chan struct{}, handshakesAtOnce), looking: make(chan struct{}, looksAtOnce), mostRecords: recordLimit,
 		named: map[string]*session{}, all: map[string]*session{}, failing: map[string]failing{}, accounts: map[int]*account{}}
 	h.setLimits(limits)
 	return h
@@ -97,8 +98,9 @@ func (h *hub) policyFor(name, host string, port uint16) *policy {
 	return h.policies[i]
 }
 
-// admit takes a connection, which is its own from now on.
-func (h *hub) admit(fd int) {
+// admit takes a connection, which is its own from now on. word is what is said of one that
+// another tlsd has passed on, else nil.
+func (h *hub) admit(fd int, word *byte) {
 	who, err := privsep.CallerOf(fd)
 	if err != nil { // gone already
 		privsep.CloseFD(fd)
@@ -127,7 +129,7 @@ func (h *hub) admit(fd int) {
 		privsep.CloseFD(fd)
 		return
 	}
-	c := &caller{hub: h, file: privsep.Stream(fd), who: &identity{Caller: *who}, account: a}
+	c := &caller{hub: h, file: privsep.Stream(fd), who: &identity{Caller: *who}, account: a, word: word}
 	if c.raw, err = c.file.SyscallConn(); err != nil {
 		h.dismiss(c)
 		return

@@ -28,15 +28,25 @@ func (c *caller) list() {
 		out = append(out, s.describe(now))
 	}
 	c.hub.mu.Unlock()
-	a := protocol.Answer{Code: protocol.OK, Text: "list"}
-	b := a.Append(nil)
+	var b []byte
+	if c.word == nil || *c.word != passList {
+		a := protocol.Answer{Code: protocol.OK, Text: "list"}
+		b = a.Append(nil)
+	}
 	for i := range out {
 		line, err := json.Marshal(&out[i])
 		if err == nil {
 			b = append(append(b, line...), '\n')
 		}
 	}
-	c.write(b, partTime)
+	next := c.hub.shards.self + 1
+	last := next == c.hub.shards.of
+	if last {
+		b = append(b, '\n')
+	}
+	if c.write(b, partTime) != nil || !last && c.hub.shards.pass(c, next, passList) {
+		return
+	}
 	c.settle()
 }
 

@@ -249,7 +249,7 @@ func newRig(t testing.TB) *rig {
 	r := &rig{t: t, ca: ca, socket: filepath.Join(dir, "tlsd"), server: ca.server(t, "server.example")}
 	parent := privsep.NewChannel(-1, privsep.RoleTLSD, privsep.RoleParent, privsep.Key{})
 	r.hub = newHub(privsep.TLSDSettings{MaxSessions: 100, MaxCallers: 200, UIDSessions: 50, UIDCallers: 150, UIDMemory: 16 << 20},
-		new(privsep.Journal), newAsking(parent))
+		new(privsep.Journal), newAsking(parent), newShards(0, 1))
 	_, r.hub.bell, err = privsep.Doorbell()
 	must(t, err)
 	fd, err := privsep.ListenUnix(r.socket, 0o666)
@@ -272,7 +272,7 @@ func newRig(t testing.TB) *rig {
 				}
 			}
 			if fd, _, errno := privsep.Accept(fd); errno == 0 {
-				r.hub.admit(fd)
+				r.hub.admit(fd, nil)
 			}
 		}
 	}()

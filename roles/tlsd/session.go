@@ -3,9 +3,7 @@ package tlsd
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"io"
 	"slices"
@@ -83,9 +81,7 @@ const maxUnread = 64 << 10
 
 func newSession(h *hub, c *caller, p *policy) *session {
 	r := &c.req
-	var id [16]byte
-	rand.Read(id[:])
-	s := &session{hub: h, id: hex.EncodeToString(id[:]), name: r.Session, host: p.Host, port: p.Port, sni: sniOf(r), alpn: r.ALPN, mode: r.Mode,
+	s := &session{hub: h, id: h.shards.newID(), name: r.Session, host: p.Host, port: p.Port, sni: sniOf(r), alpn: r.ALPN, mode: r.Mode,
 		frame: r.Frame, read: readOf(r), shared: r.Shared, policy: p, owner: c.account, began: time.Now(),
 		opened: make(chan struct{}), ended: make(chan struct{}), closed: make(chan struct{}), callers: map[*caller]struct{}{}}
 	s.room = sync.NewCond(&s.mu)

@@ -21,7 +21,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
-	t, err := newTLSD(set, parent)
+	t, err := newTLSD(boot, set, parent)
 	if err != nil {
 		return err
 	}
@@ -54,8 +54,8 @@ func Main() error {
 
 // Run is the rest of Main for a role that shares its process with what stands in for
 // its parent, and so has nothing to give up. It leaves its channel to the caller.
-func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
-	t, err := newTLSD(set, parent)
+func Run(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
+	t, err := newTLSD(boot, set, parent)
 	if err != nil {
 		return err
 	}
@@ -67,11 +67,11 @@ func Run(_ *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) error {
 	return t.run()
 }
 
-func newTLSD(set *privsep.Setup, parent *privsep.Channel) (*tlsd, error) {
+func newTLSD(boot *privsep.Boot, set *privsep.Setup, parent *privsep.Channel) (*tlsd, error) {
 	t := &tlsd{cfg: &set.Settings, parent: parent, listener: -1}
 	log := privsep.NewJournal(parent)
 	log.SetLevel(t.cfg.LogLevel)
-	t.hub = newHub(t.cfg.TLSD, log, newAsking(parent))
+	t.hub = newHub(t.cfg.TLSD, log, newAsking(parent), newShards(boot.ID.Index, len(set.Shards)+1))
 	var err error
 	if t.poll, err = privsep.NewPoller(); err != nil {
 		return nil, err
@@ -89,10 +89,15 @@ func newTLSD(set *privsep.Setup, parent *privsep.Channel) (*tlsd, error) {
 		return nil, err
 	}
 	for _, l := range set.Listeners {
-		t.listener = l.FD
+		t.listener, t.path = l.FD, l.Address
 	}
 	if t.listener < 0 {
 		return nil, privsep.ErrShape
+	}
+	for _, f := range set.Shards {
+		if err := t.shard(f); err != nil {
+			return nil, err
+		}
 	}
 	return t, nil
 }

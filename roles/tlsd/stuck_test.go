@@ -91,7 +91,7 @@ func TestRawReadOnly(t *testing.T) {
 // A reader for all that goes in the middle of a frame makes room for the next one.
 func TestReaderGoesAmid(t *testing.T) {
 	c := &caller{account: newAccount(1, new(atomic.Int64))}
-	s := newSession(nil, c, &policy{TLSPolicyText: privsep.TLSPolicyText{TLSPolicy: privsep.TLSPolicy{MaxFrame: maxUnread}}})
+	s := newSession(&hub{shards: newShards(0, 1)}, c, &policy{TLSPolicyText: privsep.TLSPolicyText{TLSPolicy: privsep.TLSPolicy{MaxFrame: maxUnread}}})
 	s.mode, s.read, s.reader = protocol.Framed, protocol.ReadAll, c
 	frame := binary.BigEndian.AppendUint32(nil, maxUnread-4)
 	frame = append(frame, make([]byte, maxUnread-4)...)
@@ -118,7 +118,7 @@ func TestReaderGoesAmid(t *testing.T) {
 // What an answer has taken is not kept when the caller has it.
 func TestAnswersGiveBack(t *testing.T) {
 	c := &caller{account: newAccount(1, new(atomic.Int64)), out: make([]byte, 1<<20)}
-	s := newSession(nil, c, &policy{})
+	s := newSession(&hub{shards: newShards(0, 1)}, c, &policy{})
 	s.mode = protocol.Framed
 	for b := make([]byte, 32<<10); s.next(c, b) > 0; {
 	}

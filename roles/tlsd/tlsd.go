@@ -15,7 +15,9 @@ type tlsd struct {
 	parent   *privsep.Channel
 	poll     *privsep.Poller
 	listener int // -1: no more callers
-	bell     int // the hub has nothing left
+	path     string
+	ways     []int // to other tlsds
+	bell     int   // the hub has nothing left
 	hub      *hub
 	coming   privsep.TLSPolicySet
 	walls    privsep.Sandbox
@@ -31,6 +33,7 @@ const (
 	tokenParent = iota
 	tokenBell
 	tokenListener
+	tokenWay // and the fd
 )
 
 // run serves until the parent says stop and the last caller has gone, or time is up.
@@ -66,6 +69,9 @@ func (t *tlsd) event(e privsep.Ready) error {
 	case e.Token == tokenBell:
 		privsep.DrainBell(t.bell)
 		return nil
+	case e.Token >= tokenWay:
+		t.takeOver(int(e.Token - tokenWay))
+		return nil
 	case t.parent.Orphaned():
 		t.heard()
 		return nil
@@ -84,7 +90,7 @@ func (t *tlsd) accept() {
 		fd, _, errno := privsep.Accept(t.listener)
 		switch errno {
 		case 0:
-			t.hub.admit(fd)
+			t.hub.admit(fd, nil)
 		case syscall.EAGAIN:
 			return
 		case syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM:
@@ -138,6 +144,12 @@ func (t *tlsd) handle(m *privsep.Message) error {
 			t.hub.setPolicies(all)
 		}
 		return err
+	case privsep.KindShard:
+		f, err := privsep.TakeShard(m)
+		if err != nil {
+			return err
+		}
+		return t.shard(f)
 	case privsep.KindTLSSigned:
 		return t.hub.parent.signed(m)
 	case privsep.KindInspected:
@@ -163,6 +175,7 @@ func (t *tlsd) stop(m *privsep.Message) error {
 		return err
 	}
 	t.listen(false)
+	t.unwatch()
 	if t.listener >= 0 {
 		privsep.CloseFD(t.listener)
 		t.listener = -1

@@ -24,7 +24,8 @@
 //
 //	ATTACH NAME GATEHOUSE-TLS/1          to a session that is there, by name or id; may
 //	                                     have Read, Timeout, Encoding, Chain
-//	LIST GATEHOUSE-TLS/1                 sessions that one may see, a JSON object a line
+//	LIST GATEHOUSE-TLS/1                 sessions that one may see, a JSON object a line,
+//	                                     and an empty line: without it the list is not whole
 //	CLOSE NAME GATEHOUSE-TLS/1           ends a session, by name or id
 //
 // The answer:

@@ -1,0 +1,119 @@
+package privsep
+
+import (
+	"io"
+	"net"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// accepted is a connection of a Unix socket at path, both ends.
+func accepted(t *testing.T, path string) (here, there int) {
+	t.Helper()
+	l, err := ListenUnix(path, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeFD(l) })
+	there, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Connect(there, &unix.SockaddrUnix{Name: path})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, _, errno := Accept(l)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	t.Cleanup(func() { closeFDs([]int{here, there}) })
+	return here, there
+}
+
+// What is passed on is a connection of that socket, or nothing; and no descriptor stays.
+func TestTakeOver(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a")
+	mine, client := accepted(t, path)
+	foreign, _ := accepted(t, filepath.Join(dir, "b"))
+	from, to, err := Socketpair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(to)
+	if _, _, err := TakeOver(to, path); err != ErrAgain {
+		t.Errorf("an empty way: %v", err)
+	}
+	if errno := PassOn(from, mine, 7); errno != 0 {
+		t.Fatal(errno)
+	}
+	fd, word, err := TakeOver(to, path)
+	if err != nil || fd < 0 || word != 7 {
+		t.Fatalf("%d, %d, %v", fd, word, err)
+	}
+	unix.Write(client, []byte("abc"))
+	b := make([]byte, 8)
+	for range 2 {
+		if n, errno := PeekFrom(fd, b); errno != 0 || string(b[:n]) != "abc" {
+			t.Errorf("peek: %q, %v", b[:n], errno)
+		}
+	}
+	unix.Write(client, []byte("de"))
+	if n, errno := PeekFrom(fd, b); errno != 0 || string(b[:n]) != "abcde" {
+		t.Errorf("peek of two writes: %q, %v", b[:n], errno)
+	}
+	closeFD(fd)
+
+	pair, other, err := Connection()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFDs([]int{pair, other})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	tcp, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	open := openFDs(t)
+	for name, m := range map[string]struct {
+		text  string
+		fds   []int
+		waits bool
+	}{
+		"nothing":                  {"x", nil, false},
+		"two":                      {"x", []int{mine, mine}, false},
+		"a long word":              {"xy", []int{mine}, false},
+		"another socket's":         {"x", []int{foreign}, false},
+		"no socket's":              {"x", []int{pair}, false},
+		"the way itself":           {"x", []int{from}, false},
+		"TCP":                      {"x", []int{int(tcp.Fd())}, false},
+		"a client's end":           {"x", []int{client}, false},
+		"one whose reads may wait": {"x", []int{mine}, true},
+	} {
+		var rights []byte
+		if len(m.fds) > 0 {
+			rights = unix.UnixRights(m.fds...)
+		}
+		if err := unix.Sendmsg(from, []byte(m.text), rights, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		unix.SetNonblock(mine, !m.waits)
+		if fd, _, err := TakeOver(to, path); fd != -1 || err != nil {
+			t.Errorf("%s: %d, %v", name, fd, err)
+		}
+	}
+	if n := openFDs(t); n != open {
+		t.Errorf("%d descriptors are open, were %d", n, open)
+	}
+	closeFD(from)
+	if _, _, err := TakeOver(to, path); err != io.EOF {
+		t.Errorf("a way without another end: %v", err)
+	}
+}
