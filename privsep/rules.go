@@ -209,7 +209,7 @@ var rules = [...]rule{
 	// The console asks to be a client of the broker: a connection, one end for each.
 	{KindSystemGet, "SYSTEM_GET", console, parent, PhaseRun | PhaseDrain, 0, 0, false, 4},
 	{KindSystemConn, "SYSTEM_CONN", parent, dispatcher | console, PhaseRun, 1, 0, false, 0},
-	{KindAudit, "AUDIT", auth, parent, PhaseRun | PhaseDrain, 0, 2560, false, 4000},
+	{KindAudit, "AUDIT", auth | router, parent, PhaseRun | PhaseDrain, 0, 2560, false, 4000},
 	{KindKick, "KICK", parent, cm, PhaseRun, 0, 16, false, 0},
 	{KindKicked, "KICKED", cm, parent, PhaseRun | PhaseDrain, 0, 16, false, 0},
 	{KindSubsGet, "SUBS_GET", console, router, PhaseRun, 0, 16, false, 100},

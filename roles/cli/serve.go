@@ -75,8 +75,10 @@ func (p *program) check(c *cli.Context) error {
 		fmt.Fprintf(p.env.Stderr, "gatehouse: advice: %s\n", oneLine(text))
 	}
 	e := cfg.Effective()
-	if err := parent.CheckDirectory(e, source); err != nil {
-		return err
+	for _, check := range []func(*parent.Config, string) error{parent.CheckDirectory, parent.CheckAudit} {
+		if err := check(e, source); err != nil {
+			return err
+		}
 	}
 	if c.Bool("print") {
 		text, err := e.TOML()

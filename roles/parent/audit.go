@@ -222,25 +222,34 @@ func (p *parent) usesDue() time.Time {
 	return p.uses.since.Add(useTime)
 }
 
-// Events of an AUDIT, and what they are here.
+// Events of an AUDIT: auth's, and the router's.
 const (
 	loginTold   = "login"
 	refusalTold = "login refused"
+	denialTold  = "not permitted"
 )
 
-// auditFrom takes what auth says of a login.
+// auditFrom takes what auth says of a login, or the router of what a profile does not
+// allow.
 func (p *parent) auditFrom(c *child, m *privsep.Message) error {
 	line, err := privsep.DecodeLog(m.Payload)
 	if err != nil {
 		return err
 	}
-	if line.Event != loginTold && line.Event != refusalTold {
+	denial := line.Event == denialTold
+	if denial != (c.id.Role == privsep.RoleRouter) || !denial && line.Event != loginTold && line.Event != refusalTold {
 		return privsep.ErrShape
 	}
 	if p.audit == nil {
 		return nil // it has not heard of that yet
 	}
 	p.audit.missed(uint64(line.Dropped))
+	if denial {
+		e := &auditDenied{Omitted: uint64(line.Dropped)}
+		e.take(line.Fields)
+		p.record(e)
+		return nil
+	}
 	refused := &auditLoginRefused{auditLogin: auditLogin{Omitted: uint64(line.Dropped)}}
 	refused.take(line.Fields)
 	if line.Event == refusalTold {
@@ -255,7 +264,25 @@ func (p *parent) auditFrom(c *child, m *privsep.Message) error {
 	return nil
 }
 
-// take reads the fields of an AUDIT.
+// take reads the fields of an AUDIT of the router's.
+func (d *auditDenied) take(fields []privsep.Field) {
+	texts := map[privsep.LogKey]*string{
+		privsep.KeyUser: &d.User, privsep.KeyOrganisation: &d.Organisation, privsep.KeyProfile: &d.Profile,
+		privsep.KeyReason: &d.What, privsep.KeySubject: &d.About,
+	}
+	for _, f := range fields {
+		switch text := texts[f.Key]; {
+		case text != nil && !f.Number:
+			*text = f.Text
+		case f.Key == privsep.KeyCID && f.Number:
+			d.CID = uint64(f.Int)
+		case f.Key == privsep.KeyN && f.Number:
+			d.Omitted += uint64(f.Int)
+		}
+	}
+}
+
+// take reads the fields of an AUDIT of auth's.
 func (l *auditLoginRefused) take(fields []privsep.Field) {
 	texts := map[privsep.LogKey]*string{
 		privsep.KeyAddr: &l.Addr, privsep.KeyKind: &l.Kind, privsep.KeyUser: &l.User, privsep.KeyOrganisation: &l.Organisation,

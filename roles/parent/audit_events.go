@@ -145,6 +145,21 @@ type (
 		Reason string `json:"reason"`
 		Error  string `json:"error,omitempty"`
 	}
+	auditDenied struct {
+		CID          uint64 `json:"cid"`
+		User         string `json:"user,omitempty"`
+		Organisation string `json:"organisation,omitempty"`
+		Profile      string `json:"profile,omitempty"`
+		What         string `json:"what"`
+		About        string `json:"about"`
+		Omitted      uint64 `json:"omitted,omitempty"`
+	}
+	auditCommand struct {
+		Command string `json:"command"`
+		About   string `json:"about"`
+		UID     int    `json:"uid"`
+		PID     int    `json:"pid"`
+	}
 	auditKick struct {
 		CID  uint64 `json:"cid"`
 		Role string `json:"role"`
@@ -179,5 +194,7 @@ func (*auditTicketRefused) event() string   { return "ticket_refused" }
 func (*auditTicketUsed) event() string      { return "ticket_used" }
 func (*auditLoginAccepted) event() string   { return "login_accepted" }
 func (*auditLoginRefused) event() string    { return "login_refused" }
+func (*auditDenied) event() string          { return "permission_denied" }
+func (*auditCommand) event() string         { return "command" }
 func (*auditKick) event() string            { return "kick" }
 func (*auditLost) event() string            { return "audit_lost" }

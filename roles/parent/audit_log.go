@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -78,15 +79,50 @@ func auditFault(f *os.File) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return auditFaultOf(st), nil
+}
+
+// CheckAudit tells whether the audit log of a configuration could be opened, and makes
+// nothing. An error is as those of Find.
+func CheckAudit(c *Config, source string) error {
+	to := c.Log.Audit
+	if to == "" || to == AuditStderr {
+		return nil
+	}
+	text := ""
+	st, err := os.Lstat(to)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		st, err = os.Stat(filepath.Dir(to))
+		if err == nil && !st.IsDir() {
+			text = fmt.Sprintf("%s: not a directory", filepath.Dir(to))
+		}
+	case err == nil && st.Mode()&os.ModeSymlink != 0:
+		text = fmt.Sprintf("%s: is a symbolic link", to)
+	case err == nil:
+		if text = auditFaultOf(st); text != "" {
+			text = to + ": " + text
+		}
+	}
+	if err != nil {
+		text = err.Error()
+	}
+	if text == "" {
+		return nil
+	}
+	return located(&ConfigError{Key: "log.audit", Text: text}, source)
+}
+
+func auditFaultOf(st os.FileInfo) string {
 	switch uid, mode := privsep.OwnerUID(st), st.Mode(); {
 	case !mode.IsRegular():
-		return "not a regular file", nil
+		return "not a regular file"
 	case uid != os.Geteuid():
-		return fmt.Sprintf("belongs to uid %d", uid), nil
+		return fmt.Sprintf("belongs to uid %d", uid)
 	case mode.Perm()&0o022 != 0:
-		return fmt.Sprintf("mode %#o lets others write", mode.Perm()), nil
+		return fmt.Sprintf("mode %#o lets others write", mode.Perm())
 	}
-	return "", nil
+	return ""
 }
 
 // newAuditLog begins to write to file, which is that of to and ours from now on.

@@ -25,7 +25,7 @@ var auditEvents = []auditEvent{
 	&auditStart{}, &auditStop{}, &auditStopped{}, &auditRoleStarted{}, &auditRoleAdopted{}, &auditAdoptionRefused{}, &auditRoleDied{},
 	&auditRoleAccused{}, &auditImpostor{}, &auditOffence{}, &auditRestart{}, &auditRestartFailed{}, &auditUpgradeBegun{}, &auditUpgrade{},
 	&auditUpgradeFailed{}, &auditReload{}, &auditReloadFailed{}, &auditCertificate{}, &auditKeyUsed{}, &auditKeyReleased{},
-	&auditTicketIssued{}, &auditTicketRefused{}, &auditTicketUsed{}, &auditLoginAccepted{}, &auditLoginRefused{}, &auditKick{}, &auditLost{},
+	&auditTicketIssued{}, &auditTicketRefused{}, &auditTicketUsed{}, &auditLoginAccepted{}, &auditLoginRefused{}, &auditDenied{}, &auditCommand{}, &auditKick{}, &auditLost{},
 }
 
 func TestAuditEventsAreAll(t *testing.T) {

@@ -305,6 +305,11 @@ func loadDirectory(c *Config, use bool) (*directoryText, error) {
 // the password's file may be another user's, and is not read.
 func CheckDirectory(c *Config, source string) error {
 	_, err := loadDirectory(c, false)
+	return located(err, source)
+}
+
+// located gives a *ConfigError its place in the file.
+func located(err error, source string) error {
 	var bad *ConfigError
 	if errors.As(err, &bad) && source != BuiltIn {
 		bad.File = source

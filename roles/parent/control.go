@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"gatehouse/privsep"
@@ -45,6 +46,8 @@ type controlConn struct {
 	change *change // that it waits for, nil: none
 	said   time.Time
 	kick   *kick // that it waits for, nil: none
+
+	who privsep.Caller
 }
 
 func openControl(path string, poll *privsep.Poller) (*controlSocket, error) {
@@ -71,10 +74,14 @@ func (s *controlSocket) accept(p *parent) {
 		if c != nil || !privsep.PeerIsOwner(fd) {
 			continue
 		}
+		who, err := privsep.CallerOf(fd)
+		if err != nil {
+			break
+		}
 		if err := p.poll.Add(fd, tokenStatus+uint64(i), privsep.In); err != nil {
 			break
 		}
-		s.conns[i] = &controlConn{fd: fd, due: time.Now().Add(requestTime)}
+		s.conns[i] = &controlConn{fd: fd, due: time.Now().Add(requestTime), who: *who}
 		return
 	}
 	privsep.CloseFD(fd)
@@ -130,15 +137,23 @@ func followedBy(verb, about uint32) int {
 // request does what a whole request asks for.
 func (s *controlSocket) request(p *parent, i int, verb, about uint32, rest []byte) {
 	c := s.conns[i]
+	asked := func(command, about string) {
+		p.record(&auditCommand{Command: command, About: about, UID: c.who.UID, PID: c.who.PID})
+	}
 	switch verb {
 	case verbUpgrade:
+		asked("upgrade", string(rest))
 		s.conns[i] = nil
 		p.poll.Del(c.fd)
 		p.beginUpgrade(c.fd, string(rest))
 	case verbKick:
-		s.kick(p, i, binary.LittleEndian.Uint64(rest))
+		uid := binary.LittleEndian.Uint64(rest)
+		asked("kick", strconv.FormatUint(uid, 10))
+		s.kick(p, i, uid)
 	case verbRestart:
-		s.restart(p, i, about)
+		id := privsep.ID{Role: privsep.Role(about & 0xff), Index: int(about >> 16)}
+		asked("restart", id.String())
+		s.restart(p, i, id)
 	default:
 		c.ask, c.due = p.askAll(), time.Now().Add(answerTime)
 	}

@@ -47,8 +47,7 @@ func (ch *change) report() *Progress {
 
 // restart begins what an operator asks for. arg names the role and, in its upper
 // half, which of several.
-func (s *controlSocket) restart(p *parent, i int, arg uint32) {
-	id := privsep.ID{Role: privsep.Role(arg & 0xff), Index: int(arg >> 16)}
+func (s *controlSocket) restart(p *parent, i int, id privsep.ID) {
 	c := s.conns[i]
 	c.due = time.Time{}
 	old := p.find(id)

@@ -203,7 +203,7 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err := p.watchSignals(); err != nil {
 		return err
 	}
-	if err := p.beginAudit(); err != nil {
+	if err := located(p.beginAudit(), p.source); err != nil {
 		return err
 	}
 	p.alone = p.cfg.alone()

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -237,23 +238,60 @@ func (r *router) trim() {
 	}
 }
 
-// violation is for the log: what a profile does not allow, at most once a second.
+// denounced is what was said in the last second of what a profile does not allow.
+type denounced struct {
+	since  time.Time
+	unsaid int64               // in the log
+	told   map[uint64]struct{} // connections, in the audit log
+	untold int64
+}
+
+// denouncedMost bounds denounced.told.
+const denouncedMost = 1000
+
+// violation is for the logs: what a profile does not allow, at most once a second; in the
+// audit log of each connection.
 func (r *router) violation(s *session, what string, subject []byte) {
 	r.violations++
-	now := time.Now()
-	if now.Sub(r.denounced) < time.Second {
-		r.unsaid++
-		return
+	now, d := time.Now(), &r.denounced
+	fresh := now.Sub(d.since) >= time.Second
+	if fresh {
+		d.since = now
+		clear(d.told)
 	}
-	r.denounced = now
 	fields := []privsep.Field{privsep.Int(privsep.KeyCID, int64(s.uid)), privsep.Str(privsep.KeyReason, what),
 		privsep.Str(privsep.KeySubject, string(subject))}
-	if s.who != nil && s.who.user != "" {
-		fields = append(fields, privsep.Str(privsep.KeyUser, s.who.user))
+	if w := s.who; w != nil {
+		for _, f := range []privsep.Field{privsep.Str(privsep.KeyUser, w.user), privsep.Str(privsep.KeyOrganisation, w.organisation), privsep.Str(privsep.KeyProfile, w.profile)} {
+			if f.Text != "" {
+				fields = append(fields, f)
+			}
+		}
 	}
-	if r.unsaid > 0 {
-		fields = append(fields, privsep.Int(privsep.KeyN, r.unsaid))
+	if fresh {
+		r.log.Info("not permitted", counted(fields, &d.unsaid)...)
+	} else {
+		d.unsaid++
 	}
-	r.log.Info("not permitted", fields...)
-	r.unsaid = 0
+	if !r.cfg.Audit {
+		return
+	}
+	if _, told := d.told[s.uid]; told || len(d.told) >= denouncedMost {
+		d.untold++
+		return
+	}
+	if d.told == nil {
+		d.told = map[uint64]struct{}{}
+	}
+	d.told[s.uid] = struct{}{}
+	r.log.Audit("not permitted", counted(fields, &d.untold)...)
+}
+
+// counted adds how many were left out before, and forgets it.
+func counted(fields []privsep.Field, n *int64) []privsep.Field {
+	if *n > 0 {
+		fields = append(slices.Clip(fields), privsep.Int(privsep.KeyN, *n))
+	}
+	*n = 0
+	return fields
 }

@@ -76,8 +76,7 @@ type router struct {
 	complained time.Time
 	refused    map[wire.Code]uint64
 	violations uint64
-	unsaid     int64 // of them
-	denounced  time.Time
+	denounced  denounced
 
 	delivered, messages uint64
 

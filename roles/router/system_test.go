@@ -181,6 +181,7 @@ func TestUserInfo(t *testing.T) {
 	g.profiles([]privsep.Profile{p, long}, func(*privsep.Live) {})
 	anybody := g.open(0, 1, 1, "")
 	g.sub(0, anybody, "r", "", "7")
+	nobody := *g.r.links[0].session(anybody)
 	for profile, want := range map[string]string{
 		"":     `{"user":"","account":"$G"}`,
 		"desk": `{"user":"alice","account":"$G","permissions":{"publish":{"allow":["px.>"],"deny":["px.<&\""]},"subscribe":{"deny":[">"]},"responses":{"max":2,"ttl":30000000000}}}`,
@@ -188,7 +189,7 @@ func TestUserInfo(t *testing.T) {
 			`"],"deny":["px.<&\""]},"subscribe":{"deny":[">"]},"responses":{"max":2,"ttl":30000000000}}}`,
 	} {
 		s := g.r.links[0].session(anybody)
-		if profile != "" {
+		if s.prof, s.who = nobody.prof, nobody.who; profile != "" {
 			s.prof, s.who = g.r.profiles[profile], whoIs(identity{user: "alice", profile: profile, mark: 1}, "", powerless)
 		}
 		got := g.says(0, anybody, wire.UserInfo, "r", store.Facts{})

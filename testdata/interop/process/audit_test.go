@@ -66,6 +66,51 @@ func (b *broker) told(path, event string, with ...string) map[string]any {
 	return found
 }
 
+// What a profile does not allow is told once a second for each connection, with how much
+// was left out, whatever the connection wanted it to look like.
+func TestAuditDenied(t *testing.T) {
+	t.Parallel()
+	b := newBroker(t, settings{cms: 2, users: userTable("alice", password(horse), `profile = "desk"`)})
+	path := filepath.Join(b.dir, "audit.log")
+	b.edit("[log]\n", fmt.Sprintf("[log]\naudit = %q\n", path))
+	b.profile(`publish = ["ok"]`, `subscribe = ["ok"]`)
+	b.start()
+	const each = 50
+	for range 2 {
+		nc, err := nats.Connect("nats://"+b.addr, nats.UserInfo("alice", "horse"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		must(t, err)
+		defer nc.Close()
+		for range each {
+			must(t, nc.Publish("no.\x1b[31m", nil))
+		}
+		must(t, nc.FlushTimeout(patience))
+		cid, err := nc.GetClientID()
+		must(t, err)
+		l := b.told(path, "permission_denied", "cid", fmt.Sprint(cid), "what", "publish", "about", "no.\x1b[31m")
+		if l["user"] != "alice" || l["profile"] != "desk" {
+			t.Errorf("%v", l)
+		}
+		_, err = nc.SubscribeSync("no.>")
+		must(t, err)
+		must(t, nc.FlushTimeout(patience))
+	}
+	nc, err := nats.Connect("nats://"+b.addr, nats.UserInfo("alice", "horse"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	must(t, err)
+	defer nc.Close()
+	await(t, "what was left out", patience, func() bool {
+		must(t, nc.Publish("no", nil))
+		must(t, nc.FlushTimeout(patience))
+		lines, omitted := 0, 0.0
+		for _, l := range b.auditLines(path) {
+			if n, _ := l["omitted"].(float64); l["event"] == "permission_denied" {
+				lines++
+				omitted += n
+			}
+		}
+		return lines >= 3 && float64(lines)+omitted > 2*each
+	})
+}
+
 // The life of a broker as its audit log has it, through a rotation.
 func TestAuditLog(t *testing.T) {
 	t.Parallel()
@@ -100,6 +145,7 @@ func TestAuditLog(t *testing.T) {
 	b.told(path, "certificate", "number", "2")
 	b.restart("router")
 	b.told(path, "restart", "role", "router", "by", "router")
+	b.told(path, "command", "command", "restart", "about", "router", "uid", fmt.Sprint(os.Getuid()))
 	b.kill("auth")
 	b.told(path, "role_died", "role", "auth", "reason", "signal killed")
 	b.told(path, "role_started", "role", "auth", "restarts", "1")
