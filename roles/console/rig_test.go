@@ -29,6 +29,9 @@ type rig struct {
 	path     string // of its Unix socket
 	parent   *privsep.Channel
 	ended    chan error
+	answered chan struct{} // closed when the parent hears nothing any more
+
+	sending sync.Mutex
 
 	mu     sync.Mutex
 	status string // what the parent says; "": nothing
@@ -49,7 +52,7 @@ func newRig(t *testing.T) *rig {
 	t.Helper()
 	cfg := standin.Settings(2)
 	cfg.ConsoleNames = []string{"watch.example"}
-	g := &rig{t: t, ended: make(chan error, 1), status: wholeStatus}
+	g := &rig{t: t, ended: make(chan error, 1), answered: make(chan struct{}), status: wholeStatus}
 	var err error
 	must := func(err error) {
 		t.Helper()
@@ -93,8 +96,16 @@ func newRig(t *testing.T) *rig {
 	return g
 }
 
+// send is the parent's, on whatever goroutine.
+func (g *rig) send(k privsep.Kind, payload []byte, fds ...int) error {
+	g.sending.Lock()
+	defer g.sending.Unlock()
+	return g.parent.Send(k, payload, fds...)
+}
+
 // answer is the parent.
 func (g *rig) answer(ready chan struct{}) {
+	defer close(g.answered)
 	var m privsep.Message
 	for {
 		if err := g.parent.RecvWait(&m, -1); err != nil {
@@ -118,7 +129,7 @@ func (g *rig) answer(ready chan struct{}) {
 				panic(err)
 			}
 			answer := privsep.StatusText{ID: get.ID, Size: uint32(len(text))}
-			g.parent.Send(privsep.KindStatus, answer.Append(nil), fd)
+			g.send(privsep.KindStatus, answer.Append(nil), fd)
 			privsep.CloseFD(fd)
 		case privsep.KindLog:
 			if l, err := privsep.DecodeLog(m.Payload); err == nil {
@@ -140,7 +151,7 @@ func (g *rig) join(answer func(*privsep.SubsGet) *privsep.Subs) {
 	p := privsep.Peer{ID: privsep.ID{Role: privsep.RoleRouter}, Key: privsep.NewKey(), Generation: 1}
 	router := privsep.NewChannel(ours, privsep.RoleRouter, privsep.RoleConsole, p.Key)
 	router.SetPhase(privsep.PhaseRun)
-	if err := g.parent.Send(privsep.KindPeer, p.Append(nil), theirs); err != nil {
+	if err := g.send(privsep.KindPeer, p.Append(nil), theirs); err != nil {
 		g.t.Fatal(err)
 	}
 	privsep.CloseFD(theirs)
@@ -170,7 +181,7 @@ func (g *rig) say(status string) {
 // stop has the console finish, and wants it to do so.
 func (g *rig) stop() {
 	var now privsep.Shutdown
-	g.parent.Send(privsep.KindShutdown, now.Append(nil))
+	g.send(privsep.KindShutdown, now.Append(nil))
 	select {
 	case err := <-g.ended:
 		if err != nil {
@@ -179,6 +190,7 @@ func (g *rig) stop() {
 	case <-time.After(10 * time.Second):
 		g.t.Error("it does not end")
 	}
+	<-g.answered
 	g.parent.Close()
 	g.mem.Close()
 	for _, f := range g.leave {
