@@ -200,12 +200,18 @@ func (k *Key) signed(scheme tls.SignatureScheme, message []byte) ([]byte, error)
 	if der == nil {
 		return nil, errClosed
 	}
+	hash := schemes[scheme]
+	if hash != 0 { // no secret, and what is allocated in Do costs more
+		h := hash.New()
+		h.Write(message)
+		message = h.Sum(nil)
+	}
 	signature := make([]byte, k.signatureRoom()) // outside Do, or it would be erased
 	var n int
 	var err error
 	erase.Do(func() {
 		var s []byte
-		if s, err = k.sign(der[:k.size], scheme, message); err == nil {
+		if s, err = k.sign(der[:k.size], hash, message); err == nil {
 			n = copy(signature, s)
 		}
 	})
@@ -223,23 +229,17 @@ func (k *Key) signatureRoom() int {
 	return 104 // DER of two P-384 scalars; Ed25519 takes 64
 }
 
-// sign runs inside erase.Do.
-func (k *Key) sign(der []byte, scheme tls.SignatureScheme, message []byte) ([]byte, error) {
+// sign signs a digest; without a hash, a message. It runs inside erase.Do.
+func (k *Key) sign(der []byte, hash crypto.Hash, digest []byte) ([]byte, error) {
 	p, err := k.parse(der)
 	if err != nil {
 		return nil, err
 	}
-	hash := schemes[scheme]
-	if hash == 0 {
-		return p.Sign(rand.Reader, message, hash)
-	}
-	h := hash.New()
-	h.Write(message)
 	var opts crypto.SignerOpts = hash
 	if _, ok := p.Signer.(*rsa.PrivateKey); ok {
 		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}
 	}
-	return p.Sign(rand.Reader, h.Sum(nil), opts)
+	return p.Sign(rand.Reader, digest, opts)
 }
 
 // parse returns the parsed key, if no garbage collection has taken it since.
