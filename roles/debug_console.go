@@ -96,7 +96,7 @@ func (p *consolePeers) conn(c *coder) error {
 	column.OutMsgs.Store(out)
 	column.InBytes.Store(inBytes)
 	column.OutBytes.Store(outBytes)
-	column.SetBusy(pending, 0)
+	column.SetBusy(pending, 0, 0)
 	column.UID.Store(info.UID)
 	session.UID, session.Admitted = info.UID, true
 	p.sessions.Row(int(slot)).Set(&session)

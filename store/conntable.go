@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"sync/atomic"
 )
 
@@ -188,14 +189,29 @@ type ColumnRow struct {
 	MovedUID  atomic.Uint64 // the last connection of this slot that has moved to its successor
 }
 
-// pendingBits are for bytes in ColumnRow.busy; the rest is seconds of the cm's clock.
-const pendingBits = 40
+// pendingBits are for bytes in ColumnRow.busy, suiteBits for a place among suites; the
+// rest is seconds of the cm's clock.
+const (
+	pendingBits = 36
+	suiteBits   = 4
+	secondShift = pendingBits + suiteBits
+)
 
-// SetBusy notes how many bytes wait for the client to read, and in which second of the
-// cm's clock something came from it last. Its cm only.
-func (r *ColumnRow) SetBusy(pending, second uint64) {
-	r.busy.Store(min(pending, 1<<pendingBits-1) | second<<pendingBits)
+// suites are the cipher suites of TLS that a connection may have, by their numbers (RFC
+// 8446, B.4; RFC 5289; RFC 7905; RFC 8422), what has none in front.
+var suites = [1 << suiteBits]uint16{0, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02c, 0xc02f, 0xc030, 0xcca8, 0xcca9, 0xc009, 0xc00a, 0xc013, 0xc014}
+
+// SetBusy notes how many bytes wait for the client to read, in which second of the cm's
+// clock something came from it last, and the number of its cipher suite, 0 without TLS. Its
+// cm only.
+func (r *ColumnRow) SetBusy(pending, second uint64, suite uint16) {
+	place := max(slices.Index(suites[:], suite), 0)
+	r.busy.Store(min(pending, 1<<pendingBits-1) | uint64(place)<<pendingBits | second<<secondShift)
 }
+
+// Suite returns the number of the cipher suite, 0 without TLS and for one that is not
+// known here.
+func (r *ColumnRow) Suite() uint16 { return suites[r.busy.Load()>>pendingBits&(1<<suiteBits-1)] }
 
 // Pending returns how many bytes wait for the client to read.
 func (r *ColumnRow) Pending() uint64 { return r.busy.Load() & (1<<pendingBits - 1) }
@@ -203,8 +219,8 @@ func (r *ColumnRow) Pending() uint64 { return r.busy.Load() & (1<<pendingBits - 
 // LastIn returns the second of its cm's clock in which something came from the client
 // last, as far as it has come by now, a second of the same clock.
 func (r *ColumnRow) LastIn(now uint64) uint64 {
-	const wrap = 1 << (64 - pendingBits)
-	ago := (now - r.busy.Load()>>pendingBits) % wrap
+	const wrap = 1 << (64 - secondShift)
+	ago := (now - r.busy.Load()>>secondShift) % wrap
 	return now - min(ago, now)
 }
 

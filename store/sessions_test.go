@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/tls"
 	"strings"
 	"sync"
 	"testing"
@@ -96,17 +97,31 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
+// Every suite that crypto/tls may agree on is one that a row can have.
+func TestSuites(t *testing.T) {
+	var r ColumnRow
+	for _, s := range tls.CipherSuites() {
+		if r.SetBusy(0, 0, s.ID); r.Suite() != s.ID {
+			t.Errorf("%s (%#x) is %#x", s.Name, s.ID, r.Suite())
+		}
+	}
+	if r.SetBusy(0, 0, 0xffff); r.Suite() != 0 {
+		t.Errorf("one that is not known is %#x", r.Suite())
+	}
+}
+
 func TestColumnBusy(t *testing.T) {
 	var r ColumnRow
-	for _, c := range []struct{ pending, second, now, want, at uint64 }{
+	for i, c := range []struct{ pending, second, now, want, at uint64 }{
 		{0, 0, 0, 0, 0},
 		{5, 10, 25, 5, 10},
 		{1 << 60, 1<<24 + 3, 1<<24 + 5, 1<<pendingBits - 1, 1<<24 + 3},
 		{0, 1<<24 - 1, 1<<24 + 1, 0, 1<<24 - 1},
 	} {
-		r.SetBusy(c.pending, c.second)
-		if r.Pending() != c.want || r.LastIn(c.now) != c.at {
-			t.Errorf("%+v: %d bytes, second %d", c, r.Pending(), r.LastIn(c.now))
+		suite := suites[i]
+		r.SetBusy(c.pending, c.second, suite)
+		if r.Pending() != c.want || r.LastIn(c.now) != c.at || r.Suite() != suite {
+			t.Errorf("%+v: %d bytes, second %d, suite %x", c, r.Pending(), r.LastIn(c.now), r.Suite())
 		}
 	}
 }

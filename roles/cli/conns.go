@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -80,11 +81,11 @@ func checkSort(c *cli.Context) error {
 }
 
 func connsText(page *connectionPage, list []connection) string {
-	t := newTable("CID", "ADDRESS", "USER", "NAME", "LANG", "VERSION", "CM", "SUBS", "MSGS IN", "MSGS OUT", "IN", "OUT", "PENDING", "IDLE", "UP")
-	t.left(1, 2, 3, 4, 5, 6)
+	t := newTable("CID", "ADDRESS", "USER", "NAME", "LANG", "VERSION", "CM", "TLS", "SUBS", "MSGS IN", "MSGS OUT", "IN", "OUT", "PENDING", "IDLE", "UP")
+	t.left(1, 2, 3, 4, 5, 6, 7)
 	for i := range list {
 		c := &list[i]
-		t.row(c.CID, c.address(), shown(c.User, 24), shown(c.Name, 24), shown(c.Lang, 12), shown(c.Version, 12), shown(c.CM, 8), count(c.Subscriptions),
+		t.row(c.CID, c.address(), shown(c.User, 24), shown(c.Name, 24), shown(c.Lang, 12), shown(c.Version, 12), shown(c.CM, 8), cmp.Or(shown(c.TLS, 8), "-"), count(c.Subscriptions),
 			count(c.InMsgs), count(c.OutMsgs), size(c.InBytes), size(c.OutBytes), size(c.Pending), page.ago(c.LastActivity), page.ago(c.Start))
 	}
 	text := t.String()

@@ -129,6 +129,7 @@ type connection struct {
 	Version       string    `json:"version"`
 	User          string    `json:"authorized_user"`
 	CM            string    `json:"cm"`
+	TLS           string    `json:"tls_version"`
 	Unix          bool      `json:"unix"`
 	PID           int       `json:"pid"`
 }

@@ -37,7 +37,7 @@ var watchTime = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 func sampleConnections() []connection {
 	return []connection{
 		{CID: 7, IP: "192.0.2.1", Port: 50000, Start: watchTime.Add(-time.Hour), LastActivity: watchTime.Add(-time.Minute), User: "alice", Name: "pricer/1",
-			Lang: "go", Version: "1.52.0", CM: "cm/0", Subscriptions: 12, InMsgs: 1234567, OutMsgs: 3, InBytes: 5 << 20, OutBytes: 12, Pending: 4096},
+			Lang: "go", Version: "1.52.0", CM: "cm/0", TLS: "1.3", Subscriptions: 12, InMsgs: 1234567, OutMsgs: 3, InBytes: 5 << 20, OutBytes: 12, Pending: 4096},
 		{CID: 9, IP: "2001:db8::1", Port: 4, Start: watchTime, LastActivity: watchTime, CM: "cm/1",
 			Name: "evil\x1b[2J\u202e\u009b" + strings.Repeat("x", 100), Lang: "\xff\xfe", Version: "e\u0301"},
 		{CID: 10, Unix: true, PID: 4711, Start: watchTime.Add(-50 * time.Hour), LastActivity: watchTime.Add(-49 * time.Hour), CM: "cm/1"},
@@ -64,10 +64,10 @@ func answerConnz(list []connection, asked *[]string) http.HandlerFunc {
 func TestConns(t *testing.T) {
 	var asked []string
 	dir := fakeConsole(t, map[string]http.HandlerFunc{"/connz": answerConnz(sampleConnections(), &asked)})
-	want := `CID  ADDRESS          USER   NAME                      LANG          VERSION  CM    SUBS    MSGS IN  MSGS OUT       IN   OUT  PENDING  IDLE    UP
-  7  192.0.2.1:50000  alice  pricer/1                  go            1.52.0   cm/0    12  1,234,567         3  5.0 MiB  12 B  4.0 KiB  1m0s  1h0m
-  9  [2001:db8::1]:4  -      evil\x1b[2J\u202e\u009b…  \ufffd\ufffd  e\u0301  cm/1     0          0         0      0 B   0 B      0 B    0s    0s
- 10  pid 4711         -      -                         -             -        cm/1     0          0         0      0 B   0 B      0 B  2d1h  2d2h
+	want := `CID  ADDRESS          USER   NAME                      LANG          VERSION  CM    TLS  SUBS    MSGS IN  MSGS OUT       IN   OUT  PENDING  IDLE    UP
+  7  192.0.2.1:50000  alice  pricer/1                  go            1.52.0   cm/0  1.3    12  1,234,567         3  5.0 MiB  12 B  4.0 KiB  1m0s  1h0m
+  9  [2001:db8::1]:4  -      evil\x1b[2J\u202e\u009b…  \ufffd\ufffd  e\u0301  cm/1  -       0          0         0      0 B   0 B      0 B    0s    0s
+ 10  pid 4711         -      -                         -             -        cm/1  -       0          0         0      0 B   0 B      0 B  2d1h  2d2h
 `
 	code, stdout, stderr := call(Env{}, "conns", "--runtime-dir", dir)
 	if code != ExitOK || stderr != "" || stdout != want {

@@ -82,7 +82,11 @@ func (c *conn) showOut() {
 }
 
 func (c *conn) showBusy() {
-	c.row.SetBusy(uint64(c.pending()), uint64(max(c.lastIn, 0))/uint64(time.Second))
+	suite := uint16(0)
+	if c.tls != nil {
+		suite = c.tls.suite
+	}
+	c.row.SetBusy(uint64(c.pending()), uint64(max(c.lastIn, 0))/uint64(time.Second), suite)
 }
 
 // pendingBody is a message whose payload arrives in several reads.

@@ -21,6 +21,8 @@ type tlsConn struct {
 	hs   *handshake           // while the workshop has the socket
 	conn *tls.Conn            // afterwards
 
+	suite uint16 // of conn
+
 	left   []byte // sealed, but the socket was full; off of it is written
 	off    int
 	kept   []byte // read, but the round was over; nil: none
@@ -237,6 +239,7 @@ func (m *cm) opened(c *conn, h *handshake) {
 	under.hs, under.rec = nil, &m.tls.rec
 	from := t.from
 	t.state, t.conn, t.from = tlsOpen, h.conn, nil
+	t.suite = h.conn.ConnectionState().CipherSuite
 	m.tls.done++
 	if !m.cfg.Auth {
 		c.deadline = 0

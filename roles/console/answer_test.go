@@ -81,7 +81,7 @@ func TestConnz(t *testing.T) {
 		row.OutMsgs.Store(uint64(i * 9 % 10))
 		row.InBytes.Store(uint64(i * 3 % 10))
 		row.OutBytes.Store(uint64(i * 9 % 10))
-		row.SetBusy(uint64(i*7%10), 0)
+		row.SetBusy(uint64(i*7%10), 0, 0)
 	}
 	g.columns[1].Row(9).ClosedUID.Store(10) // the dispatcher has not noticed
 	g.columns[1].Row(9).UID.Store(0)

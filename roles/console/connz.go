@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"crypto/tls"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -46,6 +47,9 @@ type connInfo struct {
 	User          string    `json:"authorized_user,omitempty"`
 	Account       string    `json:"account,omitempty"`
 
+	TLSVersion string `json:"tls_version,omitempty"`
+	TLSCipher  string `json:"tls_cipher_suite,omitempty"`
+
 	Subs    []string    `json:"subscriptions_list,omitempty"`
 	Details []subDetail `json:"subscriptions_list_detail,omitempty"`
 
@@ -75,6 +79,7 @@ type seen struct {
 	in, out   uint64
 	inB, outB uint64
 	subs      uint32
+	suite     uint16 // of TLS, 0: none
 }
 
 // connQuery is what was asked for.
@@ -228,7 +233,7 @@ func (v *view) find(q *connQuery) (all []*seen) {
 			continue
 		}
 		if row != nil {
-			c.pending = row.Pending()
+			c.pending, c.suite = row.Pending(), row.Suite()
 			c.in, c.out, c.inB, c.outB = row.InMsgs.Load(), row.OutMsgs.Load(), row.InBytes.Load(), row.OutBytes.Load()
 			c.last = max(c.last, lastIn(row, epochs[info.CM], now))
 		}
@@ -272,6 +277,15 @@ func lastIn(row *store.ColumnRow, epoch, now int64) int64 {
 	return epoch + int64(row.LastIn(uint64((now-epoch)/int64(time.Second))))*int64(time.Second)
 }
 
+// tlsVersion is that of a cipher suite, as nats-server names it: those of 1.3 are of no
+// other version (RFC 8446, B.4), and older ones than 1.2 are never agreed on.
+func tlsVersion(suite uint16) string {
+	if suite>>8 == 0x13 {
+		return "1.3"
+	}
+	return "1.2"
+}
+
 // describe says all that is known of a connection.
 func (v *view) describe(c *seen, now time.Time, auth bool) connInfo {
 	start, last := time.Unix(0, c.info.Accepted).UTC(), time.Unix(0, c.last).UTC()
@@ -282,6 +296,9 @@ func (v *view) describe(c *seen, now time.Time, auth bool) connInfo {
 		i.IP = netip.AddrFrom16(c.info.Addr).Unmap().String()
 	} else {
 		i.PID, i.UID = c.info.Process.PID, c.info.Process.UID
+	}
+	if c.suite != 0 {
+		i.TLSVersion, i.TLSCipher = tlsVersion(c.suite), tls.CipherSuiteName(c.suite)
 	}
 	if s, ok := v.sessions.Row(c.slot).Get(); ok && s.UID == c.info.UID {
 		i.Name, i.Lang, i.Version, i.TLS = s.Name, s.Lang, s.Version, s.TLS

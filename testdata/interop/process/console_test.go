@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // watch asks the console at its Unix socket.
@@ -45,7 +47,7 @@ func (b *broker) shows(path string, status int, want string) {
 // parent and adopted like any other role, and says how that is.
 func TestConsole(t *testing.T) {
 	t.Parallel()
-	b := startBroker(t, settings{})
+	b := startBroker(t, settings{tls: "sign"})
 	if pid := b.tree()["console"]; pid != 0 {
 		t.Errorf("a console that listens nowhere: %d", pid)
 	}
@@ -68,6 +70,11 @@ func TestConsole(t *testing.T) {
 	must(t, c.Flush())
 	const subscribed = `"px.\u003e"` // JSON for a page
 	b.shows("/connz?subs=1", 200, subscribed)
+
+	secure := b.natsClientAt("tls://"+b.tls, nats.Secure(b.clientTLS()))
+	b.shows("/connz", 200, `"tls_version":"1.3"`)
+	b.shows("/connz", 200, `"tls_cipher_suite":"TLS_AES_128_GCM_SHA256"`)
+	secure.Close()
 
 	mark = b.log.Mark()
 	b.kill("console")
