@@ -66,17 +66,9 @@ func (p *program) tlsList(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	all := []protocol.Session{}
-	text, whole := bytes.CutSuffix(text, []byte("\n\n"))
-	if !whole && !bytes.Equal(text, []byte("\n")) {
-		return errors.New("tlsd has gone before the list was whole")
-	}
-	for line := range bytes.Lines(text) {
-		var s protocol.Session
-		if err := json.Unmarshal(line, &s); err != nil {
-			return fmt.Errorf("answer of tlsd: %w", err)
-		}
-		all = append(all, s)
+	all, err := sessionsOf(text)
+	if err != nil {
+		return err
 	}
 	slices.SortStableFunc(all, func(a, b protocol.Session) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(b.Age, a.Age)) })
 	if c.Bool("json") {
@@ -88,6 +80,23 @@ func (p *program) tlsList(c *cli.Context) error {
 	}
 	_, err = io.WriteString(p.env.Stdout, sessionsText(all))
 	return err
+}
+
+// sessionsOf reads a list: a line for each session, and an empty one.
+func sessionsOf(text []byte) ([]protocol.Session, error) {
+	text, whole := bytes.CutSuffix(text, []byte("\n"))
+	if !whole || len(text) > 0 && !bytes.HasSuffix(text, []byte("\n")) {
+		return nil, errors.New("tlsd has gone before the list was whole")
+	}
+	all := []protocol.Session{}
+	for line := range bytes.Lines(text) {
+		var s protocol.Session
+		if err := json.Unmarshal(line, &s); err != nil {
+			return nil, fmt.Errorf("answer of tlsd: %w", err)
+		}
+		all = append(all, s)
+	}
+	return all, nil
 }
 
 // sessionsText is the page for people.
