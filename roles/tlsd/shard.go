@@ -3,8 +3,10 @@ package tlsd
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"hash/fnv"
 	"io"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -138,8 +140,13 @@ func (c *caller) passed() bool {
 	if s.alone() || c.word != nil {
 		return false
 	}
-	r, ok := c.peekHead()
-	if !ok {
+	r, code := c.peekHead()
+	switch code {
+	case protocol.OK:
+	case protocol.Late:
+		c.refuse(&refusal{code: code})
+		return true
+	default:
 		return false
 	}
 	to := s.serves(&r)
@@ -152,14 +159,16 @@ func (c *caller) passed() bool {
 	return true
 }
 
-// peekHead waits for the whole head, and leaves it where it is.
-func (c *caller) peekHead() (r protocol.Request, ok bool) {
+// peekHead waits for the whole head, and leaves it where it is. Late: that was in vain. 0:
+// there is none to come.
+func (c *caller) peekHead() (r protocol.Request, code protocol.Code) {
 	buf := buffers.Get().(*buffer)
 	defer buffers.Put(buf)
 	b := buf[:protocol.MaxHead]
 	c.file.SetReadDeadline(time.Now().Add(headTime))
 	defer c.file.SetReadDeadline(time.Time{})
-	c.raw.Read(func(fd uintptr) bool {
+	err := c.raw.Read(func(fd uintptr) bool {
+		gone := privsep.HungUp(int(fd)) // and has said all, whatever there is then
 		n, errno := privsep.PeekFrom(int(fd), b)
 		switch end := protocol.End(b[:n]); {
 		case errno == syscall.EAGAIN || errno == syscall.EINTR:
@@ -167,14 +176,18 @@ func (c *caller) peekHead() (r protocol.Request, ok bool) {
 		case errno != 0 || n == 0:
 		case end > 0:
 			var err error
-			r, err = protocol.Parse(b[:end])
-			ok = err == nil
+			if r, err = protocol.Parse(b[:end]); err == nil {
+				code = protocol.OK
+			}
 		default:
-			return n == len(b)
+			return n == len(b) || gone
 		}
 		return true
 	})
-	return r, ok
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		code = protocol.Late
+	}
+	return r, code
 }
 
 // shard takes a way to another one.

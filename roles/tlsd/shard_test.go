@@ -2,8 +2,12 @@ package tlsd
 
 import (
 	"fmt"
+	"io"
+	"strings"
 	"testing"
+	"time"
 
+	"gatehouse/privsep"
 	"gatehouse/roles/tlsd/protocol"
 )
 
@@ -45,4 +49,70 @@ func TestWhose(t *testing.T) {
 			}
 		}
 	}
+}
+
+// shared has the rig be the first of two, and gives what the second one has of the way,
+// and a name that is its own.
+func (r *rig) shared() (way int, name string) {
+	r.t.Helper()
+	s := newShards(0, 2)
+	mine, way, err := privsep.Socketpair()
+	must(r.t, err)
+	r.t.Cleanup(func() {
+		privsep.CloseFD(mine)
+		privsep.CloseFD(way)
+	})
+	s.set(1, mine)
+	r.hub.shards = s
+	for i := 0; ; i++ {
+		if name = fmt.Sprintf("s%d", i); s.whose(name) == 1 {
+			return way, name
+		}
+	}
+}
+
+// Half a head is nobody's: one who goes after it is forgotten at once, and one who takes
+// too long is told so, whatever comes then.
+func TestHalfHead(t *testing.T) {
+	r := newRig(t)
+	way, name := r.shared()
+	head := "ATTACH " + name + " GATEHOUSE-TLS/1\n\n"
+	c := r.raw(head[:9])
+	r.await("a caller", func() bool { return !r.hub.deserted() })
+	<-time.After(headTime / 10) // it waits for the rest
+	begin := time.Now()
+	c.Close()
+	r.await("caller gone", r.hub.deserted)
+	if d := time.Since(begin); d >= headTime/2 {
+		t.Errorf("who has gone is there for %v", d)
+	}
+
+	c = r.raw(head[:9])
+	<-time.After(headTime + headTime/10)
+	io.WriteString(c, head[9:])
+	if a := r.answer(c); a.Code != protocol.Late {
+		t.Errorf("a late head: %+v", a)
+	}
+	// It has to be there before it is read, and single bytes fill a socket.
+	c = r.raw("")
+	long := head[:len(head)-1] + "Chain: yes\nTimeout: " + strings.Repeat("0", 400) + "9s\n\n"
+	for i := range long {
+		if _, err := io.WriteString(c, long[i:i+1]); err != nil {
+			break
+		}
+	}
+	if a := r.answer(c); a.Code != protocol.Late {
+		t.Errorf("a head in single bytes: %+v", a)
+	}
+	if _, _, err := privsep.TakeOver(way, r.socket); err != privsep.ErrAgain {
+		t.Errorf("passed on: %v", err)
+	}
+	c = r.raw(head)
+	r.await("passed on", func() bool {
+		fd, _, err := privsep.TakeOver(way, r.socket)
+		if err == nil {
+			privsep.CloseFD(fd)
+		}
+		return err == nil
+	})
 }
