@@ -151,10 +151,11 @@ func (l *Logger) log(level Level, event string, fields []Field) {
 	}
 }
 
-// Audit says what belongs into the audit log, whatever the level is.
-func (l *Logger) Audit(event string, fields ...Field) {
+// Audit says what belongs into the audit log, whatever the level is, and tells whether it
+// has gone; if not, the next one says that it is missing.
+func (l *Logger) Audit(event string, fields ...Field) bool {
 	if l == nil || l.ch == nil {
-		return
+		return false
 	}
 	a := &l.audit
 	if a.pace.Take(auditPace, time.Now()) {
@@ -162,12 +163,13 @@ func (l *Logger) Audit(event string, fields ...Field) {
 		l.buf = line.append(l.buf[:0])
 		if l.ch.Send(KindAudit, l.buf) == nil {
 			a.dropped = 0
-			return
+			return true
 		}
 	}
 	if a.dropped < math.MaxUint32 {
 		a.dropped++
 	}
+	return false
 }
 
 // logPace is well below the rate of LOG, which it would be an offence to pass.

@@ -84,7 +84,7 @@ type Live struct {
 	TLSD             TLSDSettings
 	ConsoleNames     []string // hosts that the console answers for, at most MaxConsoleNames of MaxConsoleName
 	System           bool     // some clients may ask for the state of the broker
-	Audit            bool     // somebody wants to hear of logins (AUDIT)
+	Audit            bool     // somebody wants to hear of logins, and of what is not permitted (AUDIT)
 }
 
 // Bounds of ConsoleNames.

@@ -250,7 +250,8 @@ type denounced struct {
 const denouncedMost = 1000
 
 // violation is for the logs: what a profile does not allow, at most once a second; in the
-// audit log of each connection.
+// audit log of each connection. Clients may want nothing else: what is not said costs
+// nothing.
 func (r *router) violation(s *session, what string, subject []byte) {
 	r.violations++
 	now, d := time.Now(), &r.denounced
@@ -259,8 +260,19 @@ func (r *router) violation(s *session, what string, subject []byte) {
 		d.since = now
 		clear(d.told)
 	}
+	_, told := d.told[s.uid]
+	audit := r.cfg.Audit && !told && len(d.told) < denouncedMost
+	if r.cfg.Audit && !audit {
+		d.untold++
+	}
+	if !fresh {
+		d.unsaid++
+	}
+	if !fresh && !audit {
+		return
+	}
 	fields := []privsep.Field{privsep.Int(privsep.KeyCID, int64(s.uid)), privsep.Str(privsep.KeyReason, what),
-		privsep.Str(privsep.KeySubject, string(subject))}
+		privsep.Str(privsep.KeySubject, string(subject[:min(len(subject), privsep.MaxLogText)]))}
 	if w := s.who; w != nil {
 		for _, f := range []privsep.Field{privsep.Str(privsep.KeyUser, w.user), privsep.Str(privsep.KeyOrganisation, w.organisation), privsep.Str(privsep.KeyProfile, w.profile)} {
 			if f.Text != "" {
@@ -269,29 +281,25 @@ func (r *router) violation(s *session, what string, subject []byte) {
 		}
 	}
 	if fresh {
-		r.log.Info("not permitted", counted(fields, &d.unsaid)...)
-	} else {
-		d.unsaid++
+		r.log.Info("not permitted", counted(fields, d.unsaid)...)
+		d.unsaid = 0
 	}
-	if !r.cfg.Audit {
-		return
-	}
-	if _, told := d.told[s.uid]; told || len(d.told) >= denouncedMost {
-		d.untold++
+	if !audit {
 		return
 	}
 	if d.told == nil {
 		d.told = map[uint64]struct{}{}
 	}
 	d.told[s.uid] = struct{}{}
-	r.log.Audit("not permitted", counted(fields, &d.untold)...)
+	if r.log.Audit("not permitted", counted(fields, d.untold)...) { // else the next one has them
+		d.untold = 0
+	}
 }
 
-// counted adds how many were left out before, and forgets it.
-func counted(fields []privsep.Field, n *int64) []privsep.Field {
-	if *n > 0 {
-		fields = append(slices.Clip(fields), privsep.Int(privsep.KeyN, *n))
+// counted adds how many were left out before.
+func counted(fields []privsep.Field, n int64) []privsep.Field {
+	if n > 0 {
+		fields = append(slices.Clip(fields), privsep.Int(privsep.KeyN, n))
 	}
-	*n = 0
 	return fields
 }
