@@ -56,7 +56,7 @@ type child struct {
 	approval  uint32   // and of who vouches for certificates
 	directory uint64   // 1 + number of the directory that it was given; 0: it was told nothing
 	policies  uint32   // and of sessions of TLS
-	ways      *ways    // and to other tlsds
+	ways      []uint64 // and of ways to other tlsds, by theirs
 
 	restarts    int
 	quickEnds   int       // deaths in a row that came soon after the start
@@ -198,6 +198,9 @@ func (p *parent) ended(c *child) {
 	privsep.RemoveSocket(p.dir.door(c.id, c.generation))
 	p.tellGone(c)
 	p.expireDispatcherKey(c)
+	if c.id.Role == privsep.RoleTLSD {
+		p.worn[c.id.Index] = true
+	}
 	if p.changed(c, status) {
 		p.writeRegistry()
 		if p.stopping {

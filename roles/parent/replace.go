@@ -281,6 +281,7 @@ func (p *parent) changed(c *child, status string) bool {
 		ch.failed = fmt.Sprintf("%v, the new process, did not get ready: %s; the old one goes on", c.id, status)
 		c.state = vacant
 		p.drop(ch)
+		p.renewWays(ch.old)
 		return true
 	case c == ch.new: // it is the component now, and is started again as such
 		return false

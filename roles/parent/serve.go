@@ -45,7 +45,9 @@ type parent struct {
 	children  []*child
 	segments  []*segment
 	listeners []bound
-	ways      *ways // nil: there is one tlsd, or none
+	ways      ways                       // nil: there is one tlsd, or none
+	lastWay   uint64                     // number
+	worn      [privsep.MaxTLSShards]bool // a tlsd has ended that had them
 	control   *controlSocket
 	signals   int // fd that becomes readable with a signal
 	knock     int // its other end

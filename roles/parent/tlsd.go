@@ -213,10 +213,17 @@ func (p *parent) giveSharing(c *child) {
 	p.heard(c, privsep.KindTLSPolicy, err)
 }
 
-// ways are those between several tlsds, by which they pass callers on: end [i][j] is the
-// one of i to j. They stay when a process is replaced, so that what is under way comes to
-// the next one. A new parent makes new ones.
-type ways [][]int
+// ways are those between several tlsds, by which they pass callers on: [i][j] is the end
+// of i to j. They stay when a process begins, so that what is under way comes to it. When
+// one has ended and there is another in its place, there are new ones: what it has shut it
+// has shut for good. So there are with a new parent.
+type ways [][]way
+
+// way is an end of one, and the number of both.
+type way struct {
+	fd     int
+	number uint64 // 0: none
+}
 
 // makeWays makes them, if there are several.
 func (p *parent) makeWays() error {
@@ -224,32 +231,52 @@ func (p *parent) makeWays() error {
 	if p.cfg.TLSD.Socket == "" || n == 1 {
 		return nil
 	}
-	w := make(ways, n)
-	for i := range w {
-		w[i] = make([]int, n)
+	p.ways = make(ways, n)
+	for i := range p.ways {
+		p.ways[i] = make([]way, n)
 		for j := range i {
-			var err error
-			if w[i][j], w[j][i], err = privsep.Socketpair(); err != nil {
+			if err := p.makeWay(i, j); err != nil {
 				return err
 			}
 		}
 	}
-	p.ways = &w
 	return nil
 }
 
-// eachWay calls f with what belongs to each way of a tlsd.
+// makeWay makes the one between two, in the place of the one that there is.
+func (p *parent) makeWay(i, j int) error {
+	a, b, err := privsep.Socketpair()
+	if err != nil {
+		return err
+	}
+	p.lastWay++
+	for _, end := range []struct {
+		w  *way
+		fd int
+	}{{&p.ways[i][j], a}, {&p.ways[j][i], b}} {
+		if end.w.number > 0 {
+			privsep.CloseFD(end.w.fd)
+		}
+		*end.w = way{end.fd, p.lastWay}
+	}
+	return nil
+}
+
+// eachWay calls f with what belongs to each way of a tlsd that it does not have.
 func (p *parent) eachWay(c *child, f func(payload []byte, fd int) error) error {
 	if c.id.Role != privsep.RoleTLSD || p.ways == nil {
 		return nil
 	}
-	c.ways = p.ways
-	for j, fd := range (*p.ways)[c.id.Index] {
-		m := privsep.Shard{Number: j, Of: len(*p.ways)}
-		if j == c.id.Index {
+	if c.ways == nil {
+		c.ways = make([]uint64, len(p.ways))
+	}
+	for j, w := range p.ways[c.id.Index] {
+		if w.number == c.ways[j] {
 			continue
 		}
-		if err := f(m.Append(nil), fd); err != nil {
+		c.ways[j] = w.number
+		m := privsep.Shard{Number: j, Of: len(p.ways)}
+		if err := f(m.Append(nil), w.fd); err != nil {
 			return err
 		}
 	}
@@ -258,20 +285,43 @@ func (p *parent) eachWay(c *child, f func(payload []byte, fd int) error) error {
 
 // handOutWays gives a new tlsd its ways.
 func (p *parent) handOutWays(c *child) error {
+	c.ways = nil
 	return p.eachWay(c, func(payload []byte, fd int) error {
 		return c.ch.SendWait(handOutTime, privsep.KindShard, payload, fd)
 	})
 }
 
-// giveWays gives a tlsd of an earlier parent those to use from now on.
+// giveWays gives a tlsd those that it is to use from now on.
 func (p *parent) giveWays(c *child) {
-	if c.ways == p.ways || c.leaves() {
+	if c.state != running || c.leaves() {
 		return
 	}
 	p.eachWay(c, func(payload []byte, fd int) error {
 		p.send(c, privsep.KindShard, payload, fd)
 		return nil
 	})
+}
+
+// renewWays makes those of a tlsd anew that is there after another one. It has the old
+// ones, too, and takes whoever is still under way there. Who has no process now has them
+// made when there is one.
+func (p *parent) renewWays(c *child) {
+	if c.id.Role != privsep.RoleTLSD || p.ways == nil || !p.worn[c.id.Index] {
+		return
+	}
+	p.worn[c.id.Index] = false
+	for j := range p.ways {
+		if j == c.id.Index || p.find(privsep.ID{Role: privsep.RoleTLSD, Index: j}) == nil {
+			continue
+		}
+		if err := p.makeWay(c.id.Index, j); err != nil {
+			p.log.Error().Str("role", c.id.String()).Err(err).Msg("socketpair")
+			p.worn[c.id.Index] = true
+		}
+	}
+	for _, o := range p.children {
+		p.giveWays(o)
+	}
 }
 
 // retireTLSD has the new process take the callers from now on, and the old one end

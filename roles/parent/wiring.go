@@ -140,6 +140,8 @@ func (p *parent) handOutSegment(c *child, s *segment) error {
 // stopping count: a cm cannot finish without the router.
 func (p *parent) connect(c *child) {
 	p.resettle(c)
+	p.renewWays(c)
+	p.giveWays(c)
 	if c.id.Role == privsep.RoleRouter || c.id.Role == privsep.RoleDispatcher {
 		p.tellAbsent(c)
 	}

@@ -4,13 +4,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	tlsd "gatehouse/roles/tlsd/client"
+	"gatehouse/testdata/tree"
 )
 
 // Three tlsds have the sessions among themselves: a name is one session, whichever of
@@ -138,5 +143,75 @@ func TestShards(t *testing.T) {
 	}
 	if got := list(); strings.Count(got, `"name"`) != sessions {
 		t.Errorf("in the end the list has %s", got)
+	}
+}
+
+// What a tlsd has done to its ways ends with it: the one that comes after has others, and
+// none of the callers of all is lost. So it is where it was replaced, and has ended then.
+func TestShardsSpoiled(t *testing.T) {
+	t.Parallel()
+	sh := share(t, settings{}, "shards = 2\n", "")
+	sh.start()
+	serves := func(when string) {
+		t.Helper()
+		for i := range 16 { // by either of them, for either
+			conn, err := sh.here(fmt.Sprintf("session-%d", i))
+			if err != nil {
+				t.Fatalf("%s: %v", when, err)
+			}
+			must(t, echoed(conn, when))
+			must(t, conn.Close())
+		}
+	}
+	serves("at first")
+	open := func() (n int) {
+		for _, role := range []string{"parent", "tlsd", "tlsd/1"} {
+			fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", sh.processes()[role]))
+			must(t, err)
+			n += len(fds)
+		}
+		return n
+	}
+	before := open()
+	for range 2 {
+		spoil(t, sh.processes()["tlsd/1"])
+		sh.kill("tlsd/1")
+		await(t, "another one", patience, func() bool { return sh.status().Role("tlsd/1").State == "running" })
+		serves("after a death")
+	}
+	old := sh.processes()["tlsd"]
+	spoil(t, old)
+	sh.restart("tlsd")
+	await(t, "the old one's end", patience, func() bool { return tree.Title(old) == "" })
+	await(t, "its place to be free", patience, func() bool { return len(sh.log.All("role ended")) > 0 })
+	serves("after a replacement")
+	await(t, "the descriptors of before", patience, func() bool { return open() <= before })
+}
+
+// spoil shuts the sending side of whatever a process has that is like a way.
+func spoil(t *testing.T, pid int) {
+	t.Helper()
+	p, err := unix.PidfdOpen(pid, 0)
+	must(t, err)
+	defer unix.Close(p)
+	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	must(t, err)
+	n := 0
+	for _, e := range fds {
+		i, err := strconv.Atoi(e.Name())
+		must(t, err)
+		fd, err := unix.PidfdGetfd(p, i, 0)
+		if err != nil {
+			continue
+		}
+		typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+		if asks, _ := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PASSCRED); err == nil && typ == unix.SOCK_SEQPACKET && asks == 0 && i > 4 { // the channel and the door
+			n++
+			must(t, unix.Shutdown(fd, unix.SHUT_WR))
+		}
+		unix.Close(fd)
+	}
+	if n == 0 {
+		t.Fatal("no ways")
 	}
 }
