@@ -98,16 +98,18 @@ func (s *shards) lost(way int) {
 	privsep.CloseFD(way)
 }
 
-// passTime is how long a caller is kept for one that takes it, and passAgain how often
-// that is tried.
+// passTime is how long a caller is kept for one that takes it, and passAgain how soon
+// that is tried again at first, passSeldom after a while: there may be thousands.
 const (
-	passTime  = headTime
-	passAgain = 5 * time.Millisecond
+	passTime   = headTime
+	passAgain  = 5 * time.Millisecond
+	passSeldom = 100 * time.Millisecond
 )
 
 // pass gives a caller to another one.
 func (s *shards) pass(c *caller, to int, word byte) bool {
-	for end := time.Now().Add(passTime); ; time.Sleep(passAgain) {
+	end, pause := time.Now().Add(passTime), passAgain
+	for ; ; pause = min(2*pause, passSeldom) {
 		switch s.send(c, to, word) {
 		case 0:
 			return true
@@ -118,6 +120,7 @@ func (s *shards) pass(c *caller, to int, word byte) bool {
 		if time.Now().After(end) {
 			return false
 		}
+		time.Sleep(pause)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gatehouse/privsep"
@@ -115,4 +117,38 @@ func TestHalfHead(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// control counts how often a descriptor was wanted.
+type control struct {
+	syscall.RawConn
+	fd, n int
+}
+
+func (c *control) Control(f func(fd uintptr)) error {
+	c.n++
+	f(uintptr(c.fd))
+	return nil
+}
+
+// One whom nobody takes is tried for the whole time, and seldom after a while: of those
+// there may be as many as of callers.
+func TestPassedInVain(t *testing.T) {
+	r := newRig(t)
+	way, _ := r.shared()
+	s, c := r.hub.shards, &control{fd: way}
+	for privsep.PassOn(s.to[1], way, passHead) == 0 { // until it is full
+	}
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		if s.pass(&caller{raw: c}, 1, passHead) {
+			t.Error("passed on")
+		}
+		if d := time.Since(begin); d < passTime || d > passTime+passSeldom {
+			t.Errorf("gave up after %v", d)
+		}
+	})
+	if c.n < 10 || c.n > 100 {
+		t.Errorf("tried %d times", c.n)
+	}
 }
