@@ -79,11 +79,12 @@ func auditFault(f *os.File) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return auditFaultOf(st), nil
+	return auditFaultOf(st, os.Geteuid()), nil
 }
 
 // CheckAudit tells whether the audit log of a configuration could be opened, and makes
-// nothing. An error is as those of Find.
+// nothing. The broker may be another's, root's: what only he can see is no fault. An error
+// is as those of Find.
 func CheckAudit(c *Config, source string) error {
 	to := c.Log.Audit
 	if to == "" || to == AuditStderr {
@@ -100,9 +101,16 @@ func CheckAudit(c *Config, source string) error {
 	case err == nil && st.Mode()&os.ModeSymlink != 0:
 		text = fmt.Sprintf("%s: is a symbolic link", to)
 	case err == nil:
-		if text = auditFaultOf(st); text != "" {
+		owner := os.Geteuid()
+		if privsep.OwnerUID(st) == 0 {
+			owner = 0
+		}
+		if text = auditFaultOf(st, owner); text != "" {
 			text = to + ": " + text
 		}
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return nil
 	}
 	if err != nil {
 		text = err.Error()
@@ -113,11 +121,12 @@ func CheckAudit(c *Config, source string) error {
 	return located(&ConfigError{Key: "log.audit", Text: text}, source)
 }
 
-func auditFaultOf(st os.FileInfo) string {
+// auditFaultOf says why a file is no audit log of owner's.
+func auditFaultOf(st os.FileInfo, owner int) string {
 	switch uid, mode := privsep.OwnerUID(st), st.Mode(); {
 	case !mode.IsRegular():
 		return "not a regular file"
-	case uid != os.Geteuid():
+	case uid != owner:
 		return fmt.Sprintf("belongs to uid %d", uid)
 	case mode.Perm()&0o022 != 0:
 		return fmt.Sprintf("mode %#o lets others write", mode.Perm())

@@ -237,3 +237,38 @@ func TestAuditLogThatIsNotOurs(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// Whoever may read a configuration may check it: that the audit log is root's, and not for
+// him, is as it has to be.
+func TestCheckAuditOfRoot(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("as root only")
+	}
+	dir := t.TempDir()
+	must(t, os.Chmod(filepath.Dir(dir), 0o755))
+	config := filepath.Join(dir, "broker.toml")
+	check := func(path string, mode os.FileMode, owner int) string {
+		t.Helper()
+		must(t, os.WriteFile(path, nil, mode))
+		must(t, os.Chmod(path, mode))
+		must(t, os.Chown(path, owner, owner))
+		must(t, os.WriteFile(config, fmt.Appendf(nil, "[log]\naudit = %q\n", path), 0o644))
+		cmd := exec.Command(gatehouse, "check", "-c", config)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		out, _ := cmd.CombinedOutput()
+		return string(out)
+	}
+	shut := filepath.Join(dir, "shut")
+	must(t, os.Mkdir(shut, 0o700))
+	for _, path := range []string{filepath.Join(dir, "a"), filepath.Join(shut, "a")} {
+		if out := check(path, 0o600, 0); !strings.HasPrefix(out, "OK ") {
+			t.Errorf("%s: %s", path, out)
+		}
+	}
+	for name, out := range map[string]string{"belongs to uid 7": check(filepath.Join(dir, "b"), 0o600, 7), "lets others write": check(filepath.Join(dir, "c"), 0o666, 0)} {
+		if !strings.Contains(out, name) {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+}
