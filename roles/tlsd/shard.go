@@ -228,6 +228,9 @@ func (t *tlsd) unwatch() {
 
 // takeOver takes callers that another one passes on.
 func (t *tlsd) takeOver(way int) {
+	if t.listener < 0 { // told to stop since the poller has spoken: the next one takes them
+		return
+	}
 	for range acceptTurn {
 		fd, word, err := privsep.TakeOver(way, t.path)
 		switch {

@@ -152,3 +152,30 @@ func TestPassedInVain(t *testing.T) {
 		t.Errorf("tried %d times", c.n)
 	}
 }
+
+// One that stops takes nobody any more, whatever the poller had said before: the one that
+// comes after it has the same ways.
+func TestStopLeavesPassed(t *testing.T) {
+	r := newRig(t)
+	way, _ := r.shared()
+	poll, err := privsep.NewPoller()
+	must(t, err)
+	defer poll.Close()
+	listener, err := privsep.ListenUnix(r.socket+"2", 0o600)
+	must(t, err)
+	d := &tlsd{poll: poll, hub: r.hub, listener: listener}
+	must(t, d.watch(way))
+	if errno := privsep.PassOn(r.hub.shards.to[1], way, passHead); errno != 0 {
+		t.Fatal(errno)
+	}
+	ready, err := poll.Wait(0)
+	if err != nil || len(ready) != 1 {
+		t.Fatal(ready, err)
+	}
+	e := ready[0]
+	must(t, d.stop(&privsep.Message{Payload: new(privsep.Shutdown).Append(nil)}))
+	must(t, d.event(e))
+	if _, _, err := privsep.TakeOver(way, r.socket); err != nil {
+		t.Errorf("on the way: %v", err)
+	}
+}
