@@ -173,7 +173,8 @@ func TakeOver(way int, path string) (fd int, word byte, err error) {
 	b, oob := make([]byte, 2), make([]byte, controlSize)
 	n, oobn, _, _, err := unix.Recvmsg(way, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 	switch {
-	case err == unix.EAGAIN || err == unix.EINTR:
+	case err == unix.EAGAIN || err == unix.EINTR,
+		err == unix.ECONNRESET: // said once, of what the other end had not read: what it had sent is still to come
 		return -1, 0, ErrAgain
 	case err != nil:
 		return -1, 0, err

@@ -117,3 +117,31 @@ func TestTakeOver(t *testing.T) {
 		t.Errorf("a way without another end: %v", err)
 	}
 }
+
+// What one end has sent comes, also when it has ended without reading all.
+func TestTakeOverOfDead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	mine, _ := accepted(t, path)
+	from, to, err := Socketpair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(to)
+	for _, end := range []int{from, to} {
+		if errno := PassOn(end, mine, 7); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	closeFD(from)
+	var got []int
+	for err = ErrAgain; err == nil || err == ErrAgain; {
+		var fd int
+		if fd, _, err = TakeOver(to, path); fd >= 0 {
+			got = append(got, fd)
+			closeFD(fd)
+		}
+	}
+	if len(got) != 1 || err != io.EOF {
+		t.Errorf("took %v, then %v", got, err)
+	}
+}
