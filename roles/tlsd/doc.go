@@ -31,10 +31,12 @@
 // alone (shard.go). One has all processors already: several are no faster. Whose a session
 // is, its name says. Each of them accepts callers and sees, without taking it, what they
 // want; the other ones' it passes on, by ways that the parent has made, two ends each. So
-// whoever takes over one gets callers of the others, and may keep them, but not what is
-// theirs: the other one takes no connection that was not made at the socket of tlsd, asks
-// the kernel whose it is, and hears from nobody but the caller what it wants. Bounds are
-// kept by each for itself.
+// whoever takes over one gets callers of the others, and may keep them, or pass one on as
+// often as its uid has callers left, but not what is theirs: the other one takes no
+// connection that was not made at the socket of tlsd, asks the kernel whose it is, and
+// hears from nobody but the caller what it wants. Of that, who has the connection too can
+// take something away, and write to the caller, but add nothing. When it has ended, its
+// ways end. Bounds are kept by each for itself.
 //
 // How callers speak is package protocol, and what a session is in each mode stands
 // there, too. What holds here:
