@@ -167,12 +167,16 @@ func (c *Channel) SendWait(timeout time.Duration, k Kind, payload []byte, fds ..
 // most of those before, so that there is always room for what cannot wait.
 func (c *Channel) SendPaced(timeout time.Duration, k Kind, payload []byte, fds ...int) error {
 	return c.wait("send to", true, timeout, func() error {
-		if c.fd >= 0 && !roomy(c.fd) {
+		if c.fd >= 0 && !c.Roomy() {
 			return ErrAgain
 		}
 		return c.Send(k, payload, fds...)
 	})
 }
+
+// Roomy tells whether the peer has read most of what was sent: for one of many messages
+// that need not come.
+func (c *Channel) Roomy() bool { return roomy(c.fd) }
 
 // wait repeats try until it says something else than ErrAgain.
 func (c *Channel) wait(verb string, out bool, timeout time.Duration, try func() error) error {

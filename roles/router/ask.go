@@ -261,7 +261,7 @@ func (r *router) violation(s *session, what string, subject []byte) {
 		clear(d.told)
 	}
 	_, told := d.told[s.uid]
-	audit := r.cfg.Audit && !told && len(d.told) < denouncedMost
+	audit := r.cfg.Audit && !told && len(d.told) < denouncedMost && r.parent.Roomy() // or a fault could not be reported
 	if r.cfg.Audit && !audit {
 		d.untold++
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // Each thing that is not permitted is in the audit log or counted there, whether the
-// parent reads or not; and what is not said costs nothing.
+// parent reads or not; there is room for what cannot wait; and what is not said costs
+// nothing.
 func TestViolationsAreCounted(t *testing.T) {
 	mine, theirs, err := privsep.Socketpair()
 	if err != nil {
@@ -21,12 +22,15 @@ func TestViolationsAreCounted(t *testing.T) {
 	defer parent.Close()
 	to.SetPhase(privsep.PhaseRun)
 	parent.SetPhase(privsep.PhaseRun)
-	r := &router{cfg: new(privsep.Settings), log: privsep.NewLogger(to)}
+	r := &router{cfg: new(privsep.Settings), parent: to, log: privsep.NewLogger(to)}
 	r.cfg.Audit = true
 	r.log.SetLevel(privsep.LevelError)
 	lines, all := 0, int64(0)
 	read := func() {
 		for m := new(privsep.Message); parent.Recv(m) == nil; lines++ {
+			if m.Kind != privsep.KindAudit {
+				continue
+			}
 			l, err := privsep.DecodeLog(m.Payload)
 			if err != nil {
 				t.Fatal(err)
@@ -45,6 +49,10 @@ func TestViolationsAreCounted(t *testing.T) {
 		for range each {
 			r.violation(&session{uid: uid}, "publish", subject)
 		}
+	}
+	fault := privsep.CMFault{CM: 1, Reason: privsep.FaultCorrupt, Generation: 1}
+	if err := to.Send(privsep.KindCMFault, fault.Append(nil)); err != nil { // it is said once
+		t.Errorf("a fault: %v", err)
 	}
 	read()
 	if lines == 0 || lines >= denouncedMost {
