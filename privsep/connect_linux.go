@@ -189,9 +189,12 @@ func TakeOver(way int, path string) (fd int, word byte, err error) {
 	return p.fds[0], b[0], nil
 }
 
-// acceptedAt tells whether fd is a socket of that path: a connection has the one of the
-// socket that it was accepted at.
+// acceptedAt tells whether fd is a connection of that path: it has the one of the socket
+// that it was accepted at. From that one, which has it too, nothing can be read.
 func acceptedAt(fd int, path string) bool {
+	if _, errno := PeekFrom(fd, make([]byte, 1)); errno == unix.EINVAL {
+		return false
+	}
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
 		return false

@@ -118,6 +118,33 @@ func TestTakeOver(t *testing.T) {
 	}
 }
 
+// The socket that listens has the same path, and the credentials of who made it: the
+// parent's.
+func TestTakeOverOfListener(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	l, err := ListenUnix(path, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(l)
+	from, to, err := Socketpair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFDs([]int{from, to})
+	open := openFDs(t)
+	if errno := PassOn(from, l, 7); errno != 0 {
+		t.Fatal(errno)
+	}
+	if fd, _, err := TakeOver(to, path); fd != -1 || err != nil {
+		who, whoErr := CallerOf(fd)
+		t.Errorf("took %d, %v, of %+v, %v", fd, err, who, whoErr)
+	}
+	if n := openFDs(t); n != open {
+		t.Errorf("%d descriptors are open, were %d", n, open)
+	}
+}
+
 // What one end has sent comes, also when it has ended without reading all.
 func TestTakeOverOfDead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
