@@ -276,7 +276,7 @@ func (d *auditDenied) take(fields []privsep.Field) {
 			*text = f.Text
 		case f.Key == privsep.KeyCID && f.Number:
 			d.CID = uint64(f.Int)
-		case f.Key == privsep.KeyN && f.Number:
+		case f.Key == privsep.KeyN && f.Number && f.Int > 0:
 			d.Omitted += uint64(f.Int)
 		}
 	}

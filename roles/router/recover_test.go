@@ -202,6 +202,19 @@ func TestFirstWord(t *testing.T) {
 	}
 }
 
+// One that is told to stop, twice, before its turn has come ends as it was told to.
+func TestStopBeforeTurn(t *testing.T) {
+	g := newRig(t, nil)
+	g.start(t)
+	g.r.turned = false
+	for range 2 {
+		g.check(g.parent.Send(privsep.KindShutdown, (&privsep.Shutdown{}).Append(nil)))
+	}
+	if err := g.r.run(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
 // What cannot be read is reported and forgotten: the cms are told to end all
 // connections, and new ones are served.
 func TestUnreadable(t *testing.T) {

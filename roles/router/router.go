@@ -130,7 +130,9 @@ const (
 
 // run is the router's life: batches while there is work, sleep when there is none.
 func (r *router) run() error {
-	if err := r.standBy(); err != nil {
+	if err := r.standBy(); errors.Is(err, errDone) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if err := r.between(); err != nil {

@@ -43,7 +43,7 @@ var served = map[string]map[string][]privsep.Kind{
 	},
 	stageRun: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault},
-		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign},
+		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindCMFault, privsep.KindAuthFault, privsep.KindTicketSign, privsep.KindAudit},
 		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect, privsep.KindAudit},
 		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign, privsep.KindInspect},
 		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet, privsep.KindSystemGet},
@@ -51,7 +51,7 @@ var served = map[string]map[string][]privsep.Kind{
 	},
 	stageDrain: {
 		"dispatcher": {privsep.KindLog, privsep.KindDrained},
-		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign},
+		"router":     {privsep.KindLog, privsep.KindDrained, privsep.KindTicketSign, privsep.KindAudit},
 		"auth":       {privsep.KindLog, privsep.KindDrained, privsep.KindDial, privsep.KindInspect, privsep.KindAudit},
 		"tlsd":       {privsep.KindLog, privsep.KindDrained, privsep.KindTLSSign, privsep.KindInspect},
 		"console":    {privsep.KindLog, privsep.KindDrained, privsep.KindStatusGet, privsep.KindSystemGet},
@@ -75,6 +75,9 @@ func payload(role string, k privsep.Kind) []byte {
 	case privsep.KindLog:
 		return logLineOf("a line", "", "")
 	case privsep.KindAudit:
+		if role == "router" {
+			return logLineOf("not permitted", "", "")
+		}
 		return logLineOf("login", "", "")
 	case privsep.KindKicked:
 		return new(privsep.Kicked).Append(nil)
