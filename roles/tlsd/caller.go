@@ -96,7 +96,7 @@ func (c *caller) readHead() protocol.Code {
 	buf := buffers.Get().(*buffer)
 	defer buffers.Put(buf)
 	b := buf[:0:protocol.MaxHead]
-	c.file.SetReadDeadline(time.Now().Add(headTime))
+	c.file.SetReadDeadline(time.Now().Add(c.hub.headTime))
 	defer c.file.SetReadDeadline(time.Time{})
 	for {
 		n, foreign, err := c.readFrom(b[len(b):cap(b)])

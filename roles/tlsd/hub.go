@@ -22,6 +22,7 @@ type hub struct {
 	looking     chan struct{} // the same of callers that are looked at
 	uidMemory   atomic.Int64
 	mostRecords uint64 // of a session, in either direction
+	headTime    time.Duration
 
 	shaken, failed, malformed, inBytes, outBytes atomic.Uint64
 
@@ -48,7 +49,7 @@ const (
 )
 
 func newHub(limits privsep.TLSDSettings, log *privsep.Journal, parent *asking, s *shards) *hub {
-	h := &hub{log: log, parent: parent, shards: s, handshakes: make(chan struct{}, handshakesAtOnce), looking: make(chan struct{}, looksAtOnce), mostRecords: recordLimit,
+	h := &hub{log: log, parent: parent, shards: s, handshakes: make(chan struct{}, handshakesAtOnce), looking: make(chan struct{}, looksAtOnce), mostRecords: recordLimit, headTime: headTime,
 		named: map[string]*session{}, all: map[string]*session{}, failing: map[string]failing{}, accounts: map[int]*account{}}
 	h.setLimits(limits)
 	return h

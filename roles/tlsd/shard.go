@@ -168,7 +168,7 @@ func (c *caller) peekHead() (r protocol.Request, code protocol.Code) {
 	buf := buffers.Get().(*buffer)
 	defer buffers.Put(buf)
 	b := buf[:protocol.MaxHead]
-	c.file.SetReadDeadline(time.Now().Add(headTime))
+	c.file.SetReadDeadline(time.Now().Add(c.hub.headTime))
 	defer c.file.SetReadDeadline(time.Time{})
 	err := c.raw.Read(func(fd uintptr) bool {
 		gone := privsep.HungUp(int(fd)) // and has said all, whatever there is then

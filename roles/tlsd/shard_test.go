@@ -81,7 +81,6 @@ func TestHalfHead(t *testing.T) {
 	head := "ATTACH " + name + " GATEHOUSE-TLS/1\n\n"
 	c := r.raw(head[:9])
 	r.await("a caller", func() bool { return !r.hub.deserted() })
-	<-time.After(headTime / 10) // it waits for the rest
 	begin := time.Now()
 	c.Close()
 	r.await("caller gone", r.hub.deserted)
@@ -89,8 +88,9 @@ func TestHalfHead(t *testing.T) {
 		t.Errorf("who has gone is there for %v", d)
 	}
 
+	r.hub.headTime = headTime / 20
 	c = r.raw(head[:9])
-	<-time.After(headTime + headTime/10)
+	<-time.After(2 * r.hub.headTime) // is what is too long
 	io.WriteString(c, head[9:])
 	if a := r.answer(c); a.Code != protocol.Late {
 		t.Errorf("a late head: %+v", a)
@@ -109,7 +109,8 @@ func TestHalfHead(t *testing.T) {
 	if _, _, err := privsep.TakeOver(way, r.socket); err != privsep.ErrAgain {
 		t.Errorf("passed on: %v", err)
 	}
-	c = r.raw(head)
+	r.hub.headTime = headTime
+	r.raw(head)
 	r.await("passed on", func() bool {
 		fd, _, err := privsep.TakeOver(way, r.socket)
 		if err == nil {
