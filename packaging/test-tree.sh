@@ -21,7 +21,7 @@ userdel somebody
 
 note "installation"
 dpkg --configure gatehouse
-test "$(getent passwd | grep -c '^gatehouse-')" = 74
+test "$(getent passwd | grep -c '^gatehouse-')" = 80
 test "$(getent passwd 61116 | cut -d: -f1)" = gatehouse-cm-0
 test "$(stat -c '%a %U:%G' /etc/gatehouse/broker.toml)" = '640 root:root'
 test "$(stat -c %a /etc/gatehouse/development.secret)" = 400
