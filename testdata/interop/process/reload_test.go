@@ -296,7 +296,7 @@ func TestReloadNextStart(t *testing.T) {
 		t.Errorf("status shows %+v", st.NextStart)
 	}
 	b.edit("count = 2", "count = 1")
-	b.edit("2000", "1000")
+	b.edit("max_connections = 2000", "max_connections = 1000")
 	if got := b.reload("reloaded").Fields["changed"]; got != "" {
 		t.Errorf("changed: %v", got)
 	}
