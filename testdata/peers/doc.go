@@ -32,14 +32,15 @@
 //   - a message lost, doubled or changed is an error, not a number.
 //
 // Short requests are another comparison, in tables of its own: 1,000 requests for a TLS
-// server, each of a process of its own, and each on a connection of its own of one
-// process, by tlsd, by stunnel (Debian's, where it is installed) and by crypto/tls. What
-// stands between and the server are processes whose CPU is shown, as is that of the
-// callers and of starting them. Processes of the first two ways are one program of C
-// (caller/c; of Go without a compiler) that does next to nothing, whose start is
-// nevertheless most of what they cost, and no way can do anything about that: it is the
-// second table that compares the ways. stunnel goes on with TLS sessions of before by
-// their tickets; crypto/tls in a process that has just begun knows of none.
+// server, each of a program that is started for it, each of a process that is forked for
+// it, and each on a connection of its own of one process, by tlsd, by stunnel (Debian's,
+// where it is installed) and by crypto/tls. What stands between and the server are
+// processes whose CPU is shown, as is that of the callers and of starting them. Programs
+// of the first two ways are one of C (caller/c; of Go without a compiler) that does next
+// to nothing, whose start is nevertheless most of what they cost, and no way can do
+// anything about that: it is the other tables that compare the ways. stunnel goes on
+// with TLS sessions of before by their tickets; crypto/tls in a process that has just
+// begun knows of none.
 //
 // Medians over the rounds are compared; the least and the greatest value show
 // the noise. nats-server is built from the module that go.mod names. -only tls

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -17,8 +18,9 @@ import (
 )
 
 // short.go compares ways to have one request each answered by a server that speaks TLS:
-// for short processes, and for short connections of one process (shorthere.go), where it
-// is not the start of processes that is measured. Whatever takes part is counted: the
+// for short programs, whose start takes most of what they take; for processes that are
+// forked and end, which is the least that a process can cost; and for short connections of
+// one process (shorthere.go), where no start is measured. Whatever takes part is counted: the
 // callers, what stands between them and the server, the server.
 
 const (
@@ -42,8 +44,14 @@ var shortWays = []shortWay{
 	{"crypto/tls", nil, (*shortRun).callServer, (*shortRun).serverHere},
 }
 
-// shortKinds are what callers are.
-var shortKinds = []string{"processes", "connections of one process"}
+// What callers are. Forked ones are of C, and so speak no TLS.
+const (
+	startedCallers = "started programs"
+	forkedCallers  = "forked processes"
+	callersHere    = "connections of one process"
+)
+
+var shortKinds = []string{startedCallers, forkedCallers, callersHere}
 
 // shortRun is what all ways have in common.
 type shortRun struct {
@@ -51,6 +59,7 @@ type shortRun struct {
 	work   string
 	self   string // this program
 	caller string // the one that speaks no TLS
+	forks  bool   // it can be many
 	id     *identity
 	server *broker
 	port   string // the server's
@@ -94,8 +103,11 @@ func compareShort(ctx context.Context, o *options, out io.Writer) error {
 	for round := 1; round <= o.rounds; round++ {
 		for _, kind := range shortKinds {
 			for _, w := range ways {
+				if kind == forkedCallers && (!s.forks || w.start == nil) {
+					continue
+				}
 				progress("round %d/%d  %s  %s  %s", round, o.rounds, shortCase, kind, w.name)
-				f, err := s.measure(ctx, &w, kind == shortKinds[1])
+				f, err := s.measure(ctx, &w, kind)
 				if err != nil {
 					progress("")
 					return fmt.Errorf("%s: %s: %s: %w", shortCase, kind, w.name, err)
@@ -106,6 +118,10 @@ func compareShort(ctx context.Context, o *options, out io.Writer) error {
 	}
 	progress("")
 	for _, kind := range shortKinds {
+		if len(all[kind]) == 0 {
+			fmt.Fprintf(out, "SKIP %s: no compiler\n", kind)
+			continue
+		}
 		printShort(out, o, ways, kind, all[kind])
 	}
 	return nil
@@ -116,6 +132,7 @@ func compareShort(ctx context.Context, o *options, out io.Writer) error {
 func (s *shortRun) buildCaller(ctx context.Context, out io.Writer) error {
 	s.caller = filepath.Join(s.work, "caller")
 	if exec.CommandContext(ctx, "cc", "-O2", "-static", "-o", s.caller, "caller/c/caller.c").Run() == nil {
+		s.forks = true
 		return nil
 	}
 	fmt.Fprintln(out, "SKIP callers of C: no compiler, or no static library; they are of Go")
@@ -126,7 +143,7 @@ func (s *shortRun) buildCaller(ctx context.Context, out io.Writer) error {
 }
 
 // measure starts a server and what stands between, and lets the callers go.
-func (s *shortRun) measure(ctx context.Context, w *shortWay, here bool) (*shortFigures, error) {
+func (s *shortRun) measure(ctx context.Context, w *shortWay, kind string) (*shortFigures, error) {
 	var err error
 	if s.port, err = freePort(); err != nil {
 		return nil, err
@@ -147,13 +164,20 @@ func (s *shortRun) measure(ctx context.Context, w *shortWay, here bool) (*shortF
 			return nil, errors.Join(err, s.server.stop())
 		}
 	}
-	call := func() error { return run(ctx, w.call(s, between), os.Stderr) }
-	if here {
+	calls := func() error { return s.callAll(func() error { return run(ctx, w.call(s, between), os.Stderr) }) }
+	switch kind {
+	case callersHere:
+		var call func() error
 		call, err = w.here(s, between)
+		calls = func() error { return s.callAll(call) }
+	case forkedCallers:
+		argv := w.call(s, between)
+		many := append([]string{argv[0], "many", strconv.Itoa(s.o.short), strconv.Itoa(shortCallers)}, argv[1:]...)
+		calls = func() error { return run(ctx, many, os.Stderr) }
 	}
 	var f *shortFigures
 	if err == nil {
-		f, err = s.callAll(call, between)
+		f, err = s.count(calls, between)
 	}
 	if between != nil {
 		if err != nil {
@@ -164,14 +188,31 @@ func (s *shortRun) measure(ctx context.Context, w *shortWay, here bool) (*shortF
 	return f, errors.Join(err, s.server.stop())
 }
 
-// callAll has the callers make all requests.
-func (s *shortRun) callAll(call func() error, between *broker) (*shortFigures, error) {
+// count says what it takes that all requests are made.
+func (s *shortRun) count(calls func() error, between *broker) (*shortFigures, error) {
 	f := new(shortFigures)
 	server, callers, began := cpuUsage(s.server.cmd.Process.Pid), callerTime(), time.Now()
 	daemon := usage{}
 	if between != nil {
 		daemon = cpuUsage(between.cmd.Process.Pid)
 	}
+	if err := calls(); err != nil {
+		return nil, err
+	}
+	took := time.Since(began)
+	f.rate = float64(s.o.short) / took.Seconds()
+	f.callers = callerTime() - callers
+	f.server = cpuUsage(s.server.cmd.Process.Pid).since(server)
+	if between != nil {
+		f.daemon = cpuUsage(between.cmd.Process.Pid).since(daemon)
+	}
+	whole, resumed, err := handshakes("127.0.0.1:"+s.port, s.id.cert)
+	f.whole, f.resumed = whole-s.whole-1, resumed-s.resumed // one was the question
+	return f, err
+}
+
+// callAll has the callers make all requests.
+func (s *shortRun) callAll(call func() error) error {
 	var wg sync.WaitGroup
 	var next atomic.Int64
 	failure := make(chan error, shortCallers)
@@ -186,21 +227,12 @@ func (s *shortRun) callAll(call func() error, between *broker) (*shortFigures, e
 		})
 	}
 	wg.Wait()
-	took := time.Since(began)
 	select {
 	case err := <-failure:
-		return nil, err
+		return err
 	default:
+		return nil
 	}
-	f.rate = float64(s.o.short) / took.Seconds()
-	f.callers = callerTime() - callers
-	f.server = cpuUsage(s.server.cmd.Process.Pid).since(server)
-	if between != nil {
-		f.daemon = cpuUsage(between.cmd.Process.Pid).since(daemon)
-	}
-	whole, resumed, err := handshakes("127.0.0.1:"+s.port, s.id.cert)
-	f.whole, f.resumed = whole-s.whole-1, resumed-s.resumed // one was the question
-	return f, err
 }
 
 func (s *shortRun) callTLSD(b *broker) []string    { return []string{s.caller, "tlsd", b.addr, s.port} }
@@ -342,6 +374,9 @@ func printShort(out io.Writer, o *options, ways []shortWay, kind string, all map
 	}
 	first := median(of(ways[0].name, rate))
 	for _, way := range ways {
+		if len(all[way.name]) == 0 {
+			continue
+		}
 		rates, last := of(way.name, rate), all[way.name][len(all[way.name])-1]
 		ratio := fmt.Sprintf("%.2f", first/median(rates))
 		if way.name == "stunnel" {

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <netinet/in.h>
 
 #include <stdio.h>
@@ -65,8 +66,47 @@ say(int fd, const char *text)
 		fail("write");
 }
 
+/* Wait for one, which must have succeeded. */
+static void
+reap(void)
+{
+	int status;
+
+	if (wait(&status) < 0)
+		fail("wait");
+	if (status != 0)
+		exit(1);
+}
+
+static int call(int argc, char **argv);
+
+/*
+ * many COUNT ATONCE and the arguments of a call: so many processes, each of which is
+ * forked, makes one call and ends, which is the least that a process can cost.
+ */
 int
 main(int argc, char **argv)
+{
+	if (argc < 5 || strcmp(argv[1], "many") != 0)
+		return call(argc, argv);
+	int most = atoi(argv[3]), there = 0;
+	for (int left = atoi(argv[2]); left > 0; left--) {
+		for (; there >= most; there--)
+			reap();
+		pid_t pid = fork();
+		if (pid < 0)
+			fail("fork");
+		if (pid == 0)
+			_exit(call(argc - 3, argv + 3));
+		there++;
+	}
+	for (; there > 0; there--)
+		reap();
+	return 0;
+}
+
+static int
+call(int argc, char **argv)
 {
 	if (argc == 4 && strcmp(argv[1], "tlsd") == 0) {
 		struct sockaddr_un to = { .sun_family = AF_UNIX };
