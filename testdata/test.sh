@@ -37,7 +37,7 @@ run . ./...
 # Routers that end at chosen stores: stored in package store is empty without the tag.
 run . -tags stores -run Stop ./roles/router
 if command -v cc >/dev/null; then
-  CGO_ENABLED=1 run . -race -short ./store ./wire ./privsep ./privsep/custody ./tickets/... ./roles/router ./roles/dispatcher ./roles/cm
+  CGO_ENABLED=1 run . -race -short ./store ./wire ./privsep ./privsep/custody ./tickets/... ./roles/router ./roles/dispatcher ./roles/cm ./roles/tlsd ./roles/console
 else
   echo "    SKIP race detector: no C compiler" | tee -a "$log"
 fi

@@ -241,6 +241,12 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigOf(t, func(*hub) {})
+}
+
+// newRigOf is newRig with a hub that is changed before it begins.
+func newRigOf(t testing.TB, change func(*hub)) *rig {
+	t.Helper()
 	ca := newAuthority(t)
 	// Not t.TempDir: the path of a Unix socket must stay short.
 	dir, err := os.MkdirTemp("", "gh")
@@ -250,6 +256,7 @@ func newRig(t testing.TB) *rig {
 	parent := privsep.NewChannel(-1, privsep.RoleTLSD, privsep.RoleParent, privsep.Key{})
 	r.hub = newHub(privsep.TLSDSettings{MaxSessions: 100, MaxCallers: 200, UIDSessions: 50, UIDCallers: 150, UIDMemory: 16 << 20},
 		new(privsep.Journal), newAsking(parent), newShards(0, 1))
+	change(r.hub)
 	_, r.hub.bell, err = privsep.Doorbell()
 	must(t, err)
 	fd, err := privsep.ListenUnix(r.socket, 0o666)

@@ -53,22 +53,22 @@ func TestWhose(t *testing.T) {
 	}
 }
 
-// shared has the rig be the first of two, and gives what the second one has of the way,
-// and a name that is its own.
-func (r *rig) shared() (way int, name string) {
-	r.t.Helper()
+// newSharedRig is the first of two, whose callers have so long for a head; it gives what the
+// second one has of the way, and a name that is its own.
+func newSharedRig(t *testing.T, patience time.Duration) (r *rig, way int, name string) {
+	t.Helper()
 	s := newShards(0, 2)
 	mine, way, err := privsep.Socketpair()
-	must(r.t, err)
-	r.t.Cleanup(func() {
+	must(t, err)
+	s.set(1, mine)
+	t.Cleanup(func() {
 		privsep.CloseFD(mine)
 		privsep.CloseFD(way)
 	})
-	s.set(1, mine)
-	r.hub.shards = s
+	r = newRigOf(t, func(h *hub) { h.shards, h.headTime = s, patience })
 	for i := 0; ; i++ {
 		if name = fmt.Sprintf("s%d", i); s.whose(name) == 1 {
-			return way, name
+			return r, way, name
 		}
 	}
 }
@@ -76,8 +76,7 @@ func (r *rig) shared() (way int, name string) {
 // Half a head is nobody's: one who goes after it is forgotten at once, and one who takes
 // too long is told so, whatever comes then.
 func TestHalfHead(t *testing.T) {
-	r := newRig(t)
-	way, name := r.shared()
+	r, _, name := newSharedRig(t, headTime)
 	head := "ATTACH " + name + " GATEHOUSE-TLS/1\n\n"
 	c := r.raw(head[:9])
 	r.await("a caller", func() bool { return !r.hub.deserted() })
@@ -88,9 +87,9 @@ func TestHalfHead(t *testing.T) {
 		t.Errorf("who has gone is there for %v", d)
 	}
 
-	r.hub.headTime = headTime / 20
+	r, way, _ := newSharedRig(t, headTime/20)
 	c = r.raw(head[:9])
-	<-time.After(2 * r.hub.headTime) // is what is too long
+	<-time.After(headTime / 10) // is what is too long
 	io.WriteString(c, head[9:])
 	if a := r.answer(c); a.Code != protocol.Late {
 		t.Errorf("a late head: %+v", a)
@@ -109,7 +108,7 @@ func TestHalfHead(t *testing.T) {
 	if _, _, err := privsep.TakeOver(way, r.socket); err != privsep.ErrAgain {
 		t.Errorf("passed on: %v", err)
 	}
-	r.hub.headTime = headTime
+	r, way, _ = newSharedRig(t, headTime)
 	r.raw(head)
 	r.await("passed on", func() bool {
 		fd, _, err := privsep.TakeOver(way, r.socket)
@@ -135,8 +134,7 @@ func (c *control) Control(f func(fd uintptr)) error {
 // One whom nobody takes is tried for the whole time, and seldom after a while: of those
 // there may be as many as of callers.
 func TestPassedInVain(t *testing.T) {
-	r := newRig(t)
-	way, _ := r.shared()
+	r, way, _ := newSharedRig(t, headTime)
 	s, c := r.hub.shards, &control{fd: way}
 	for privsep.PassOn(s.to[1], way, passHead) == 0 { // until it is full
 	}
@@ -157,8 +155,7 @@ func TestPassedInVain(t *testing.T) {
 // One that stops takes nobody any more, whatever the poller had said before: the one that
 // comes after it has the same ways.
 func TestStopLeavesPassed(t *testing.T) {
-	r := newRig(t)
-	way, _ := r.shared()
+	r, way, _ := newSharedRig(t, headTime)
 	poll, err := privsep.NewPoller()
 	must(t, err)
 	defer poll.Close()
