@@ -48,6 +48,9 @@ func (s *shards) alone() bool { return s.of == 1 }
 
 // whose is the number of the one that a name or an id belongs to.
 func (s *shards) whose(name string) int {
+	if s.alone() {
+		return s.self
+	}
 	h := fnv.New32a()
 	io.WriteString(h, name)
 	return int(h.Sum32() % uint32(s.of))
