@@ -431,8 +431,10 @@ func TestDeadline(t *testing.T) {
 				if s := g.counters(); s.Connections != 0 || s.HandshakesFailed != 1 {
 					t.Errorf("%+v", s)
 				}
+				want := map[bool]int{false: 1, true: 0}[first]
+				g.until("the end", func() bool { return len(g.closed) >= want }) // the client sees it first
 				g.do(func() {
-					if want := map[bool]int{false: 1, true: 0}[first]; len(g.opened) != want || len(g.closed) != want {
+					if len(g.opened) != want || len(g.closed) != want {
 						t.Errorf("opened %v, closed %v", g.opened, g.closed)
 					}
 				})
