@@ -76,7 +76,7 @@ func (p *cmPeers) start(*privsep.Boot) (err error) {
 func (p *cmPeers) lines() map[string]func(*coder) error {
 	lines := make(map[string]func(*coder) error)
 	for _, kind := range []store.RecKind{store.KindDeliver, store.KindSend, store.KindSession, store.KindHold, store.KindResume, store.KindNewRouter,
-		store.KindArriving, store.KindMoved} {
+		store.KindArriving, store.KindMoved, store.KindGreeting, store.KindChallenges} {
 		lines[kind.String()] = func(c *coder) error { return p.instruct(c, kind) }
 	}
 	lines[privsep.KindKick.String()] = p.kick

@@ -53,9 +53,14 @@ func drawRecord(t *rapid.T, kind store.RecKind) store.Record {
 				*p = drawRecipients(t)
 			case "Facts":
 				*p = drawFacts(t)
+			case "Texts":
+				n := rapid.IntRange(1, 3).Draw(t, "challenges") * store.ChallengeLen
+				*p = rapid.SliceOfN(rapid.Byte(), n, n).Draw(t, name)
 			}
 		case *uint64:
-			*p = rapid.Uint64Range(0, maxSeq).Draw(t, name)
+			if *p = rapid.Uint64Range(0, maxSeq).Draw(t, name); name == "First" {
+				*p++
+			}
 		case *uint32:
 			*p = rapid.Uint32().Draw(t, name)
 		case *uint16:
@@ -76,6 +81,12 @@ func drawRecord(t *rapid.T, kind store.RecKind) store.Record {
 			}
 			if kind == store.KindMoved {
 				*p &= store.MovedNot
+			}
+		case *store.Way:
+			*p = store.Way(rapid.IntRange(0, int(store.NumWays)-1).Draw(t, name))
+		case *[4][]byte:
+			for i := range p {
+				p[i] = anyBytes.Draw(t, name)
 			}
 		case *int32:
 			*p = rapid.Int32Min(-1).Draw(t, name)

@@ -18,6 +18,7 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		number(c, "port", &r.Port)
 		c.flag("unix", &r.Unix)
 		c.flag("tls", &r.TLS)
+		number(c, "challenge", &r.Challenge)
 	}),
 	store.KindConnect: shape(func(c *coder, r *store.RecConnect) {
 		conn(c, &r.Conn)
@@ -110,7 +111,25 @@ var shapes = map[store.RecKind]func(*coder, store.Record){
 		conn(c, &r.Conn)
 		bit(c, "not", &r.Flags, store.MovedNot)
 	}),
+	store.KindGreeting: shape(func(c *coder, r *store.InsGreeting) {
+		word(c, "way", &r.Way, ways)
+		for i, key := range [...]string{"before_id", "before_ip", "before_challenge", "after"} {
+			c.text(key, &r.Parts[i])
+		}
+	}),
+	store.KindChallenges: shape(func(c *coder, r *store.InsChallenges) {
+		ident(c, "first", &r.First)
+		if c.text("texts", &r.Texts); len(r.Texts) == 0 || len(r.Texts)%store.ChallengeLen != 0 || len(r.Texts) > store.MaxChallenges*store.ChallengeLen {
+			c.wrong("texts", "not 1 to %d challenges of %d characters each", store.MaxChallenges, store.ChallengeLen)
+		}
+		if r.First-1 >= 1<<63 {
+			c.wrong("first", "not from 1 to %d", uint64(1)<<63)
+		}
+	}),
 }
+
+// ways are the words for store.Way.
+var ways = []string{"tcp", "tls", "unix"}
 
 func shape[R store.Record](fields func(*coder, R)) func(*coder, store.Record) {
 	return func(c *coder, r store.Record) { fields(c, r.(R)) }

@@ -49,6 +49,8 @@ const (
 	KindNewRouter
 	KindArriving
 	KindMoved
+	KindGreeting
+	KindChallenges
 )
 
 // kinds is the whole codec: a kind without a row does not exist.
@@ -78,6 +80,9 @@ var kinds = map[RecKind]struct {
 	KindNewRouter: {"NEW_ROUTER", func() Record { return new(InsNewRouter) }},
 	KindArriving:  {"ARRIVING", func() Record { return new(InsArriving) }},
 	KindMoved:     {"MOVED", func() Record { return new(InsMoved) }},
+	KindGreeting:  {"GREETING", func() Record { return new(InsGreeting) }},
+
+	KindChallenges: {"CHALLENGES", func() Record { return new(InsChallenges) }},
 }
 
 // String returns the kind's name as it shows in logs, empty for none.

@@ -1,18 +1,20 @@
 package store
 
 // RecOpen says that a connection arrived. Addr is the IPv4-mapped or IPv6
-// address, zero for a Unix socket.
+// address, zero for a Unix socket. Challenge is the number of that which its client has
+// been told in INFO (InsChallenges), 0: it has not been told anything.
 type RecOpen struct {
 	Conn
-	UID      uint64
-	Listener uint16
-	Port     uint16
-	Addr     [16]byte
-	Unix     bool
-	TLS      bool // by TLS, or will be after INFO
+	UID       uint64
+	Challenge uint64
+	Listener  uint16
+	Port      uint16
+	Addr      [16]byte
+	Unix      bool
+	TLS       bool // by TLS, or will be after INFO
 }
 
-const openSize = headSize + 8 + 2 + 16
+const openSize = headSize + 8 + 8 + 2 + 16
 
 // Size returns the encoded size in bytes.
 func (r *RecOpen) Size() int { return openSize }
@@ -28,8 +30,9 @@ func (r *RecOpen) Put(dst []byte) int {
 	}
 	putHead(dst, KindOpen, small, r.Listener, r.Conn)
 	le.PutUint64(dst[12:], r.UID)
-	le.PutUint16(dst[20:], r.Port)
-	copy(dst[22:openSize], r.Addr[:])
+	le.PutUint64(dst[20:], r.Challenge)
+	le.PutUint16(dst[28:], r.Port)
+	copy(dst[30:openSize], r.Addr[:])
 	return openSize
 }
 
@@ -42,8 +45,8 @@ func (r *RecOpen) Parse(rec []byte) error {
 	}
 	r.Conn, r.Listener, r.Unix = c, wide, small&1 != 0
 	r.TLS = small&2 != 0
-	r.UID, r.Port = le.Uint64(rec[12:]), le.Uint16(rec[20:])
-	copy(r.Addr[:], rec[22:])
+	r.UID, r.Challenge, r.Port = le.Uint64(rec[12:]), le.Uint64(rec[20:]), le.Uint16(rec[28:])
+	copy(r.Addr[:], rec[30:])
 	return nil
 }
 

@@ -15,7 +15,7 @@ func samples() []Record {
 	return []Record{
 		&RecOpen{Conn: c, UID: 1 << 40, Listener: 3, Port: 4222, Addr: [16]byte{10: 0xff, 11: 0xff, 12: 127, 15: 1}},
 		&RecOpen{Conn: c, UID: 7, Unix: true},
-		&RecOpen{Conn: c, UID: 8, TLS: true},
+		&RecOpen{Conn: c, UID: 8, Challenge: 1<<63 + 9, TLS: true},
 		&RecConnect{Conn: c, JSON: []byte(`{"verbose":true}`)},
 		&RecConnect{Conn: c, Again: true, JSON: []byte(`{}`)},
 		&RecConnect{Conn: c, Chain: []byte{0x30, 0}, JSON: []byte(`{}`)},
@@ -39,6 +39,8 @@ func samples() []Record {
 		&InsSend{c, FlagClose, []byte("-ERR 'x'\r\n")},
 		&InsSession{Conn: c, Flags: SessionOpen | SessionHeaders}, &InsSession{c, SessionOpen, 1 << 20, 1 << 30, 1000}, &InsHold{c}, &InsResume{c}, &InsNewRouter{}, &InsNewRouter{Forget: true},
 		&InsArriving{c, ArrivingHeaders | ArrivingCongested, 1 << 40}, &InsMoved{c, MovedNot},
+		&InsGreeting{WayUnix, [4][]byte{[]byte("INFO "), []byte("a"), {}, []byte("\r\n")}},
+		&InsChallenges{1, bytes.Repeat([]byte{'c'}, ChallengeLen)}, &InsChallenges{1 << 63, bytes.Repeat([]byte{'c'}, MaxChallenges*ChallengeLen)},
 	}
 }
 
@@ -69,7 +71,7 @@ func TestRecordRoundTrip(t *testing.T) {
 				t.Errorf("%T: accepts %d bytes that it would not write", r, n)
 			}
 		}
-		ring := newRing(t, 16<<10)
+		ring := newRing(t, 64<<10)
 		if !ring.p.Put(r) || ring.p.Publish() {
 			t.Fatal("not put")
 		}
@@ -92,7 +94,7 @@ func TestRecordLayout(t *testing.T) {
 	for k, want := range map[RecKind]string{
 		1: "OPEN", 2: "CONNECT", 3: "SUB", 4: "UNSUB", 5: "PUB", 6: "PING", 7: "FAIL", 8: "CLOSED", 9: "CONGESTED",
 		10: "RELIEVED", 11: "RESET", 12: "STUCK", 13: "MOVE", 33: "DELIVER", 34: "SEND", 35: "SESSION", 36: "HOLD", 37: "RESUME",
-		38: "NEW_ROUTER", 39: "ARRIVING", 40: "MOVED",
+		38: "NEW_ROUTER", 39: "ARRIVING", 40: "MOVED", 41: "GREETING", 42: "CHALLENGES",
 	} {
 		if k.String() != want {
 			t.Errorf("%d is %s, not %s", k, k, want)

@@ -32,7 +32,7 @@ const line = 128
 
 // layoutVersion is part of every magic. It changes with any layout in this
 // package or any record, so that a new binary refuses old segments.
-const layoutVersion = 5
+const layoutVersion = 6
 
 // LayoutVersion is for those who compare, not for segments.
 const LayoutVersion = layoutVersion

@@ -52,6 +52,8 @@ Output: what the router instructs a cm to do.
    "recipients":[{"slot":1,"gen":1,"sid":"1"}],"more":true}
   SESSION with slot, gen, open, and limits: max_payload, max_pending, rate
   HOLD, RESUME with slot and gen; to the parent: CM_FAULT with reason, DRAINED
+  GREETING and CHALLENGES, as the cm's input has them, after RESET; "challenge" in an OPEN
+  is the number of one of those
   LOGIN with id, try, addr, challenge and json, to auth, where "auth" is true
   TICKET_SIGN with id, connection, nonce, user, organisation and audience, to the parent
 arena is the cm that has the body. A body that nobody gets leads to no instruction.
@@ -72,7 +74,12 @@ Input: what the router instructs the cm to do.
   {"kind":"SESSION","slot":0,"gen":1,"open":true,"max_payload":100,"rate":10}
   {"kind":"HOLD","slot":0,"gen":1}        stops reading from a client
   {"kind":"RESUME","slot":0,"gen":1}
-A DELIVER is about the body that a PUB with that seq told of. off, len, header_len,
+  {"kind":"GREETING","way":"tls","before_id":"INFO {","before_ip":" ","before_challenge":" ",
+   "after":"} \r\n"}
+  {"kind":"CHALLENGES","first":1,"texts":"..."}
+With a GREETING for their way to connect, tcp, tls or unix, and CHALLENGES of 32 characters
+each, the cm greets clients itself; OPEN says which challenge that was. Without, OPEN wants a
+SEND of INFO. A DELIVER is about the body that a PUB with that seq told of. off, len, header_len,
 subject and reply are that PUB's, unless the line says otherwise; from is who sent it.
 Without recipients it frees the body. open in a SESSION ends a login. What the parent says:
   {"kind":"KICK","id":1,"connection":7}   is answered with KICKED and what became of it`

@@ -106,7 +106,7 @@ func (m *cm) announced(rec []byte) error {
 // expect makes a place for a connection.
 func (m *cm) expect(r *store.InsArriving) {
 	c := &conn{fd: -1, slot: r.Slot, gen: r.Gen, uid: r.UID, lastIn: m.now, lastOut: m.now,
-		row: m.columns.Row(int(r.Slot)), flags: flagArriving | flagOpened | flagBlocked}
+		row: m.columns.Row(int(r.Slot)), flags: flagArriving | flagOpened | flagSubscriber | flagBlocked}
 	if r.Flags&store.ArrivingHeaders != 0 {
 		c.flags |= flagHeaders
 	}

@@ -34,6 +34,8 @@ type cm struct {
 	columns *store.ConnColumns
 	waited  waitedFor
 	pace    paced
+	supply  supply
+	quiet   unhurried
 
 	conns   []*conn // by slot
 	live    int
@@ -166,7 +168,11 @@ func (m *cm) mayRead(round int) bool {
 // publish makes the round visible to the router.
 func (m *cm) publish() {
 	m.showTotals()
-	ring := m.out.Publish()
+	ring := false
+	if m.hurried() {
+		m.quiet.by = 0
+		ring = m.out.Publish()
+	}
 	if m.in.Release() || ring {
 		m.ring()
 	}
@@ -182,7 +188,7 @@ func (m *cm) ring() {
 func (m *cm) wait(worked bool) error {
 	var timeout time.Duration
 	switch {
-	case worked || m.arriving.more || m.out.Pending() || len(m.ready) > 0 && !m.full && !m.stopping && !m.ahead:
+	case worked || m.arriving.more || m.out.Pending() && !m.lazy() || len(m.ready) > 0 && !m.full && !m.stopping && !m.ahead:
 	case !m.in.Sleep():
 	case m.full:
 		// Room in the ring is rung for; room in the arena is looked for.

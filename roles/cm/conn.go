@@ -38,28 +38,29 @@ type conn struct {
 type connFlags uint32
 
 const (
-	flagReadable  connFlags = 1 << iota // may have bytes to read
-	flagQueued                          // is in the ready list
-	flagBlocked                         // the socket takes no more for now
-	flagDirty                           // is in the dirty list
-	flagHeld                            // the router asked not to read
-	flagHeaders                         // announced headers in CONNECT
-	flagFailed                          // sent nonsense; no more is parsed
-	flagClosing                         // close when the output is written
-	flagLingering                       // output shut down, waiting for the peer's end
-	flagCongested                       // the router was told
-	flagEOF                             // the peer will send no more
-	flagConnected                       // has sent its first complete operation
-	flagWaiting                         // a complete payload waits for room in the arena
-	flagWide                            // has been sent more than a small chunk at once
-	flagUnix                            // is a Unix socket
-	flagOpened                          // the router knows it
-	flagDeparting                       // has asked to move to another process
-	flagArriving                        // is on its way here, without a socket yet
-	flagPaced                           // has sent as much as it may for now
-	flagLogin                           // waits for the router to accept its CONNECT
-	flagAdmitted                        // which it has done
-	flagSystem                          // is the console's, who is no client
+	flagReadable   connFlags = 1 << iota // may have bytes to read
+	flagQueued                           // is in the ready list
+	flagBlocked                          // the socket takes no more for now
+	flagDirty                            // is in the dirty list
+	flagHeld                             // the router asked not to read
+	flagHeaders                          // announced headers in CONNECT
+	flagFailed                           // sent nonsense; no more is parsed
+	flagClosing                          // close when the output is written
+	flagLingering                        // output shut down, waiting for the peer's end
+	flagCongested                        // the router was told
+	flagEOF                              // the peer will send no more
+	flagConnected                        // has sent its first complete operation
+	flagWaiting                          // a complete payload waits for room in the arena
+	flagWide                             // has been sent more than a small chunk at once
+	flagUnix                             // is a Unix socket
+	flagOpened                           // the router knows it
+	flagDeparting                        // has asked to move to another process
+	flagArriving                         // is on its way here, without a socket yet
+	flagPaced                            // has sent as much as it may for now
+	flagLogin                            // waits for the router to accept its CONNECT
+	flagAdmitted                         // which it has done
+	flagSubscriber                       // has subscribed, or may have before it came here
+	flagSystem                           // is the console's, who is no client
 )
 
 func (c *conn) has(f connFlags) bool { return c.flags&f != 0 }
@@ -162,10 +163,16 @@ func (m *cm) countSystem(c *conn, n int) {
 	}
 }
 
-// open tells the router of a new connection.
+// open greets the client of a new connection, or has the router do it.
 func (m *cm) open(c *conn, h *privsep.ConnHandoff) {
 	c.flags |= flagOpened
-	m.must(&store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix, TLS: h.TLS})
+	rec := &store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix, TLS: h.TLS,
+		Challenge: m.welcome(c, h)}
+	if rec.Challenge == 0 {
+		m.must(rec)
+	} else {
+		m.whenever(rec)
+	}
 }
 
 // lookup returns the connection that an instruction means, nil if it has ended.
@@ -216,8 +223,10 @@ func (m *cm) close(c *conn, reason uint8) {
 	if c.fd >= 0 && (c.tls == nil || !m.endTLS(c)) {
 		privsep.CloseFD(c.fd)
 	}
-	if c.has(flagOpened) {
-		m.must(&store.RecClosed{Conn: c.ref(), Reason: reason})
+	if closed := (&store.RecClosed{Conn: c.ref(), Reason: reason}); c.has(flagSubscriber) {
+		m.must(closed) // others may notice
+	} else if c.has(flagOpened) {
+		m.whenever(closed)
 	}
 	if reason == reasonSlow {
 		m.slow++

@@ -43,6 +43,10 @@ func (m *cm) instruction(rec []byte) error {
 		return m.announced(rec)
 	case store.KindMoved:
 		return m.movedTo(rec)
+	case store.KindGreeting:
+		return m.greeting(rec)
+	case store.KindChallenges:
+		return m.takeChallenges(rec)
 	}
 	return store.ErrCorrupt
 }

@@ -23,6 +23,11 @@
 //   - A body is copied to its readers' output as soon as its instruction comes,
 //     so a reader that does not read holds its own output, not the arena.
 //
+// Clients are greeted here, with INFO and challenges that the router has given for that
+// (greet.go). A connection that has said nothing yet, or ends without ever having
+// subscribed, wakes nobody: the router hears of it with whatever comes next, and no later
+// than in 50 ms.
+//
 // A router that ends is nothing to a connection: what was on its way stays in the
 // rings, and the next router goes on with it. Its first instruction (NEW_ROUTER)
 // voids the holds of the one before; readers that are behind, and a body that is
@@ -104,7 +109,7 @@
 // not given, and finishes after orphan_grace (orphan.go).
 //
 // Files: move.go and arrive.go (both sides of a move), cm.go (the loop), conn.go (a
-// connection's life), input.go (bytes to records), headers.go (of messages, both ways),
+// connection's life), greet.go (INFO, and what the router need not be woken for), input.go (bytes to records), headers.go (of messages, both ways),
 // limits.go (a session's own), login.go (before it is accepted), deliver.go
 // (instructions to bytes), newrouter.go (another router), output.go (bytes to sockets),
 // timers.go (keepalive and deadlines), stuck.go (bodies held up), stop.go (the end of

@@ -96,7 +96,7 @@ func (m *cm) readOne(c *conn) bool {
 // it can be under way.
 func (m *cm) ended(c *conn) {
 	c.flags |= flagEOF
-	if m.routed() && !m.out.Pending() && m.in.Backlog() == 0 {
+	if m.routed() && (m.lazy() || !m.out.Pending()) && m.in.Backlog() == 0 {
 		m.close(c, reasonEOF)
 		return
 	}
@@ -311,6 +311,7 @@ func (m *cm) control(c *conn, f *wire.Frame) {
 	case wire.OpPing:
 		m.must(&store.RecPing{Conn: c.ref()})
 	case wire.OpSub:
+		c.flags |= flagSubscriber
 		m.must(&store.RecSub{Conn: c.ref(), Subject: f.Subject, Queue: f.Queue, SID: f.SID})
 	case wire.OpUnsub:
 		m.must(&store.RecUnsub{Conn: c.ref(), SID: f.SID, Max: uint32(min(f.Max, 1<<32-1))})

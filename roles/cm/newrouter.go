@@ -14,6 +14,7 @@ func (m *cm) newRouter(rec []byte) error {
 		return err
 	}
 	if n.Forget {
+		m.supply = supply{}
 		m.log.Warn("connections ended with the router", privsep.Int(privsep.KeyN, m.endAll(reasonShutdown)))
 		return nil
 	}

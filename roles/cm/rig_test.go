@@ -63,6 +63,7 @@ type rig struct {
 	uid    uint64
 	asked  uint64
 	plain  bool // connections are not of a TLS listener
+	system bool // they are the console's
 	leaves bool // the cm is to end by itself
 
 	// What a test looks at or sets, under do.
@@ -355,7 +356,7 @@ func (g *rig) accept() {
 		}
 		g.uid++
 		g.uids[slot] = g.uid
-		h := privsep.ConnHandoff{UID: g.uid, Slot: uint32(slot), Listener: 7, Addr: addr.Addr().As16(), Port: addr.Port(), TLS: !g.plain,
+		h := privsep.ConnHandoff{UID: g.uid, Slot: uint32(slot), Listener: 7, Addr: addr.Addr().As16(), Port: addr.Port(), TLS: !g.plain, System: g.system,
 			Issued: privsep.Uptime(), Ticket: [32]byte{1, 2, byte(g.uid)}}
 		if err := g.disp.SendWait(10*time.Second, privsep.KindConnHandoff, h.Append(nil), fd); err != nil {
 			g.t.Error(err)
@@ -401,7 +402,9 @@ func (g *rig) record(b []byte) {
 	switch r := r.(type) {
 	case *store.RecOpen:
 		g.opened = append(g.opened, *r)
-		g.tell(&store.InsSend{Conn: r.Conn, Data: []byte(rigInfo)})
+		if r.Challenge == 0 {
+			g.tell(&store.InsSend{Conn: r.Conn, Data: []byte(rigInfo)})
+		}
 	case *store.RecConnect:
 		g.connects = append(g.connects, string(r.JSON))
 		g.chains = append(g.chains, bytes.Clone(r.Chain))

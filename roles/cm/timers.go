@@ -58,6 +58,9 @@ func (m *cm) timeout() time.Duration {
 	if at := m.pace.next; at != 0 && (next < 0 || at < next) {
 		next = at
 	}
+	if at := m.quiet.by; at != 0 && (next < 0 || at < next) {
+		next = at
+	}
 	if next < 0 {
 		return -1
 	}

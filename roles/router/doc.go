@@ -65,6 +65,16 @@
 // A profile (profile.go) says what its sessions may do. Sessions are held against new
 // profiles at once, and by each new router.
 //
+// # Greetings
+//
+// Clients are greeted by their cms, so that a connection does not wait for the router: it
+// gives each cm the INFO of every way to connect and a supply of challenges (supply.go),
+// and hears with OPEN which one a connection has got. They are the router's still: it
+// takes each once, in their order, and can tell them from their numbers, as the next
+// router can by the secret in the journal. A cm that was taken over can choose which
+// of its connections gets which, and can neither make one nor use one again. Where a cm has
+// none the router greets.
+//
 // # Logins
 //
 // Where clients must log in a session may do nothing until auth has said who its client
@@ -123,8 +133,8 @@
 // outlives the process), journal.go (how its entries are written), replay.go (how they
 // are repeated), journal_request.go (both for requests), recover.go (the next router),
 // index.go and match.go (who wants a subject), publish.go (the message path), plan.go
-// (messages to very many), hold.go (senders that wait), greeting.go (INFO), login.go
-// (who a client is: auth is asked), profile.go (what he may), choose.go (modes),
+// (messages to very many), hold.go (senders that wait), greeting.go (INFO),
+// supply.go (what cms greet with), login.go (who a client is: auth is asked), profile.go (what he may), choose.go (modes),
 // request.go (who owes answers), ask.go (what the requester is told), affinity.go
 // (sessions of the mode of that name), expiry.go (what ends by time), ticket.go (ways
 // to other environments), system.go (the state of the broker), stuck.go (who holds up

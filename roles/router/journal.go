@@ -3,6 +3,8 @@ package router
 import (
 	"encoding/binary"
 	"errors"
+
+	"gatehouse/tickets"
 )
 
 // entryKind is the first byte of a journal entry; append only.
@@ -32,9 +34,9 @@ const (
 
 // An entry, after kind u8 and cm u8:
 //
-//	PROCESS  generation u64                     sessions to come are of this process
+//	PROCESS  generation u64, secret and number of challenges: sessions to come are of this process
 //	GONE     generation u64                     sessions of processes up to this one end
-//	OPEN     flags u8, slot u32, gen u32, uid u64, generation u64, address, challenge
+//	OPEN     flags u8, slot u32, gen u32, uid u64, generation u64, number of the challenge u64, address, challenge
 //	CONNECT  flags u8, slot u32, who            the session begins anew
 //	INFORMED slot u32
 //	END      slot u32
@@ -53,8 +55,8 @@ const (
 //
 // Who is mark u64 and five texts, each after its length u16; nothing at all if nothing is known.
 const (
-	processEntry = 2 + 8
-	openEntry    = 2 + 1 + 4 + 4 + 8 + 8 + 16
+	processEntry = 2 + 8 + len(tickets.Challenges{}) + 8
+	openEntry    = 2 + 1 + 4 + 4 + 8 + 8 + 8 + 16
 	connectEntry = 2 + 1 + 4
 	slotEntry    = 2 + 4
 	limitEntry   = slotEntry + 8 + 8
@@ -80,7 +82,8 @@ func (e *entry) done(b []byte) []byte {
 }
 
 func (e *entry) process(l *link) []byte {
-	return e.done(le.AppendUint64(e.begin(entryProcess, l), l.generation))
+	b := append(le.AppendUint64(e.begin(entryProcess, l), l.generation), l.supply.secret[:]...)
+	return e.done(le.AppendUint64(b, l.supply.used))
 }
 
 func (e *entry) gone(l *link, generation uint64) []byte {
@@ -95,7 +98,8 @@ const (
 	openConsole
 )
 
-func (e *entry) open(s *session) []byte {
+// open has the number of the challenge in the cm's supply, 0: it does not matter any more.
+func (e *entry) open(s *session, challenge uint64) []byte {
 	flags := uint8(0)
 	if s.tls {
 		flags |= openTLS
@@ -117,7 +121,7 @@ func (e *entry) open(s *session) []byte {
 	}
 	b := append(e.begin(entryOpen, s.cm), flags)
 	b = le.AppendUint32(le.AppendUint32(b, s.slot), s.gen)
-	b = le.AppendUint64(le.AppendUint64(b, s.uid), s.generation)
+	b = le.AppendUint64(le.AppendUint64(le.AppendUint64(b, s.uid), s.generation), challenge)
 	return e.done(append(append(b, addr[:]...), s.challenge...))
 }
 
@@ -222,7 +226,7 @@ func (r *router) snapshot() {
 			if s == nil {
 				continue
 			}
-			r.journal(r.entry.open(s))
+			r.journal(r.entry.open(s, 0))
 			r.journal(r.entry.connect(s))
 			for _, t := range s.subs {
 				r.journal(r.entry.sub(t))

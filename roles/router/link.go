@@ -30,6 +30,7 @@ type link struct {
 	slots      int
 	open       int
 	successor  *link // its sessions may move there
+	supply     supply
 
 	// Recipients of the message at hand on this cm; the stamped ones are told who
 	// sent it.

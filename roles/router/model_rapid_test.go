@@ -27,6 +27,7 @@ type op struct {
 	times   int // that a message is published
 	connect string
 	facts   store.Facts // what the headers say
+	greeted bool        // by the cm, if it can
 }
 
 func (o op) String() string {
@@ -96,8 +97,28 @@ func drawOp(t *rapid.T) op {
 		o.times = rapid.SampledFrom([]int{1, 1, 1, 5, 8}).Draw(t, "times")
 	case store.KindConnect, store.KindOpen:
 		o.connect = connects.Draw(t, "connect")
+		o.greeted = rapid.Bool().Draw(t, "greeted")
 	}
 	return o
+}
+
+func newScript(g *rig) *script {
+	return &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}, challenge: g.challenge, told: map[uint64]string{}}
+}
+
+// mustHaveTold wants the router to know which challenge each client has been told.
+func (s *script) mustHaveTold(g *rig) {
+	g.t.Helper()
+	for _, l := range g.r.links {
+		for _, ses := range l.sessions {
+			if ses == nil {
+				continue
+			}
+			if text, ok := s.told[ses.uid]; ok && text != ses.challenge {
+				g.t.Fatalf("connection %d has been told %q, the router thinks %q", ses.uid, text, ses.challenge)
+			}
+		}
+	}
 }
 
 // script turns ops into records, with gens and body numbers as they come.
@@ -106,6 +127,9 @@ type script struct {
 	gens [2][4]uint32
 	seq  [2]uint64
 	proc [2]uint64
+
+	challenge func(cm int) (uint64, string)
+	told      map[uint64]string // challenges that clients have been told, by UID
 }
 
 func (s *script) records(o op) (list []store.Record) {
@@ -133,7 +157,14 @@ func (s *script) record(o op) store.Record {
 	}
 	switch o.kind {
 	case store.KindOpen:
-		return &store.RecOpen{Conn: c, UID: uint64(c.Gen)}
+		open := &store.RecOpen{Conn: c, UID: uint64(c.Gen)}
+		if o.greeted && s.challenge != nil {
+			n, text := s.challenge(o.cm)
+			if open.Challenge = n; n != 0 {
+				s.told[open.UID] = text
+			}
+		}
+		return open
 	case store.KindConnect:
 		return &store.RecConnect{Conn: c, JSON: []byte(o.connect)}
 	case store.KindSub:
@@ -167,7 +198,7 @@ func TestRouterIsModel(t *testing.T) {
 	g := newRig(t, func(s *privsep.Settings) { s.MaxSubscriptions = maxSubs })
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
-		m, s := newModel(g), &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
+		m, s := newModel(g), newScript(g)
 		var pending [2][]store.Record
 		route := func() {
 			g.route()
@@ -181,6 +212,7 @@ func TestRouterIsModel(t *testing.T) {
 				pending[cm] = nil
 			}
 			m.settled()
+			s.mustHaveTold(g)
 		}
 		least := rapid.SampledFrom([]int{250, 30, 1, 100, 250}).Draw(t, "least") // else most are short
 		for _, o := range rapid.SliceOfN(rapid.Custom(drawOp), least, 500).Draw(t, "ops") {

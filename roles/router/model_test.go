@@ -191,7 +191,9 @@ func (m *model) open(cm int, r *store.RecOpen) {
 		s.prof = &nothingAllowed
 	}
 	m.sessions[cm][r.Slot] = s
-	m.wantSend(s, "INFO ", false)
+	if r.Challenge == 0 {
+		m.wantSend(s, "INFO ", false)
+	}
 }
 
 func (m *model) connect(s *modelSession, text []byte) {

@@ -172,7 +172,7 @@ type play struct {
 }
 
 func newPlay(g *rig) *play {
-	return &play{script: script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}, g: g, m: newModel(g)}
+	return &play{script: *newScript(g), g: g, m: newModel(g)}
 }
 
 func (p *play) put(cm int, r store.Record) {
@@ -213,6 +213,7 @@ func (p *play) settled() {
 		p.m.succeed()
 	}
 	p.m.settled()
+	p.mustHaveTold(p.g)
 }
 
 // someone picks one of the connections that were there when the last record was routed.

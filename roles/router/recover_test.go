@@ -22,7 +22,7 @@ import (
 func (r *router) describe(counts bool) string {
 	var b strings.Builder
 	for _, l := range r.links {
-		fmt.Fprintf(&b, "cm/%d %d %d\n", l.index, l.generation, l.open)
+		fmt.Fprintf(&b, "cm/%d %d %d challenges %x %d\n", l.index, l.generation, l.open, l.supply.secret, l.supply.used)
 		for slot, s := range l.sessions {
 			if s == nil {
 				continue
@@ -138,7 +138,7 @@ func TestRecoverIsExact(t *testing.T) {
 	g := newRig(t, nil)
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
-		s := &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
+		s := newScript(g)
 		for _, o := range rapid.SliceOfN(rapid.Custom(drawRequest), 20, 200).Draw(t, "ops") {
 			switch {
 			case o.kind == store.KindNone && o.slot == 1:

@@ -45,10 +45,13 @@ func (r *router) replay(b []byte) error {
 }
 
 func (r *router) replayProcess(l *link, b []byte) error {
-	if len(b) != 8 {
+	if len(b) != processEntry-2 {
 		return errEntry
 	}
 	l.generation = le.Uint64(b)
+	n := copy(l.supply.secret[:], b[8:])
+	l.supply.used = le.Uint64(b[8+n:])
+	l.supply.given = l.supply.used
 	return nil
 }
 
@@ -69,11 +72,14 @@ func (r *router) replayOpen(l *link, b []byte) error {
 	}
 	o := store.RecOpen{UID: le.Uint64(b[9:]), TLS: b[0]&openTLS != 0, Unix: b[0]&openUnix != 0}
 	o.Slot, o.Gen = le.Uint32(b[1:]), le.Uint32(b[5:])
-	o.Addr = [16]byte(b[25:41])
+	o.Addr = [16]byte(b[33:49])
 	if o.Unix && o.Addr != [16]byte{} || b[0]&openConsole != 0 && !o.Unix || uint64(o.Slot) >= uint64(l.slots) || l.session1(o.Slot) != nil {
 		return errSession
 	}
-	s := newSession(l, &o, string(b[41:]))
+	if n := le.Uint64(b[25:]); n != 0 && !l.supply.take(n) {
+		return errEntry
+	}
+	s := newSession(l, &o, string(b[49:]))
 	s.generation, s.answered, s.console = le.Uint64(b[17:]), b[0]&openAnswered != 0, b[0]&openConsole != 0
 	if s.admitted = b[0]&openAdmitted != 0; s.admitted {
 		r.assume(s)

@@ -25,6 +25,49 @@ type rig struct {
 	ended     bool                 // one before it has ended
 	processes []uint64             // of the cms, when it ended
 	set       uint32               // number of the last set of profiles
+	given     [2]given             // to the cms
+}
+
+// given is what a cm has been given to greet clients with.
+type given struct {
+	greetings  [store.NumWays]store.InsGreeting
+	next       uint64 // number of the first challenge that no connection has
+	challenges []string
+}
+
+// take takes what is not known yet.
+func (s *given) take(t fataler, ins *store.InsChallenges) {
+	t.Helper()
+	end := s.next + uint64(len(s.challenges))
+	if s.next == 0 {
+		s.next, end = ins.First, ins.First
+	}
+	for i := 0; i < len(ins.Texts); i += store.ChallengeLen {
+		n, text := ins.First+uint64(i/store.ChallengeLen), string(ins.Texts[i:i+store.ChallengeLen])
+		switch {
+		case n < s.next: // used
+		case n < end && s.challenges[n-s.next] == text: // said again
+		case n == s.next+uint64(len(s.challenges)):
+			s.challenges = append(s.challenges, text)
+		default:
+			t.Fatalf("challenge %d, %q, after %d to %d", n, text, s.next, end)
+		}
+	}
+	if len(s.challenges) > store.MaxChallenges {
+		t.Fatalf("%d challenges", len(s.challenges))
+	}
+}
+
+// challenge is the next one for a connection of a cm, 0: there is none.
+func (g *rig) challenge(cm int) (uint64, string) {
+	s := &g.given[cm]
+	if len(s.challenges) == 0 {
+		return 0, ""
+	}
+	text := s.challenges[0]
+	s.challenges = s.challenges[1:]
+	s.next++
+	return s.next - 1, text
 }
 
 type fataler interface {
@@ -88,7 +131,7 @@ func (g *rig) start(t fataler) {
 	}
 	for i, l := range g.r.links {
 		clear(l.sessions)
-		l.open, l.generation, l.to, l.stamped = 0, 0, nil, nil
+		l.open, l.generation, l.to, l.stamped, l.supply = 0, 0, nil, nil, supply{}
 		l.note, l.accused = note{}, time.Time{}
 		if l.broken || l.process != 1 { // the end of a cm that the test before has broken
 			g.r.over(privsep.CMGone{CM: i, Generation: max(l.process, 1)})
@@ -99,6 +142,7 @@ func (g *rig) start(t fataler) {
 		}
 		g.take(i) // what the test before has not taken
 	}
+	g.given = [2]given{}
 	g.r.compact()
 }
 
@@ -158,6 +202,9 @@ func (g *rig) first() {
 // put commits a record of a cm.
 func (g *rig) put(cm int, rec store.Record) {
 	g.t.Helper()
+	if _, anew := rec.(*store.RecReset); anew {
+		g.given[cm] = given{}
+	}
 	if !g.cms[cm].Out.Put(rec) {
 		g.t.Fatalf("cm/%d: no room for %+v", cm, rec)
 	}
@@ -182,6 +229,9 @@ func (g *rig) routing() {
 		for _, l := range g.r.links {
 			busy = g.r.drain(l) || busy
 		}
+	}
+	if g.r.supplying {
+		g.r.supplyAll()
 	}
 	g.r.commit()
 }
@@ -228,6 +278,7 @@ func (g *rig) renew(cm int, process uint64) {
 	g.cms[cm].Out.Restart()
 	g.cms[cm].In.Restart()
 	g.r.links[cm].out.Begun()
+	g.given[cm] = given{}
 }
 
 // take gives the instructions that a cm has got since the last time, but for the
@@ -245,6 +296,14 @@ func (g *rig) take(cm int) (got []store.Record) {
 		g.check(r.Parse(append([]byte(nil), b...)))
 		if n, ok := r.(*store.InsNewRouter); ok {
 			g.routers = append(g.routers, *n)
+			continue
+		}
+		switch r := r.(type) {
+		case *store.InsGreeting:
+			g.given[cm].greetings[r.Way] = *r
+			continue
+		case *store.InsChallenges:
+			g.given[cm].take(g.t, r)
 			continue
 		}
 		got = append(got, r)

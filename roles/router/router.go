@@ -91,16 +91,17 @@ type router struct {
 	desk     desk
 
 	// What the parent said, acted on between batches.
-	ended    []privsep.CMGone
-	leaving  []*link // whose clients are to be told
-	stopping bool
-	told     bool // that the broker stops
-	news     bool // INFO has changed, which some clients are told
-	judging  bool // profiles have changed
-	untold   bool // whatever limits the cms keep may be those of other profiles
-	walls    privsep.Sandbox
-	until    time.Time // when an orphan finishes, zero: there is a parent
-	msg      privsep.Message
+	ended     []privsep.CMGone
+	leaving   []*link // whose clients are to be told
+	stopping  bool
+	told      bool // that the broker stops
+	news      bool // INFO has changed, which some clients are told
+	supplying bool // a cm is to be told of greetings or challenges
+	judging   bool // profiles have changed
+	untold    bool // whatever limits the cms keep may be those of other profiles
+	walls     privsep.Sandbox
+	until     time.Time // when an orphan finishes, zero: there is a parent
+	msg       privsep.Message
 }
 
 // handlers is the router's part of the ring protocol: one function per record.
@@ -353,7 +354,7 @@ var errDone = errors.New("router: nothing left to do")
 // noted tells whether there is something for between, which may have come in the
 // middle of a batch.
 func (r *router) noted() bool {
-	return r.stopping || r.news || r.judging || r.logins.due || r.guide.due || len(r.ended)+len(r.leaving)+len(r.desk.signed) > 0
+	return r.stopping || r.news || r.judging || r.logins.due || r.guide.due || r.supplying || len(r.ended)+len(r.leaving)+len(r.desk.signed) > 0
 }
 
 // between does what may end sessions, when no batch is under way.
@@ -371,6 +372,9 @@ func (r *router) between() error {
 		r.warnStaying(l)
 	}
 	r.leaving = r.leaving[:0]
+	if r.supplying {
+		r.supplyAll()
+	}
 	if r.news {
 		r.news = false
 		r.tellNews()
@@ -414,6 +418,7 @@ func (r *router) reset(l *link, rec []byte) error {
 		r.endOf(l, c.Generation-1)
 	}
 	r.begun(l, c.Generation)
+	r.supplyFor(l, l.generation == l.process)
 	return nil
 }
 
@@ -447,6 +452,8 @@ func (r *router) newBell(m *privsep.Message) error {
 		r.refuse(l, "ring refused", l.out.Err())
 	}
 	r.ring(l) // what was rung on the old one may be lost
+	l.supply.knows = false
+	r.supplyFor(l, l.generation == l.process)
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 
 	"gatehouse/store"
-	"gatehouse/tickets"
 	"gatehouse/wire"
 )
 
@@ -55,7 +54,7 @@ var (
 	pongBytes = []byte(wire.Pong)
 )
 
-// open starts a session and greets the client.
+// open starts a session, and greets the client unless its cm has, by its supply.
 func (r *router) open(l *link, rec []byte) error {
 	var o store.RecOpen
 	if err := o.Parse(rec); err != nil {
@@ -67,16 +66,27 @@ func (r *router) open(l *link, rec []byte) error {
 	if old := l.session1(o.Slot); old != nil {
 		r.end(old)
 	}
-	s := newSession(l, &o, tickets.Challenge())
-	s.console = r.ofConsole(s)
-	s.admitted = !r.cfg.Auth
-	r.assume(s)
-	if !r.begin(s) { // more than connections are allowed: the dispatcher keeps to that
+	challenge, ok := r.challengeOf(l, o.Challenge)
+	if !ok && !l.supply.strange {
+		return store.ErrCorrupt
+	}
+	s := newSession(l, &o, challenge)
+	if !ok { // of a router's before this one that has left nothing: the cm ends it
 		r.send(s, nil, store.FlagClose)
 		return nil
 	}
-	r.buf = r.greeting.of(s).first.append(r.buf[:0], s)
-	r.send(s, r.buf, 0)
+	s.console = r.ofConsole(s)
+	s.admitted = !r.cfg.Auth
+	r.assume(s)
+	if !r.begin(s, o.Challenge) { // more than connections are allowed: the dispatcher keeps to that
+		r.send(s, nil, store.FlagClose)
+		r.spent(l)
+		return nil
+	}
+	if o.Challenge == 0 {
+		r.buf = r.greeting.of(s).first.append(r.buf[:0], s)
+		r.send(s, r.buf, 0)
+	}
 	return nil
 }
 

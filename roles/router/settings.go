@@ -19,6 +19,7 @@ func (r *router) settings(m *privsep.Message) error {
 	r.setMost()
 	r.log.SetLevel(r.cfg.LogLevel)
 	r.greeting = newGreetings(r.cfg)
+	r.greetAnew()
 	r.news = r.news || r.cfg.MaxPayload != old.MaxPayload
 	if r.cfg.Auth != old.Auth { // nobody has to wait any more, or has been asked
 		r.logins.review, r.logins.due = true, true

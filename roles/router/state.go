@@ -8,7 +8,8 @@ import "gatehouse/store"
 // again; matches, which are found again; who got how many messages of those whose
 // subscription has no limit, which it knows from the last snapshot only.
 //
-//	begin, anew, informed, end    a session
+//	begin, anew, informed, end    a session, begin with its challenge
+//	spent                         a challenge without a session
 //	resettle                      one that moves to another cm
 //	add, limit, counted, drop     a subscription
 //	request, answer, informedOf, lapse   a request
@@ -16,16 +17,20 @@ import "gatehouse/store"
 //	bounds                        limits of profiles, that cms keep
 //	begun, gone                   a process of a cm
 
-// begin adds a session, unless the state has no room for it.
-func (r *router) begin(s *session) bool {
+// begin adds a session, unless the state has no room for it. The number is that of its
+// challenge in the cm's supply, 0: it has another one.
+func (r *router) begin(s *session, challenge uint64) bool {
 	if r.stateSize()+s.footprint() > r.size.state {
 		return false
 	}
 	r.insert(s)
-	r.journal(r.entry.open(s))
+	r.journal(r.entry.open(s, challenge))
 	r.show(s)
 	return true
 }
+
+// spent notes which challenge of a cm's was used last.
+func (r *router) spent(l *link) { r.journal(r.entry.process(l)) }
 
 // insert is begin without a journal.
 func (r *router) insert(s *session) {
@@ -215,7 +220,7 @@ func (r *router) bounds() {
 
 // begun notes which process of a cm's the sessions to come are of.
 func (r *router) begun(l *link, generation uint64) {
-	l.generation = generation
+	l.generation, l.supply = generation, newSupply()
 	r.journal(r.entry.process(l))
 }
 

@@ -58,7 +58,7 @@ func TestStopIsModel(t *testing.T) {
 	g := newRig(t, func(s *privsep.Settings) { s.MaxSubscriptions = maxSubs })
 	rapid.Check(t, func(t *rapid.T) {
 		g.start(t)
-		m, s := newModel(g), &script{seq: [2]uint64{g.r.links[0].seq, g.r.links[1].seq}}
+		m, s := newModel(g), newScript(g)
 		m.routed, m.inTurn = g.r.delivered, false // a new router does not know whose turn it is
 		var pending [2][]store.Record
 		route := func() {

@@ -91,7 +91,11 @@ func (r *router) row(s *session) *store.SessionRow {
 	if !s.shown {
 		return nil
 	}
-	return r.watch.shown.Row(int(s.slot))
+	row := r.watch.shown.Row(int(s.slot))
+	if row.UID() != s.uid {
+		return nil // its slot is another cm's connection's by now
+	}
+	return row
 }
 
 // show begins a session's row.
@@ -107,7 +111,7 @@ func (r *router) show(s *session) {
 			i.Name = s.who.kind + "/" + s.who.instance
 		}
 	}
-	r.row(s).Set(&i)
+	r.watch.shown.Row(int(s.slot)).Set(&i)
 }
 
 // placeOf is what the dispatcher says of a session's slot.

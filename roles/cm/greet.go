@@ -1,0 +1,119 @@
+package cm
+
+import (
+	"net/netip"
+	"strconv"
+	"time"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+)
+
+// greet.go greets clients as soon as they are here, with what the router has given for
+// that: INFO, and challenges in their order, each for one connection. The router hears
+// which one that was, with or before the first that the client says; it alone wakes
+// nobody. Where there is nothing to greet with the router is asked, and greets.
+
+// supply is what there is to greet with.
+type supply struct {
+	greetings  [store.NumWays][4][]byte // without parts: unknown yet
+	challenges []byte                   // one after the other
+	next       uint64                   // number of the first of them
+}
+
+// lazyTime is how long the router may not know of a connection that has said nothing.
+const lazyTime = 50 * time.Millisecond
+
+// greeting takes the INFO for one way to connect.
+func (m *cm) greeting(rec []byte) error {
+	var g store.InsGreeting
+	if err := g.Parse(rec); err != nil {
+		return err
+	}
+	text := make([]byte, 0, len(rec))
+	for i, p := range g.Parts {
+		text = append(text, p...)
+		m.supply.greetings[g.Way][i] = text[len(text)-len(p):]
+	}
+	return nil
+}
+
+// takeChallenges takes those that are not known yet: a new router says again what the
+// one before it may have said.
+func (m *cm) takeChallenges(rec []byte) error {
+	var c store.InsChallenges
+	if err := c.Parse(rec); err != nil {
+		return err
+	}
+	s := &m.supply
+	end := s.next + s.left()
+	if s.next == 0 || c.First > end {
+		s.next, s.challenges, end = c.First, nil, c.First
+	}
+	known := min(end-c.First, uint64(len(c.Texts)/store.ChallengeLen))
+	if s.challenges = append(s.challenges, c.Texts[known*store.ChallengeLen:]...); s.left() > store.MaxChallenges {
+		return store.ErrCorrupt
+	}
+	return nil
+}
+
+// left is how many challenges there are.
+func (s *supply) left() uint64 { return uint64(len(s.challenges) / store.ChallengeLen) }
+
+// welcome greets the client of a connection, and returns the number of the challenge
+// that it has got, 0: it is the router's to greet.
+func (m *cm) welcome(c *conn, h *privsep.ConnHandoff) uint64 {
+	s, way := &m.supply, store.WayTCP
+	switch {
+	case h.Unix:
+		way = store.WayUnix
+	case h.TLS:
+		way = store.WayTLS
+	}
+	parts := &s.greetings[way]
+	if h.System || parts[0] == nil || len(s.challenges) == 0 {
+		return 0
+	}
+	b := strconv.AppendUint(append(m.head[:0], parts[0]...), h.UID, 10)
+	b = append(b, parts[1]...)
+	if !h.Unix {
+		b = netip.AddrFrom16(h.Addr).Unmap().AppendTo(b)
+	}
+	b = append(append(b, parts[2]...), s.challenges[:store.ChallengeLen]...)
+	b = append(b, parts[3]...)
+	s.challenges = s.challenges[store.ChallengeLen:]
+	s.next++
+	c.greet(len(b))
+	m.head = b
+	m.write3(c, b, nil, nil)
+	return s.next - 1
+}
+
+// unhurried is what the router need not be woken for.
+type unhurried struct {
+	end uint64 // of it in the ring, if nothing else is behind it
+	by  int64  // when it is to be known all the same
+}
+
+// whenever puts a record that wakes nobody.
+func (m *cm) whenever(r store.Record) {
+	alone := m.lazy() || !m.out.Pending()
+	if m.must(r); !alone || len(m.backlog) > 0 {
+		return
+	}
+	if m.quiet.end = m.out.Position(); m.quiet.by == 0 {
+		m.quiet.by = m.now + int64(lazyTime)
+	}
+}
+
+// lazy tells whether nothing is to be published yet.
+func (m *cm) lazy() bool {
+	q := &m.quiet
+	return q.by != 0 && m.out.Position() == q.end
+}
+
+// hurried tells whether what could wait has waited long enough. The router gives more
+// challenges when it knows of those that have been used.
+func (m *cm) hurried() bool {
+	return !m.lazy() || m.now >= m.quiet.by || m.stopping || m.supply.left() < store.MaxChallenges/2
+}

@@ -1,0 +1,130 @@
+package router
+
+import (
+	"crypto/rand"
+	"net/netip"
+
+	"gatehouse/store"
+	"gatehouse/tickets"
+)
+
+// supply.go is what a cm greets clients with by itself: the INFO of each way to connect,
+// and challenges, which are the router's all the same. It says with each connection which
+// one that has got; the router takes them in their order, each once, so that nobody gets
+// one that somebody else has had, whatever the cm does. A cm without a supply asks.
+
+// supply is about one process of a cm. What a router that follows needs of it is in the
+// journal.
+type supply struct {
+	secret tickets.Challenges
+	used   uint64 // number of the last challenge that a connection has got
+	given  uint64 // of the last that the cm has been told
+	due    bool   // it is to be told more
+	knows  bool   // the greetings that are in force
+	// strange: there was a supply before that nothing is known of any more, and the
+	// cm may have used it.
+	strange bool
+}
+
+// A challenge is as long here as there.
+var _ [tickets.ChallengeLen - store.ChallengeLen]struct{}
+var _ [store.ChallengeLen - tickets.ChallengeLen]struct{}
+
+// newSupply begins anywhere, so that numbers of another supply are none of this one.
+func newSupply() supply {
+	var b [8]byte
+	rand.Read(b[:])
+	s := supply{secret: tickets.NewChallenges(), used: le.Uint64(b[:]) >> 2}
+	s.given = s.used
+	return s
+}
+
+// take tells whether a connection may have challenge number n, and that is used then. A
+// cm has been told no more than so many at a time, by whichever router.
+func (s *supply) take(n uint64) bool {
+	if n-s.used-1 >= store.MaxChallenges {
+		return false
+	}
+	s.used, s.given, s.strange = n, max(s.given, n), false
+	return true
+}
+
+// challengeOf is the challenge of a connection: the n-th of the cm's, or for 0 a fresh
+// one.
+func (r *router) challengeOf(l *link, n uint64) (string, bool) {
+	s := &l.supply
+	switch {
+	case n == 0:
+		r.supplyFor(l, l.generation == l.process)
+		return tickets.Challenge(), true
+	case !s.take(n):
+		return "", false
+	}
+	r.supplyFor(l, true)
+	return string(s.secret.Append(nil, n)), true
+}
+
+// supplyFor has a cm told what it lacks, between two batches. One that has not said which
+// process it is does not get anything.
+func (r *router) supplyFor(l *link, known bool) {
+	s := &l.supply
+	if known && (!s.knows || s.given-s.used < store.MaxChallenges/2) {
+		s.due, r.supplying = true, true
+	}
+}
+
+// greetAnew is for greetings that have changed.
+func (r *router) greetAnew() {
+	for _, l := range r.links {
+		l.supply.knows = false
+		r.supplyFor(l, l.generation == l.process)
+	}
+}
+
+// supplyAll tells the cms what they lack.
+func (r *router) supplyAll() {
+	r.supplying = false
+	for _, l := range r.links {
+		s := &l.supply
+		if !s.due {
+			continue
+		}
+		s.due = false
+		if !l.heard() {
+			continue // its next process begins anew
+		}
+		r.makeRoom(l)
+		if !s.knows {
+			s.knows = true
+			r.tellGreetings(l)
+		}
+		r.tellChallenges(l)
+	}
+}
+
+func (r *router) tellGreetings(l *link) {
+	for way := range store.NumWays {
+		s := &session{cm: l, tls: way == store.WayTLS}
+		if s.admitted = !r.cfg.Auth; way != store.WayUnix {
+			s.client = netip.IPv4Unspecified()
+		}
+		r.assume(s)
+		r.provide(l, &store.InsGreeting{Way: way, Parts: r.greeting.of(s).first})
+	}
+}
+
+func (r *router) tellChallenges(l *link) {
+	s := &l.supply
+	ins := store.InsChallenges{First: s.given + 1}
+	for s.given < s.used+store.MaxChallenges {
+		s.given++
+		ins.Texts = s.secret.Append(ins.Texts, s.given)
+	}
+	if len(ins.Texts) > 0 {
+		r.provide(l, &ins)
+	}
+}
+
+func (r *router) provide(l *link, ins store.Record) {
+	l.out.Commit(ins.Put(r.room(l, ins.Size())))
+}

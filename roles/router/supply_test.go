@@ -1,0 +1,196 @@
+package router
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"gatehouse/privsep"
+	"gatehouse/store"
+)
+
+// supplied has the process of a cm begin, and gives what that has been given.
+func (g *rig) supplied(cm int) *given {
+	g.t.Helper()
+	g.put(cm, &store.RecReset{Generation: g.r.links[cm].process})
+	g.route()
+	if got := g.take(cm); len(got) > 0 {
+		g.t.Fatalf("%+v", got[0])
+	}
+	s := &g.given[cm]
+	if len(s.challenges) != store.MaxChallenges || s.greetings[store.WayTCP].Parts[0] == nil {
+		g.t.Fatalf("%d challenges, greeting %q", len(s.challenges), s.greetings[store.WayTCP].Parts)
+	}
+	return s
+}
+
+// greeted has a client arrive that its cm has told challenge n. It returns false if the cm
+// is refused for that.
+func (g *rig) greeted(cm int, slot uint32, n uint64) bool {
+	g.t.Helper()
+	g.put(cm, &store.RecOpen{Conn: store.Conn{Slot: slot, Gen: slot}, UID: uint64(slot), Challenge: n})
+	g.route()
+	return !g.r.links[cm].broken
+}
+
+// What a cm says to a client by its supply is what the router says to one that it greets
+// itself, whichever way that has come, but for the challenge.
+func TestGreetingIsINFO(t *testing.T) {
+	g := newRig(t, func(s *privsep.Settings) { s.Auth = true })
+	g.start(t)
+	s := g.supplied(0)
+	told := map[string]bool{}
+	for way, o := range []store.RecOpen{
+		store.WayTCP: {Addr: netip.MustParseAddr("192.0.2.7").As16()}, store.WayTLS: {Addr: netip.MustParseAddr("2001:db8::1").As16(), TLS: true}, store.WayUnix: {Unix: true},
+	} {
+		o.Conn, o.UID = store.Conn{Slot: uint32(way), Gen: 9}, 1<<40+9
+		g.put(0, &o)
+		g.route()
+		got := g.take(0)
+		if len(got) != 1 {
+			t.Fatalf("%d instructions", len(got))
+		}
+		ses, p := g.r.links[0].session(o.Conn), s.greetings[way].Parts
+		ip := ""
+		if !o.Unix {
+			ip = netip.AddrFrom16(o.Addr).Unmap().String()
+		}
+		want := fmt.Sprintf("%s%d%s%s%s%s%s", p[0], o.UID, p[1], ip, p[2], ses.challenge, p[3])
+		if data := string(got[0].(*store.InsSend).Data); data != want {
+			t.Errorf("way %d: %q, by the supply %q", way, data, want)
+		}
+		told[want] = true
+	}
+	if len(told) != 3 {
+		t.Errorf("%d different lines", len(told))
+	}
+	// Settings that change INFO are told, to be used from then on.
+	before := string(s.greetings[store.WayTCP].Parts[2])
+	g.profiles(nil, func(l *privsep.Live) { l.MaxPayload /= 2 })
+	g.take(0)
+	if after := string(s.greetings[store.WayTCP].Parts[0]); strings.Contains(after, before) || !strings.Contains(after, fmt.Sprint(g.r.cfg.MaxPayload)) {
+		t.Errorf("%s", after)
+	}
+}
+
+// Each challenge is for one connection, and none is after a later one: more come as they
+// are used.
+func TestChallengesOnce(t *testing.T) {
+	g := newRig(t, nil)
+	for name, play := range map[string]func(s *given) (number uint64){
+		"again":      func(s *given) uint64 { return s.next - 1 },
+		"an earlier": func(s *given) uint64 { return s.next - 2 },
+		"beyond":     func(s *given) uint64 { return s.next + store.MaxChallenges },
+		"the last":   func(*given) uint64 { return ^uint64(0) },
+		"the first":  func(*given) uint64 { return 1 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g.start(t)
+			s, seen := g.supplied(0), map[string]bool{}
+			for slot := range uint32(3 * store.MaxChallenges) {
+				slot %= 8
+				n, text := g.challenge(0)
+				if n == 0 || seen[text] || !g.greeted(0, slot, n) {
+					t.Fatalf("challenge %d, %q", n, text)
+				}
+				seen[text] = true
+				if got := g.take(0); len(got) > 0 {
+					t.Fatalf("the router says %+v", got[0])
+				}
+				if ses := g.r.links[0].session1(slot); ses.challenge != text {
+					t.Fatalf("%q, was told %q", ses.challenge, text)
+				}
+			}
+			g.challenge(0) // to leave some out is nothing
+			n, text := g.challenge(0)
+			if !g.greeted(0, 9, n) || g.r.links[0].session1(9).challenge != text {
+				t.Fatal("not after one that was left out")
+			}
+			if g.greeted(0, 10, play(s)) {
+				t.Error("a cm may do that")
+			}
+		})
+	}
+}
+
+// A new router goes on with the supply, and takes nothing twice; nor does it when a
+// connection was refused for lack of room.
+func TestSupplyOutlivesRouter(t *testing.T) {
+	g := newRig(t, nil)
+	g.start(t)
+	s := g.supplied(1)
+	one, _ := g.challenge(1)
+	two, text := g.challenge(1)
+	three, _ := g.challenge(1)
+	four, last := g.challenge(1)
+	if !g.greeted(1, 1, one) {
+		t.Fatal("refused")
+	}
+	g.put(1, &store.RecOpen{Conn: store.Conn{Slot: 2, Gen: 2}, UID: 2, Challenge: two})
+	g.say() // to be read by the next one
+	g.succeed()
+	g.takeOver()
+	g.r.links[1].bell = -1
+	g.routing()
+	if ses := g.r.links[1].session1(2); ses == nil || ses.challenge != text {
+		t.Fatalf("%+v, was told %q", ses, text)
+	}
+	size := g.r.size.state
+	g.r.size.state = 0
+	if !g.greeted(1, 3, three) || g.r.links[1].session1(3) != nil {
+		t.Fatal("not refused for lack of room")
+	}
+	g.r.size.state = size
+	g.succeed()
+	g.takeOver()
+	if used := g.r.links[1].supply.used; used != three {
+		t.Errorf("%d used, not %d", used, three)
+	}
+	known := len(s.challenges)
+	g.r.supplyFor(g.r.links[1], true)
+	g.routing()
+	g.take(1) // which looks at what is said again
+	if more := len(s.challenges); more <= known || s.greetings[store.WayTLS].Parts[0] == nil {
+		t.Errorf("%d challenges, were %d", more, known)
+	}
+	if !g.greeted(1, 4, four) || g.r.links[1].session1(4).challenge != last {
+		t.Fatal("not as it was told")
+	}
+	if g.greeted(1, 5, three) {
+		t.Error("used twice, by two routers")
+	}
+}
+
+// A router that knows nothing of the one before ends what comes by its challenges, and
+// nobody for it, until the cm has some of its own.
+func TestSupplyForgotten(t *testing.T) {
+	g := newRig(t, nil)
+	g.start(t)
+	g.supplied(0)
+	old, _ := g.challenge(0)
+	older := old
+	old, _ = g.challenge(0)
+	g.put(0, &store.RecOpen{Conn: store.Conn{Slot: 1, Gen: 1}, UID: 1, Challenge: older})
+	g.say()
+	g.routerSegment(privsep.SegState, 0).set(1 << 50)
+	g.succeed()
+	g.takeOver()
+	g.routing()
+	got := g.take(0)
+	if len(got) != 1 || got[0].(*store.InsSend).Flags != store.FlagClose || g.r.links[0].broken || g.r.links[0].open != 0 {
+		t.Fatalf("%+v", got)
+	}
+	g.given[0] = given{}
+	s := g.supplied(0)
+	if s.next == old {
+		t.Fatal("the same numbers")
+	}
+	n, text := g.challenge(0)
+	if !g.greeted(0, 2, n) || g.r.links[0].session1(2).challenge != text {
+		t.Fatal("refused")
+	}
+	if g.greeted(0, 3, old) {
+		t.Error("one of those before, after one of these")
+	}
+}
