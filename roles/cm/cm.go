@@ -188,7 +188,7 @@ func (m *cm) ring() {
 func (m *cm) wait(worked bool) error {
 	var timeout time.Duration
 	switch {
-	case worked || m.arriving.more || m.out.Pending() && !m.lazy() || len(m.ready) > 0 && !m.full && !m.stopping && !m.ahead:
+	case worked || m.arriving.more || m.out.Pending() && m.hurried() || len(m.ready) > 0 && !m.full && !m.stopping && !m.ahead:
 	case !m.in.Sleep():
 	case m.full:
 		// Room in the ring is rung for; room in the arena is looked for.

@@ -53,7 +53,7 @@ const (
 	flagWaiting                          // a complete payload waits for room in the arena
 	flagWide                             // has been sent more than a small chunk at once
 	flagUnix                             // is a Unix socket
-	flagOpened                           // the router knows it
+	flagOpened                           // the router knows it, or will: OPEN is in the ring
 	flagDeparting                        // has asked to move to another process
 	flagArriving                         // is on its way here, without a socket yet
 	flagPaced                            // has sent as much as it may for now
@@ -167,11 +167,12 @@ func (m *cm) countSystem(c *conn, n int) {
 func (m *cm) open(c *conn, h *privsep.ConnHandoff) {
 	c.flags |= flagOpened
 	rec := &store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix, TLS: h.TLS,
-		Challenge: m.welcome(c, h)}
+		Challenge: m.supply.number(h)}
 	if rec.Challenge == 0 {
 		m.must(rec)
 	} else {
 		m.whenever(rec)
+		m.welcome(c, h) // which may lead to more to be said of c
 	}
 }
 

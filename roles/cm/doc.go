@@ -25,8 +25,8 @@
 //
 // Clients are greeted here, with INFO and challenges that the router has given for that
 // (greet.go). A connection that has said nothing yet, or ends without ever having
-// subscribed, wakes nobody: the router hears of it with whatever comes next, and no later
-// than in 50 ms.
+// subscribed, wakes nobody: the router hears of it with whatever comes next, no later
+// than in 50 ms, and at once while half of the challenges are used.
 //
 // A router that ends is nothing to a connection: what was on its way stays in the
 // rings, and the next router goes on with it. Its first instruction (NEW_ROUTER)

@@ -60,20 +60,28 @@ func (m *cm) takeChallenges(rec []byte) error {
 // left is how many challenges there are.
 func (s *supply) left() uint64 { return uint64(len(s.challenges) / store.ChallengeLen) }
 
-// welcome greets the client of a connection, and returns the number of the challenge
-// that it has got, 0: it is the router's to greet.
-func (m *cm) welcome(c *conn, h *privsep.ConnHandoff) uint64 {
-	s, way := &m.supply, store.WayTCP
-	switch {
-	case h.Unix:
-		way = store.WayUnix
-	case h.TLS:
-		way = store.WayTLS
-	}
-	parts := &s.greetings[way]
-	if h.System || parts[0] == nil || len(s.challenges) == 0 {
+// number is that of the challenge for the next connection, 0: the router is to greet it.
+func (s *supply) number(h *privsep.ConnHandoff) uint64 {
+	if h.System || s.greetings[wayOf(h)][0] == nil || len(s.challenges) == 0 {
 		return 0
 	}
+	return s.next
+}
+
+func wayOf(h *privsep.ConnHandoff) store.Way {
+	switch {
+	case h.Unix:
+		return store.WayUnix
+	case h.TLS:
+		return store.WayTLS
+	}
+	return store.WayTCP
+}
+
+// welcome greets the client of a connection, with the next challenge.
+func (m *cm) welcome(c *conn, h *privsep.ConnHandoff) {
+	s := &m.supply
+	parts := &s.greetings[wayOf(h)]
 	b := strconv.AppendUint(append(m.head[:0], parts[0]...), h.UID, 10)
 	b = append(b, parts[1]...)
 	if !h.Unix {
@@ -86,7 +94,6 @@ func (m *cm) welcome(c *conn, h *privsep.ConnHandoff) uint64 {
 	c.greet(len(b))
 	m.head = b
 	m.write3(c, b, nil, nil)
-	return s.next - 1
 }
 
 // unhurried is what the router need not be woken for.
@@ -112,8 +119,9 @@ func (m *cm) lazy() bool {
 	return q.by != 0 && m.out.Position() == q.end
 }
 
-// hurried tells whether what could wait has waited long enough. The router gives more
-// challenges when it knows of those that have been used.
+// hurried tells whether there is something that does not wait, or what could has waited
+// long enough. The router gives more challenges when it knows of those that have been
+// used, and makes room in a ring when it knows what is in it.
 func (m *cm) hurried() bool {
-	return !m.lazy() || m.now >= m.quiet.by || m.stopping || m.supply.left() < store.MaxChallenges/2
+	return !m.lazy() || m.now >= m.quiet.by || m.stopping || m.full || m.supply.left() < store.MaxChallenges/2
 }

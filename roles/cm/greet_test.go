@@ -6,10 +6,24 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"gatehouse/privsep"
+	"gatehouse/roles/standin"
 	"gatehouse/store"
+	"gatehouse/wire"
 )
+
+// columns are those of a cm that has nothing else.
+func columns(t *testing.T, m *cm) *store.ConnColumns {
+	t.Helper()
+	mem, err := standin.New(*m.cfg)
+	must(t, err)
+	t.Cleanup(mem.Close)
+	c, err := mem.Columns(0, true)
+	must(t, err)
+	return c
+}
 
 // challenges are numbered texts.
 func challenges(first uint64, n int) *store.InsChallenges {
@@ -114,24 +128,112 @@ func TestGreetsByTLS(t *testing.T) {
 	}
 }
 
-// The end of a connection that nobody may notice waits for something else to be said, but
-// not for long.
-func TestQuietEnds(t *testing.T) {
-	g := newRig(t, nil)
-	g.do(func() { g.plain = true })
-	g.supply(10)
-	for i, said := range []string{"", "PING\r\n", "SUB a 1\r\nPING\r\n"} {
-		c := g.dial()
-		g.greeted(c, "tcp", i+1)
-		if _, err := c.Write([]byte(said)); said != "" {
-			g.check(err)
-			b := make([]byte, len("PONG\r\n"))
-			if _, err := c.Read(b); err != nil || string(b) != "PONG\r\n" {
-				t.Fatalf("%q, %v", b, err)
-			}
+// A connection that has said nothing is told of after some time, or with what it says;
+// while few challenges are left at once.
+func TestToldLater(t *testing.T) {
+	for _, n := range []int{store.MaxChallenges, store.MaxChallenges / 3} {
+		g := newRig(t, nil)
+		g.do(func() { g.plain = true })
+		g.supply(n)
+		least := time.Hour
+		for i := range 5 {
+			start := time.Now()
+			g.greeted(g.dial(), "tcp", i+1)
+			g.until("OPEN", func() bool { return len(g.opened) == i+1 })
+			g.do(func() { least = min(least, g.openAt[i].Sub(start)) })
 		}
-		c.Close()
-		g.until("CLOSED", func() bool { return len(g.closed) == i+1 && len(g.opened) == i+1 })
+		if full := n == store.MaxChallenges; full != (least > lazyTime-10*time.Millisecond) {
+			t.Errorf("with %d challenges after %v at least", n, least)
+		}
+		c := g.dial()
+		g.greeted(c, "tcp", 6)
+		ping(t, c)
+		g.do(func() {
+			if len(g.opened) != 6 || g.pings != 1 {
+				t.Errorf("%d connections, %d of PING", len(g.opened), g.pings)
+			}
+		})
+	}
+}
+
+// What wakes the router: not OPEN of a client that has been greeted, and not the end of one
+// that has never subscribed, unless something else is to be said or it has waited.
+func TestWhatWaits(t *testing.T) {
+	m, _ := alone(t)
+	m.supply.challenges = challenges(1, store.MaxChallenges).Texts
+	m.columns = columns(t, m)
+	open := func(slot uint32, flags connFlags) *conn {
+		c := &conn{fd: -1, slot: slot, gen: slot, flags: flags | flagOpened, row: m.columns.Row(int(slot))}
+		m.conns[slot] = c
+		return c
+	}
+	now := func(what string, wakes bool) {
+		t.Helper()
+		if m.hurried() != wakes {
+			t.Errorf("%s: wakes the router %v", what, !wakes)
+		}
+		m.publish()
+		if m.out.Pending() == wakes {
+			t.Errorf("%s: in the ring %v", what, !wakes)
+		}
+	}
+	m.whenever(&store.RecOpen{UID: 1, Challenge: 1})
+	now("OPEN", false)
+	m.close(open(1, 0), reasonEOF)
+	now("the end of one without subscriptions", false)
+	m.now += int64(lazyTime)
+	now("both, later", true)
+	m.close(open(2, flagSubscriber), reasonEOF)
+	now("the end of a subscriber", true)
+	m.whenever(&store.RecOpen{UID: 2, Challenge: 2})
+	m.must(&store.RecPing{})
+	now("OPEN and PING", true)
+	m.must(&store.RecPing{})
+	m.whenever(&store.RecOpen{UID: 3, Challenge: 3})
+	now("PING and OPEN", true)
+	for what, set := range map[string]func(){
+		"few challenges": func() { m.supply.challenges = m.supply.challenges[:store.MaxChallenges/3*store.ChallengeLen] },
+		"the end":        func() { m.stopping = true }, "a full ring": func() { m.full = true },
+	} {
+		m.supply.challenges, m.stopping, m.full = challenges(1, store.MaxChallenges).Texts, false, false
+		m.whenever(&store.RecOpen{UID: 4, Challenge: 4})
+		now("OPEN", false)
+		set()
+		now(what, true)
+	}
+
+	// SUB makes a subscriber.
+	c := open(3, 0)
+	m.control(c, &wire.Frame{Op: wire.OpSub, Subject: []byte("a"), SID: []byte("1")})
+	if !c.has(flagSubscriber) {
+		t.Error("SUB makes no subscriber")
+	}
+}
+
+// OPEN is before whatever else is said of a connection, also if INFO alone is more than
+// its client may have unsent.
+func TestOpenComesFirst(t *testing.T) {
+	m, router := alone(t)
+	m.columns = columns(t, m)
+	m.cfg.MaxPending = 64
+	m.small, m.large = pool{size: smallChunk}, pool{size: chunkSize}
+	m.supply = supply{challenges: challenges(1, 1).Texts, next: 1}
+	m.supply.greetings[store.WayTCP] = [4][]byte{[]byte("INFO {"), {}, {}, []byte("}")}
+	c := &conn{fd: -1, slot: 1, gen: 1, row: m.columns.Row(1), flags: flagBlocked}
+	m.conns[1] = c
+	m.open(c, &privsep.ConnHandoff{UID: 1, Slot: 1})
+	m.out.Publish()
+	for i := 0; ; i++ {
+		rec, err := router.In.Next()
+		if err != nil || i == 0 && store.Kind(rec) != store.KindOpen {
+			t.Fatalf("record %d: %v, %v", i, store.Kind(rec), err)
+		}
+		if rec == nil {
+			if i < 2 {
+				t.Error("nothing else is said, so this shows nothing")
+			}
+			return
+		}
 	}
 }
 
@@ -173,19 +275,26 @@ func TestTakeChallenges(t *testing.T) {
 	_ = give(m, challenges(20, 2))
 	want(m, 20, 2)
 
-	// A new router goes on with them, one that has forgotten all begins anew.
+	// A new router goes on with them; to one that has forgotten all the cm says which
+	// process it is.
+	ends, router := alone(t)
 	for _, forget := range []bool{false, true} {
 		n := store.InsNewRouter{Forget: forget}
 		b := make([]byte, n.Size())
 		n.Put(b)
-		m.log = privsep.NewLogger(nil)
+		m.log, m.out, m.generation = privsep.NewLogger(nil), ends.out, 9
 		m.supply.greetings[0][0] = []byte("INFO ")
 		if err := m.newRouter(b); err != nil {
 			t.Fatal(err)
 		}
 		if forget && (m.supply.next != 0 || m.supply.greetings[0][0] != nil) {
 			t.Errorf("%+v", m.supply)
-		} else if !forget {
+		}
+		m.out.Publish()
+		if rec, err := router.In.Next(); err != nil || forget != (store.Kind(rec) == store.KindReset) {
+			t.Errorf("forget %v: the router hears %v, %v", forget, store.Kind(rec), err)
+		}
+		if !forget {
 			want(m, 20, 2)
 		}
 	}

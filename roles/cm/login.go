@@ -41,6 +41,16 @@ func (m *cm) endLogin(c *conn) {
 	}
 }
 
+// hurryLogins is for clients that must log in from now on. The router ends those that it
+// knows; those that have said nothing yet have the time that others have who come now.
+func (m *cm) hurryLogins() {
+	for _, c := range m.conns {
+		if c != nil && c.deadline == 0 && !c.has(flagConnected|flagSystem|flagArriving) {
+			m.await(c, m.cfg.AuthTimeout)
+		}
+	}
+}
+
 // endLogins is for clients that need not log in any more.
 func (m *cm) endLogins() {
 	for _, c := range m.conns {

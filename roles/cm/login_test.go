@@ -246,11 +246,17 @@ func TestLoginReload(t *testing.T) {
 		g.do(func() { g.send(privsep.KindSettings, live.Append(nil)) })
 		g.counters()
 	}
-	before := g.join()
+	before, silent := g.join(), g.dial()
+	if _, err := readInfo(silent); err != nil {
+		t.Fatal(err)
+	}
 	set(true, 200*time.Millisecond)
 	after := g.dial()
 	io.Copy(io.Discard, after) // to the end
 	ping(t, before)
+	if _, err := io.Copy(io.Discard, silent); err != nil { // who has said nothing before that must log in, too
+		t.Error(err)
+	}
 	set(true, time.Minute)
 	waits := g.dial()
 	if _, err := readInfo(waits); err != nil {

@@ -7,7 +7,8 @@ import (
 
 // newRouter is the first word of a new router: all that came before it in the ring
 // was the old one's. Connections stay; what the new one does not know is said again.
-// Only one that could not read what the old one has left has them end.
+// Only one that could not read what the old one has left has them end; it is told which
+// process this is, as at the beginning.
 func (m *cm) newRouter(rec []byte) error {
 	var n store.InsNewRouter
 	if err := n.Parse(rec); err != nil {
@@ -16,6 +17,7 @@ func (m *cm) newRouter(rec []byte) error {
 	if n.Forget {
 		m.supply = supply{}
 		m.log.Warn("connections ended with the router", privsep.Int(privsep.KeyN, m.endAll(reasonShutdown)))
+		m.must(&store.RecReset{Generation: m.generation})
 		return nil
 	}
 	for _, c := range m.conns {

@@ -12,11 +12,14 @@ import (
 // certificate's. A new certificate follows where [tls] has changed.
 func (m *cm) settings(msg *privsep.Message) error {
 	m.deadlines()
+	open := !m.cfg.Auth
 	if err := m.cfg.Live.Parse(msg.Payload); err != nil {
 		return err
 	}
 	if !m.cfg.Auth {
 		m.endLogins()
+	} else if open {
+		m.hurryLogins()
 	}
 	m.limits = limitsOf(m.cfg)
 	m.log.SetLevel(m.cfg.LogLevel)

@@ -73,6 +73,7 @@ type rig struct {
 	answer   func(*privsep.Sign) bool // false: not answered by the rig
 	buffer   int                      // that accepted sockets send from, 0: as it is
 	opened   []store.RecOpen
+	openAt   []time.Time
 	closed   []store.RecClosed
 	pubs     []store.RecPub
 	connects []string
@@ -401,7 +402,7 @@ func (g *rig) record(b []byte) {
 	}
 	switch r := r.(type) {
 	case *store.RecOpen:
-		g.opened = append(g.opened, *r)
+		g.opened, g.openAt = append(g.opened, *r), append(g.openAt, time.Now())
 		if r.Challenge == 0 {
 			g.tell(&store.InsSend{Conn: r.Conn, Data: []byte(rigInfo)})
 		}

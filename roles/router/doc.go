@@ -73,7 +73,8 @@
 // takes each once, in their order, and can tell them from their numbers, as the next
 // router can by the secret in the journal. A cm that was taken over can choose which
 // of its connections gets which, and can neither make one nor use one again. Where a cm has
-// none the router greets.
+// none the router greets. After a router's end that has left nothing to be read the cms
+// begin anew (RESET), and what they had is of no use.
 //
 // # Logins
 //

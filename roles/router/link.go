@@ -117,6 +117,8 @@ func (r *router) over(g privsep.CMGone) {
 	for _, of := range r.links {
 		of.named.Drop(g.CM)
 	}
+	r.begun(l, 0) // nothing of its supply is for the next one
+	r.commit()
 	l.in.Close(g.Generation)
 	r.dropBell(l)
 	l.process, l.broken, l.successor = 0, false, nil

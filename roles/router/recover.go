@@ -110,9 +110,7 @@ func (r *router) untouched() error {
 func (r *router) forget() {
 	for _, l := range r.links {
 		r.removeAll(l, ^uint64(0))
-		l.generation = 0
-		l.supply = newSupply()
-		l.supply.strange = true
+		l.generation, l.supply = 0, supply{}
 		// Aligned, the own words always make sense by themselves.
 		_ = l.out.Recover(l.out.Published() &^ 7)
 		_ = l.in.Recover(l.in.Released() &^ 7)

@@ -418,7 +418,7 @@ func (r *router) reset(l *link, rec []byte) error {
 		r.endOf(l, c.Generation-1)
 	}
 	r.begun(l, c.Generation)
-	r.supplyFor(l, l.generation == l.process)
+	r.supplyFor(l)
 	return nil
 }
 
@@ -453,7 +453,7 @@ func (r *router) newBell(m *privsep.Message) error {
 	}
 	r.ring(l) // what was rung on the old one may be lost
 	l.supply.knows = false
-	r.supplyFor(l, l.generation == l.process)
+	r.supplyFor(l)
 	return nil
 }
 

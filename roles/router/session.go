@@ -63,15 +63,15 @@ func (r *router) open(l *link, rec []byte) error {
 	if int(o.Slot) >= l.slots {
 		return store.ErrCorrupt
 	}
+	challenge := r.challengeOf(l, o.Challenge)
+	if challenge == "" && l.supplied() {
+		return store.ErrCorrupt
+	}
 	if old := l.session1(o.Slot); old != nil {
 		r.end(old)
 	}
-	challenge, ok := r.challengeOf(l, o.Challenge)
-	if !ok && !l.supply.strange {
-		return store.ErrCorrupt
-	}
 	s := newSession(l, &o, challenge)
-	if !ok { // of a router's before this one that has left nothing: the cm ends it
+	if challenge == "" { // of a router's before this one that has left nothing: the cm ends it
 		r.send(s, nil, store.FlagClose)
 		return nil
 	}

@@ -21,9 +21,6 @@ type supply struct {
 	given  uint64 // of the last that the cm has been told
 	due    bool   // it is to be told more
 	knows  bool   // the greetings that are in force
-	// strange: there was a supply before that nothing is known of any more, and the
-	// cm may have used it.
-	strange bool
 }
 
 // A challenge is as long here as there.
@@ -45,30 +42,32 @@ func (s *supply) take(n uint64) bool {
 	if n-s.used-1 >= store.MaxChallenges {
 		return false
 	}
-	s.used, s.given, s.strange = n, max(s.given, n), false
+	s.used, s.given = n, max(s.given, n)
 	return true
 }
 
+// supplied tells whether the process of a cm has a supply of this router's or of one that
+// it knows all of: it has said which process it is since.
+func (l *link) supplied() bool { return l.generation != 0 }
+
 // challengeOf is the challenge of a connection: the n-th of the cm's, or for 0 a fresh
-// one.
-func (r *router) challengeOf(l *link, n uint64) (string, bool) {
-	s := &l.supply
+// one; "" if it can have no such.
+func (r *router) challengeOf(l *link, n uint64) string {
+	r.supplyFor(l)
 	switch {
 	case n == 0:
-		r.supplyFor(l, l.generation == l.process)
-		return tickets.Challenge(), true
-	case !s.take(n):
-		return "", false
+		return tickets.Challenge()
+	case !l.supplied() || !l.supply.take(n):
+		return ""
 	}
-	r.supplyFor(l, true)
-	return string(s.secret.Append(nil, n)), true
+	return string(l.supply.secret.Append(nil, n))
 }
 
 // supplyFor has a cm told what it lacks, between two batches. One that has not said which
 // process it is does not get anything.
-func (r *router) supplyFor(l *link, known bool) {
+func (r *router) supplyFor(l *link) {
 	s := &l.supply
-	if known && (!s.knows || s.given-s.used < store.MaxChallenges/2) {
+	if l.supplied() && l.generation == l.process && (!s.knows || s.given-s.used < store.MaxChallenges/2) {
 		s.due, r.supplying = true, true
 	}
 }
@@ -77,7 +76,7 @@ func (r *router) supplyFor(l *link, known bool) {
 func (r *router) greetAnew() {
 	for _, l := range r.links {
 		l.supply.knows = false
-		r.supplyFor(l, l.generation == l.process)
+		r.supplyFor(l)
 	}
 }
 

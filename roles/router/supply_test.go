@@ -66,10 +66,10 @@ func TestGreetingIsINFO(t *testing.T) {
 		t.Errorf("%d different lines", len(told))
 	}
 	// Settings that change INFO are told, to be used from then on.
-	before := string(s.greetings[store.WayTCP].Parts[2])
+	before := string(s.greetings[store.WayTCP].Parts[0])
 	g.profiles(nil, func(l *privsep.Live) { l.MaxPayload /= 2 })
 	g.take(0)
-	if after := string(s.greetings[store.WayTCP].Parts[0]); strings.Contains(after, before) || !strings.Contains(after, fmt.Sprint(g.r.cfg.MaxPayload)) {
+	if after := string(s.greetings[store.WayTCP].Parts[0]); after == before || !strings.Contains(after, fmt.Sprint(g.r.cfg.MaxPayload)) {
 		t.Errorf("%s", after)
 	}
 }
@@ -148,7 +148,7 @@ func TestSupplyOutlivesRouter(t *testing.T) {
 		t.Errorf("%d used, not %d", used, three)
 	}
 	known := len(s.challenges)
-	g.r.supplyFor(g.r.links[1], true)
+	g.r.supplyFor(g.r.links[1])
 	g.routing()
 	g.take(1) // which looks at what is said again
 	if more := len(s.challenges); more <= known || s.greetings[store.WayTLS].Parts[0] == nil {
@@ -163,7 +163,7 @@ func TestSupplyOutlivesRouter(t *testing.T) {
 }
 
 // A router that knows nothing of the one before ends what comes by its challenges, and
-// nobody for it, until the cm has some of its own.
+// nobody for it, until the cm has begun anew; nor does the router after that one.
 func TestSupplyForgotten(t *testing.T) {
 	g := newRig(t, nil)
 	g.start(t)
@@ -176,13 +176,14 @@ func TestSupplyForgotten(t *testing.T) {
 	g.routerSegment(privsep.SegState, 0).set(1 << 50)
 	g.succeed()
 	g.takeOver()
+	g.succeed() // it ends before it has read a record
+	g.takeOver()
 	g.routing()
 	got := g.take(0)
 	if len(got) != 1 || got[0].(*store.InsSend).Flags != store.FlagClose || g.r.links[0].broken || g.r.links[0].open != 0 {
 		t.Fatalf("%+v", got)
 	}
-	g.given[0] = given{}
-	s := g.supplied(0)
+	s := g.supplied(0) // which is what a cm says to NEW_ROUTER then
 	if s.next == old {
 		t.Fatal("the same numbers")
 	}
@@ -192,5 +193,59 @@ func TestSupplyForgotten(t *testing.T) {
 	}
 	if g.greeted(0, 3, old) {
 		t.Error("one of those before, after one of these")
+	}
+}
+
+// A cm that has not said which process it is has no challenges, and gets none: not those
+// of a router that knows nothing yet, and not those of the process before it.
+func TestNoSupplyBeforeReset(t *testing.T) {
+	g := newRig(t, nil)
+	g.first() // a router that is new altogether
+	for _, l := range g.r.links {
+		l.process = 1
+	}
+	for _, n := range []uint64{1, 2, 256, 1 << 62} {
+		g.greeted(0, 1, n)
+		if got := g.take(0); g.r.links[0].open != 0 || len(got) != 1 || got[0].(*store.InsSend).Flags != store.FlagClose {
+			t.Fatalf("challenge %d: %d sessions, %+v", n, g.r.links[0].open, got)
+		}
+	}
+	g.supplied(1)
+	n, _ := g.challenge(1)
+	g.r.ended = append(g.r.ended, privsep.CMGone{CM: 1, Generation: 1})
+	g.check(g.r.between())
+	g.renew(1, 2)
+	g.greeted(1, 2, n)
+	if got := g.take(1); g.r.links[1].open != 0 || len(got) != 1 {
+		t.Fatalf("%d sessions by a challenge of the process before", g.r.links[1].open)
+	}
+	if len(g.given[0].challenges)+len(g.given[1].challenges) > 0 {
+		t.Error("challenges for one that has not said who it is")
+	}
+}
+
+// The row of those who watch is that of the connection which has the slot now, also if the
+// one before it, of another cm, is heard to have ended only then.
+func TestRowOfSlot(t *testing.T) {
+	g := newRig(t, nil)
+	g.start(t)
+	table, err := g.mem.Table()
+	g.check(err)
+	const slot = 5
+	for cm, uid := range []uint64{7, 8} {
+		table.Row(slot).Set(&store.ConnInfo{UID: uid, CM: uint16(cm)})
+		g.put(cm, &store.RecOpen{Conn: store.Conn{Slot: slot, Gen: uint32(uid)}, UID: uid})
+		g.route()
+	}
+	g.put(0, &store.RecConnect{Conn: store.Conn{Slot: slot, Gen: 7}, JSON: []byte(`{"lang":"old"}`)})
+	g.put(0, &store.RecClosed{Conn: store.Conn{Slot: slot, Gen: 7}})
+	g.route()
+	if i, ok := g.r.watch.shown.Row(slot).Get(); !ok || i.UID != 8 || i.Lang != "" {
+		t.Errorf("%+v, %v", i, ok)
+	}
+	g.put(1, &store.RecClosed{Conn: store.Conn{Slot: slot, Gen: 8}})
+	g.route()
+	if i, ok := g.r.watch.shown.Row(slot).Get(); ok {
+		t.Errorf("%+v when it has ended", i)
 	}
 }
