@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -254,9 +255,9 @@ func TestSubscriptions(t *testing.T) {
 	if status, _ := g.get("/subsz?subs=1"); status != 503 {
 		t.Errorf("without a router: %d", status)
 	}
-	pages := 0
+	var pages atomic.Int64
 	g.join(func(get *privsep.SubsGet) *privsep.Subs {
-		pages++
+		pages.Add(1)
 		uid := uint64(get.From + 1)
 		p := &privsep.Subs{ID: get.ID, Next: get.From + 1, List: []privsep.Sub{{UID: uid, Subject: fmt.Sprintf("s.%d", uid), Queue: "q", SID: "1", Max: 5, Delivered: 2},
 			{UID: uid, Subject: "all.>", SID: "2"}}}
@@ -274,8 +275,8 @@ func TestSubscriptions(t *testing.T) {
 		g.json("/subsz?subs=1&offset=1&limit=2", &z)
 		g.json("/connz?subs=1&cid=2", &c)
 	}
-	if pages != 3 {
-		t.Errorf("%d pages were asked for", pages)
+	if n := pages.Load(); n != 3 {
+		t.Errorf("%d pages were asked for", n)
 	}
 	if z.Total != 6 || len(z.List) != 2 || z.List[0].Subject != "all.>" || z.List[1] != (subDetail{"$G", "s.2", "q", "1", 2, 5, 2}) {
 		t.Errorf("%+v", z)
