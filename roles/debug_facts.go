@@ -67,7 +67,10 @@ func word[T unsigned](c *coder, key string, p *T, words []string) {
 	if raw, ok := c.take(key); ok {
 		i := slices.Index(words, c.str(key, raw))
 		if i < 0 {
-			c.wrong(key, "%s is none of %q", raw, words[1:])
+			if words[0] == "" {
+				words = words[1:]
+			}
+			c.wrong(key, "%s is none of %q", raw, words)
 			return
 		}
 		*p = T(i)

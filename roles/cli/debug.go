@@ -78,8 +78,9 @@ Input: what the router instructs the cm to do.
    "after":"} \r\n"}
   {"kind":"CHALLENGES","first":1,"texts":"..."}
 With a GREETING for their way to connect, tcp, tls or unix, and CHALLENGES of 32 characters
-each, the cm greets clients itself; OPEN says which challenge that was. Without, OPEN wants a
-SEND of INFO. A DELIVER is about the body that a PUB with that seq told of. off, len, header_len,
+each, the cm greets clients itself; OPEN says which challenge that was. Without, OPEN wants
+a SEND of INFO.
+A DELIVER is about the body that a PUB with that seq told of. off, len, header_len,
 subject and reply are that PUB's, unless the line says otherwise; from is who sent it.
 Without recipients it frees the body. open in a SESSION ends a login. What the parent says:
   {"kind":"KICK","id":1,"connection":7}   is answered with KICKED and what became of it`

@@ -26,7 +26,7 @@
 // Clients are greeted here, with INFO and challenges that the router has given for that
 // (greet.go). A connection that has said nothing yet, or ends without ever having
 // subscribed, wakes nobody: the router hears of it with whatever comes next, no later
-// than in 50 ms, and at once while half of the challenges are used.
+// than in 50 ms, and at once while fewer than half of the challenges are left.
 //
 // A router that ends is nothing to a connection: what was on its way stays in the
 // rings, and the next router goes on with it. Its first instruction (NEW_ROUTER)
@@ -109,8 +109,8 @@
 // not given, and finishes after orphan_grace (orphan.go).
 //
 // Files: move.go and arrive.go (both sides of a move), cm.go (the loop), conn.go (a
-// connection's life), greet.go (INFO, and what the router need not be woken for), input.go (bytes to records), headers.go (of messages, both ways),
-// limits.go (a session's own), login.go (before it is accepted), deliver.go
+// connection's life), greet.go (INFO, and what the router need not be woken for),
+// input.go (bytes to records), headers.go (of messages, both ways), limits.go (a session's own), login.go (before it is accepted), deliver.go
 // (instructions to bytes), newrouter.go (another router), output.go (bytes to sockets),
 // timers.go (keepalive and deadlines), stuck.go (bodies held up), stop.go (the end of
 // the broker), tls.go (states of TLS), workshop.go (the thread for handshakes),

@@ -104,8 +104,8 @@ type unhurried struct {
 
 // whenever puts a record that wakes nobody.
 func (m *cm) whenever(r store.Record) {
-	alone := m.lazy() || !m.out.Pending()
-	if m.must(r); !alone || len(m.backlog) > 0 {
+	urgent := m.urgent()
+	if m.must(r); urgent || len(m.backlog) > 0 {
 		return
 	}
 	if m.quiet.end = m.out.Position(); m.quiet.by == 0 {
@@ -113,11 +113,14 @@ func (m *cm) whenever(r store.Record) {
 	}
 }
 
-// lazy tells whether nothing is to be published yet.
+// lazy tells whether all that is in the ring and not published may wait.
 func (m *cm) lazy() bool {
 	q := &m.quiet
 	return q.by != 0 && m.out.Position() == q.end
 }
+
+// urgent tells whether some of it may not.
+func (m *cm) urgent() bool { return m.out.Pending() && !m.lazy() }
 
 // hurried tells whether there is something that does not wait, or what could has waited
 // long enough. The router gives more challenges when it knows of those that have been

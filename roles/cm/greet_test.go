@@ -44,6 +44,10 @@ func (g *rig) supply(n int) {
 		}
 		g.tell(challenges(1, n))
 	})
+	g.until("the supply is taken", func() bool {
+		_, unread := g.ring.Out.Lag()
+		return unread == 0 && !g.ring.Out.Pending() && len(g.after) == 0
+	})
 }
 
 // greeted reads INFO, and gives the number of the challenge in it, 0: it is the router's.

@@ -96,7 +96,7 @@ func (m *cm) readOne(c *conn) bool {
 // it can be under way.
 func (m *cm) ended(c *conn) {
 	c.flags |= flagEOF
-	if m.routed() && (m.lazy() || !m.out.Pending()) && m.in.Backlog() == 0 {
+	if m.routed() && !m.urgent() && m.in.Backlog() == 0 {
 		m.close(c, reasonEOF)
 		return
 	}

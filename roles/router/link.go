@@ -112,13 +112,12 @@ func (r *router) over(g privsep.CMGone) {
 	}
 	r.endOf(l, math.MaxUint64)
 	r.after()
-	r.commit() // before the word that lets the successor begin
+	r.begun(l, 0) // nothing of its supply is for the next one
+	r.commit()    // before the word that lets the successor begin
 	l.out.Abandon()
 	for _, of := range r.links {
 		of.named.Drop(g.CM)
 	}
-	r.begun(l, 0) // nothing of its supply is for the next one
-	r.commit()
 	l.in.Close(g.Generation)
 	r.dropBell(l)
 	l.process, l.broken, l.successor = 0, false, nil

@@ -34,6 +34,22 @@ func (g *rig) greeted(cm int, slot uint32, n uint64) bool {
 	return !g.r.links[cm].broken
 }
 
+// entered has a client arrive that its cm has greeted, and wants the router to know with
+// which challenge.
+func (g *rig) entered(cm int, slot uint32) {
+	g.t.Helper()
+	n, text := g.challenge(cm)
+	if n == 0 || !g.greeted(cm, slot, n) {
+		g.t.Fatalf("challenge %d is refused", n)
+	}
+	if got := g.take(cm); len(got) > 0 {
+		g.t.Fatalf("the router says %+v", got[0])
+	}
+	if ses := g.r.links[cm].session1(slot); ses == nil || ses.challenge != text {
+		g.t.Fatalf("%+v, was told %q", ses, text)
+	}
+}
+
 // What a cm says to a client by its supply is what the router says to one that it greets
 // itself, whichever way that has come, but for the challenge.
 func TestGreetingIsINFO(t *testing.T) {
@@ -90,23 +106,15 @@ func TestChallengesOnce(t *testing.T) {
 			s, seen := g.supplied(0), map[string]bool{}
 			for slot := range uint32(3 * store.MaxChallenges) {
 				slot %= 8
-				n, text := g.challenge(0)
-				if n == 0 || seen[text] || !g.greeted(0, slot, n) {
-					t.Fatalf("challenge %d, %q", n, text)
+				g.entered(0, slot)
+				text := g.r.links[0].session1(slot).challenge
+				if seen[text] {
+					t.Fatalf("%q again", text)
 				}
 				seen[text] = true
-				if got := g.take(0); len(got) > 0 {
-					t.Fatalf("the router says %+v", got[0])
-				}
-				if ses := g.r.links[0].session1(slot); ses.challenge != text {
-					t.Fatalf("%q, was told %q", ses.challenge, text)
-				}
 			}
 			g.challenge(0) // to leave some out is nothing
-			n, text := g.challenge(0)
-			if !g.greeted(0, 9, n) || g.r.links[0].session1(9).challenge != text {
-				t.Fatal("not after one that was left out")
-			}
+			g.entered(0, 9)
 			if g.greeted(0, 10, play(s)) {
 				t.Error("a cm may do that")
 			}
@@ -120,22 +128,17 @@ func TestSupplyOutlivesRouter(t *testing.T) {
 	g := newRig(t, nil)
 	g.start(t)
 	s := g.supplied(1)
-	one, _ := g.challenge(1)
+	g.entered(1, 1)
 	two, text := g.challenge(1)
-	three, _ := g.challenge(1)
-	four, last := g.challenge(1)
-	if !g.greeted(1, 1, one) {
-		t.Fatal("refused")
-	}
 	g.put(1, &store.RecOpen{Conn: store.Conn{Slot: 2, Gen: 2}, UID: 2, Challenge: two})
 	g.say() // to be read by the next one
 	g.succeed()
 	g.takeOver()
-	g.r.links[1].bell = -1
 	g.routing()
 	if ses := g.r.links[1].session1(2); ses == nil || ses.challenge != text {
 		t.Fatalf("%+v, was told %q", ses, text)
 	}
+	three, _ := g.challenge(1)
 	size := g.r.size.state
 	g.r.size.state = 0
 	if !g.greeted(1, 3, three) || g.r.links[1].session1(3) != nil {
@@ -154,9 +157,7 @@ func TestSupplyOutlivesRouter(t *testing.T) {
 	if more := len(s.challenges); more <= known || s.greetings[store.WayTLS].Parts[0] == nil {
 		t.Errorf("%d challenges, were %d", more, known)
 	}
-	if !g.greeted(1, 4, four) || g.r.links[1].session1(4).challenge != last {
-		t.Fatal("not as it was told")
-	}
+	g.entered(1, 4)
 	if g.greeted(1, 5, three) {
 		t.Error("used twice, by two routers")
 	}
@@ -168,10 +169,9 @@ func TestSupplyForgotten(t *testing.T) {
 	g := newRig(t, nil)
 	g.start(t)
 	g.supplied(0)
+	said, _ := g.challenge(0)
 	old, _ := g.challenge(0)
-	older := old
-	old, _ = g.challenge(0)
-	g.put(0, &store.RecOpen{Conn: store.Conn{Slot: 1, Gen: 1}, UID: 1, Challenge: older})
+	g.put(0, &store.RecOpen{Conn: store.Conn{Slot: 1, Gen: 1}, UID: 1, Challenge: said})
 	g.say()
 	g.routerSegment(privsep.SegState, 0).set(1 << 50)
 	g.succeed()
@@ -183,14 +183,8 @@ func TestSupplyForgotten(t *testing.T) {
 	if len(got) != 1 || got[0].(*store.InsSend).Flags != store.FlagClose || g.r.links[0].broken || g.r.links[0].open != 0 {
 		t.Fatalf("%+v", got)
 	}
-	s := g.supplied(0) // which is what a cm says to NEW_ROUTER then
-	if s.next == old {
-		t.Fatal("the same numbers")
-	}
-	n, text := g.challenge(0)
-	if !g.greeted(0, 2, n) || g.r.links[0].session1(2).challenge != text {
-		t.Fatal("refused")
-	}
+	g.supplied(0) // which is what a cm says to NEW_ROUTER then
+	g.entered(0, 2)
 	if g.greeted(0, 3, old) {
 		t.Error("one of those before, after one of these")
 	}
