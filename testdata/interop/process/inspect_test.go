@@ -56,7 +56,10 @@ func perform(step []string) error {
 	case "held":
 		return sayLogin(held)
 	case "bequeathed":
-		io.Copy(io.Discard, os.NewFile(aliveFD, "alive"))
+		// A pidfd is readable when its process has ended; a pipe would end a little before.
+		for _, err := unix.Poll([]unix.PollFd{{Fd: aliveFD, Events: unix.POLLIN}}, -1); err == unix.EINTR; {
+			_, err = unix.Poll([]unix.PollFd{{Fd: aliveFD, Events: unix.POLLIN}}, -1)
+		}
 		return sayLogin(held)
 	case "exec":
 		f, err := reachBroker()
@@ -113,11 +116,11 @@ func pass() error {
 	if err != nil {
 		return err
 	}
-	alive, end, err := os.Pipe()
+	own, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err != nil {
 		return err
 	}
-	defer end.Close()
+	alive := os.NewFile(uintptr(own), "alive")
 	child := exec.Command("/proc/self/exe")
 	child.Env, child.Stdout, child.ExtraFiles = []string{programSteps + "=bequeathed"}, os.Stdout, []*os.File{f, alive}
 	return child.Start()
