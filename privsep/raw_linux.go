@@ -12,8 +12,9 @@ import (
 // The one file of this package with unsafe. These have no wrapper:
 // system calls that do not tell the Go scheduler, which costs more than the
 // call itself on the message path (BenchmarkRawRead, BenchmarkPaced), a getsockopt
-// of many values, a capset on every thread, and seccomp(2). A raw call holds its
-// processor while it lasts, so none here may block, but for rawEpollWait's bound.
+// of many values, a capset or a scheduling policy on every thread, and seccomp(2).
+// A raw call holds its processor while it lasts, so none here may block, but for
+// rawEpollWait's bound.
 
 // RawRead is read(2) on a non-blocking fd; b must not be empty.
 func RawRead(fd int, b []byte) (int, syscall.Errno) {
@@ -53,6 +54,13 @@ func rawAccept(fd int, sa *unix.RawSockaddrInet6) (int, syscall.Errno) {
 	n, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(sa)),
 		uintptr(unsafe.Pointer(&size)), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0, 0)
 	return int(n), errno
+}
+
+// rawSchedule is sched_setscheduler(2) on every thread, with the policy's only priority.
+func rawSchedule(policy int) syscall.Errno {
+	var priority int32
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_SCHED_SETSCHEDULER, 0, uintptr(policy), uintptr(unsafe.Pointer(&priority)))
+	return errno
 }
 
 // rawPeerGroups is getsockopt(2) of SO_PEERGROUPS, and gives the number of groups.

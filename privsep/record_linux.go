@@ -94,6 +94,31 @@ func Yield() {
 	_, _, _ = syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, yielding)
 }
 
+// GiveWay has the threads of the process preempt nobody when they wake, for good: for
+// work that must not come between messages. They are on time where a processor is idle,
+// and else have their turn. Threads that come later take it from the one that makes them.
+// It changes nothing of a policy that somebody has chosen for the broker (chrt(1),
+// systemd.exec(5)). Source: SCHED_BATCH, sched(7).
+func GiveWay() { giveWay() }
+
+// OthersGiveWay is GiveWay for all threads but the calling one, which must be locked to
+// its goroutine.
+func OthersGiveWay() {
+	if before := giveWay(); before != nil {
+		before.Runtime = 0                  // a share of time, of the policies that have one
+		_ = unix.SchedSetAttr(0, before, 0) // only slower for us if it fails
+	}
+}
+
+// giveWay returns what the calling thread had, or nil where nothing has changed.
+func giveWay() (before *unix.SchedAttr) {
+	attr, err := unix.SchedGetAttr(0, 0)
+	if err != nil || attr.Policy != unix.SCHED_NORMAL || rawSchedule(unix.SCHED_BATCH) != 0 {
+		return nil
+	}
+	return attr
+}
+
 // StartedAt gives the time of a start in clock ticks since boot.
 func StartedAt(ticks uint64) time.Time {
 	var t unix.Timespec

@@ -30,6 +30,7 @@ func Main() error {
 		return err
 	}
 	m.alone = true
+	privsep.OthersGiveWay() // messages, which are this thread's, go before handshakes
 
 	// Empty root, own uid, no capability, no new privileges; proved.
 	if boot.UID != 0 {

@@ -27,6 +27,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+	privsep.GiveWay() // messages go before new connections
 
 	// Empty root, own uid, no capability, no new privileges; proved.
 	if boot.UID != 0 {

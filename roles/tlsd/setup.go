@@ -25,6 +25,7 @@ func Main() error {
 	if err != nil {
 		return err
 	}
+	privsep.GiveWay() // messages go before callers, and callers before what is done for them
 
 	// Empty root, own uid, no capability, no new privileges; proved.
 	if boot.UID != 0 {

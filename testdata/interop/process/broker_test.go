@@ -154,6 +154,12 @@ func startBroker(t testing.TB, s settings) *broker {
 func (b *broker) start() {
 	b.t.Helper()
 	b.launch()
+	b.ready()
+}
+
+// ready waits for what start waits for.
+func (b *broker) ready() {
+	b.t.Helper()
 	if b.log.Find(0, "ready", soon) == nil {
 		b.t.Fatalf("not ready after %v:\n%s", soon, b.log.Text())
 	}
