@@ -77,16 +77,18 @@ func handshakes(addr, cert string) (whole, resumed int, err error) {
 	return ask(conn)
 }
 
-// serve answers each line with the number of handshakes so far, until it is killed.
+// serve answers each line with the number of handshakes so far, until it is killed. Who
+// does not begin with one is answered in plaintext.
 func serve(addr, cert, key string) error {
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		return err
 	}
-	l, err := tls.Listen("tcp", addr, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
+	cfg := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	var whole, resumed atomic.Int64
 	for {
 		conn, err := l.Accept()
@@ -95,14 +97,24 @@ func serve(addr, cert, key string) error {
 		}
 		go func() {
 			defer conn.Close()
-			c := conn.(*tls.Conn)
-			if c.Handshake() != nil {
+			first := bufio.NewReader(conn)
+			begin, err := first.Peek(1)
+			if err != nil {
 				return
 			}
-			if c.ConnectionState().DidResume {
-				resumed.Add(1)
-			} else {
-				whole.Add(1)
+			var c net.Conn = &begun{conn, first}
+			const handshake = 22 // of a record of TLS
+			if begin[0] == handshake {
+				s := tls.Server(c, cfg)
+				if s.Handshake() != nil {
+					return
+				}
+				if s.ConnectionState().DidResume {
+					resumed.Add(1)
+				} else {
+					whole.Add(1)
+				}
+				c = s
 			}
 			for in := bufio.NewReader(c); ; {
 				line, err := in.ReadSlice('\n')
@@ -116,3 +128,11 @@ func serve(addr, cert, key string) error {
 		}()
 	}
 }
+
+// begun is a connection that has been read from.
+type begun struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func (b *begun) Read(p []byte) (int, error) { return b.in.Read(p) }

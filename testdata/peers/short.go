@@ -21,7 +21,8 @@ import (
 // for short programs, whose start takes most of what they take; for processes that are
 // forked and end, which is the least that a process can cost; and for short connections of
 // one process (shorthere.go), where no start is measured. Whatever takes part is counted: the
-// callers, what stands between them and the server, the server.
+// callers, what stands between them and the server, the server. The last way is none: the
+// server without TLS and nothing between says what the best of all ways could reach.
 
 const (
 	shortCase = "short-requests"
@@ -36,12 +37,14 @@ type shortWay struct {
 	start func(ctx context.Context, s *shortRun) (*broker, error)  // what stands between; nil: nothing
 	call  func(s *shortRun, between *broker) []string              // command of a caller
 	here  func(s *shortRun, between *broker) (func() error, error) // a caller in this process
+	forks bool                                                     // its callers can be forked ones
 }
 
 var shortWays = []shortWay{
-	{"tlsd", startTLSD, (*shortRun).callTLSD, (*shortRun).tlsdHere},
-	{"stunnel", startStunnel, (*shortRun).callStunnel, (*shortRun).stunnelHere},
-	{"crypto/tls", nil, (*shortRun).callServer, (*shortRun).serverHere},
+	{"tlsd", startTLSD, (*shortRun).callTLSD, (*shortRun).tlsdHere, true},
+	{"stunnel", startStunnel, (*shortRun).callStunnel, (*shortRun).stunnelHere, true},
+	{"crypto/tls", nil, (*shortRun).callServer, (*shortRun).serverHere, false},
+	{"plaintext", nil, (*shortRun).callPlainly, (*shortRun).plainlyHere, true},
 }
 
 // What callers are. Forked ones are of C, and so speak no TLS.
@@ -103,7 +106,7 @@ func compareShort(ctx context.Context, o *options, out io.Writer) error {
 	for round := 1; round <= o.rounds; round++ {
 		for _, kind := range shortKinds {
 			for _, w := range ways {
-				if kind == forkedCallers && (!s.forks || w.start == nil) {
+				if kind == forkedCallers && !(s.forks && w.forks) {
 					continue
 				}
 				progress("round %d/%d  %s  %s  %s", round, o.rounds, shortCase, kind, w.name)
@@ -240,6 +243,7 @@ func (s *shortRun) callStunnel(b *broker) []string { return []string{s.caller, "
 func (s *shortRun) callServer(*broker) []string {
 	return []string{s.self, callerFlag, "127.0.0.1:" + s.port, s.id.cert}
 }
+func (s *shortRun) callPlainly(*broker) []string { return []string{s.caller, "tcp", s.port} }
 
 // run runs a caller. What it says of a failure goes to a file, if to anybody: a pipe for
 // each would cost as much as the caller.

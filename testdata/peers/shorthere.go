@@ -22,6 +22,10 @@ func (s *shortRun) stunnelHere(b *broker) (func() error, error) {
 	return func() error { return askOnce("tcp", "127.0.0.1:"+b.addr, []byte(request), "", "") }, nil
 }
 
+func (s *shortRun) plainlyHere(*broker) (func() error, error) {
+	return func() error { return askOnce("tcp", "127.0.0.1:"+s.port, []byte(request), "", "") }, nil
+}
+
 // serverHere makes a session for each request, as processes of their own would: what one
 // has learned the next one does not know.
 func (s *shortRun) serverHere(*broker) (func() error, error) {
