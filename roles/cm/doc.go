@@ -13,7 +13,8 @@
 // even the end of a connection over a protocol error is the router's instruction.
 //
 // One goroutine, locked to its thread, runs an edge-triggered event loop over
-// non-blocking sockets; TLS handshakes have a thread of their own. Three laws hold
+// non-blocking sockets; TLS handshakes have a thread of their own, and of all threads
+// only the loop's preempts others when it wakes (privsep.OthersGiveWay). Three laws hold
 // it together:
 //
 //   - The incoming ring is drained at all times, whatever the state of the
