@@ -1,10 +1,13 @@
 package process
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -19,6 +22,9 @@ func policies(t *testing.T, pid int) map[int]int {
 	of := map[int]int{}
 	for _, task := range tree.Tasks(pid) {
 		stat, err := os.ReadFile("/proc/" + task["Pid"] + "/stat")
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // it has ended
+		}
 		must(t, err)
 		_, rest, _ := strings.Cut(string(stat), ") ") // two fields, the name the second
 		policy, err := strconv.Atoi(strings.Fields(rest)[41-3])
