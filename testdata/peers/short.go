@@ -21,8 +21,8 @@ import (
 // for short programs, whose start takes most of what they take; for processes that are
 // forked and end, which is the least that a process can cost; and for short connections of
 // one process (shorthere.go), where no start is measured. Whatever takes part is counted: the
-// callers, what stands between them and the server, the server. The last way is none: the
-// server without TLS and nothing between says what the best of all ways could reach.
+// callers, what stands between them and the server, the server. The last way is none: in
+// plaintext to the server, with nothing between, which is what a request costs anyway.
 
 const (
 	shortCase = "short-requests"
