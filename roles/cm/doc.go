@@ -111,7 +111,8 @@
 //
 // Files: move.go and arrive.go (both sides of a move), cm.go (the loop), conn.go (a
 // connection's life), greet.go (INFO, and what the router need not be woken for),
-// input.go (bytes to records), headers.go (of messages, both ways), limits.go (a session's own), login.go (before it is accepted), deliver.go
+// input.go (bytes to records), headers.go (of messages, both ways), limits.go (a
+// session's own), login.go (before it is accepted), deliver.go
 // (instructions to bytes), newrouter.go (another router), output.go (bytes to sockets),
 // timers.go (keepalive and deadlines), stuck.go (bodies held up), stop.go (the end of
 // the broker), tls.go (states of TLS), workshop.go (the thread for handshakes),

@@ -18,12 +18,12 @@ func (s *shortRun) tlsdHere(b *broker) (func() error, error) {
 	return func() error { return askOnce("unix", b.addr, text, "GATEHOUSE-TLS/1 200 ", "\r\n\r\n") }, nil
 }
 
-func (s *shortRun) stunnelHere(b *broker) (func() error, error) {
-	return func() error { return askOnce("tcp", "127.0.0.1:"+b.addr, []byte(request), "", "") }, nil
-}
+func (s *shortRun) stunnelHere(b *broker) (func() error, error) { return plainly(b.addr), nil }
+func (s *shortRun) plainlyHere(*broker) (func() error, error)   { return plainly(s.port), nil }
 
-func (s *shortRun) plainlyHere(*broker) (func() error, error) {
-	return func() error { return askOnce("tcp", "127.0.0.1:"+s.port, []byte(request), "", "") }, nil
+// plainly is a caller that has no TLS to a port of this machine.
+func plainly(port string) func() error {
+	return func() error { return askOnce("tcp", "127.0.0.1:"+port, []byte(request), "", "") }
 }
 
 // serverHere makes a session for each request, as processes of their own would: what one
