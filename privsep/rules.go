@@ -157,7 +157,7 @@ var rules = [...]rule{
 	{KindSegment, "SEGMENT", parent, anyChild, PhaseSetup, 1, 32, false, 0},
 	{KindListener, "LISTENER", parent, dispatcher | tlsd | console, PhaseSetup | PhaseRun, 1, 320, false, 0},
 	{KindPeer, "PEER", parent, dispatcher | cm | router | auth | console, PhaseSetup | PhaseRun, 1, 48, false, 0},
-	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun, 1, 16, false, 0},
+	{KindDoorbell, "DOORBELL", parent, cm | router, PhaseSetup | PhaseRun | PhaseDrain, 1, 16, false, 0},
 	{KindSetupEnd, "SETUP_END", parent, anyChild, PhaseSetup, 0, 0, true, 0},
 	{KindSetupDone, "SETUP_DONE", anyChild, parent, PhaseSetup, 0, 8, true, 0},
 	{KindLog, "LOG", anyChild, parent, PhaseSetup | PhaseRun | PhaseDrain, 0, 2560, false, 1000},

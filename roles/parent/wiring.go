@@ -137,7 +137,7 @@ func (p *parent) handOutSegment(c *child, s *segment) error {
 
 // connect gives a child that has just become ready its ways to those peers that
 // are ready too; those that are not get theirs when they are. Peers that are
-// stopping count: a cm cannot finish without the router.
+// stopping count, and cms that are leaving: none can finish without the router.
 func (p *parent) connect(c *child) {
 	p.resettle(c)
 	p.renewWays(c)
@@ -146,7 +146,7 @@ func (p *parent) connect(c *child) {
 		p.tellAbsent(c)
 	}
 	for _, o := range p.children {
-		if o == c || o.leaving || o.standsBy() || o.state != running && o.state != stopping {
+		if o == c || o.leaving && o.id.Role != privsep.RoleCM || o.standsBy() || o.state != running && o.state != stopping {
 			continue
 		}
 		a, b := c, o

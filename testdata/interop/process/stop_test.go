@@ -336,6 +336,42 @@ func TestStopWithHungRouter(t *testing.T) {
 	}
 }
 
+// A router that comes when all messages are routed and the cms only wait for readers
+// is told of what else happens: the end does not wait for what nobody will do.
+func TestStopWithNewRouter(t *testing.T) {
+	t.Parallel()
+	const n, size = 1000, 8 << 10
+	b := startBroker(t, settings{cms: 2})
+	slow := func() *client {
+		for {
+			c := b.clientBy(smallWindow(16<<10), "SUB flood 1\r\n")
+			if b.homeOf(c) == "cm/0" {
+				return c
+			}
+			c.reset()
+		}
+	}
+	stays, goes := slow(), slow()
+	p := b.client("")
+	must(t, p.publishNumbered("flood", n, size))
+	must(t, p.sync())
+	b.cmd.Process.Signal(syscall.SIGTERM)
+	if b.log.Find(0, "role ended", patience, "role", "cm/1") == nil {
+		t.Fatal("cm/1 has nothing to wait for and does not end")
+	}
+	mark := b.log.Mark()
+	b.kill("router")
+	if b.log.Find(mark, "took over", patience, "role", "router") == nil {
+		t.Fatal("the router did not come back")
+	}
+	goes.reset()
+	if err := stays.readNumbered(n, size); err != nil {
+		t.Error(err)
+	}
+	b.checkEnd(0, soon)
+	b.checkLog()
+}
+
 // A client that has ended its own stream gets all the same what it has coming.
 func TestStopWithHalfClosedReader(t *testing.T) {
 	t.Parallel()
