@@ -47,7 +47,7 @@ func samples() map[Kind]payload {
 			Set: 7, Last: true, Name: text, SubscribeAll: true, PublishAllow: []string{"px.>", strings.Repeat("s", MaxProfileText)},
 			PublishDeny: []string{"a"}, SubscribeDeny: []string{"b"}, Modes: AllModes, RequestTypes: []string{"c", "d"},
 			RequestOrganisations: []string{"e"}, Types: []string{"f"}, Responses: AnyResponses, Stamp: true, Weight: MaxWeight,
-			MaxSubscriptions: 1, Rate: 2, MaxPayload: 3, MaxPending: math.MaxInt32, Transfer: []string{"g"}, System: true,
+			MaxSubscriptions: 1, Rate: 2, MaxPayload: 3, MaxPending: math.MaxInt32, Transfer: []string{"g"}, System: true, MaxAge: time.Hour,
 		},
 		KindListenerGone: &ListenerGone{Number: 7},
 		KindSegment:      &Segment{Kind: SegConnColumns, Index: 5, Size: 1 << 40, Writable: true},

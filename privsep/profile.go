@@ -1,6 +1,9 @@
 package privsep
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // Bounds of profiles.
 const (
@@ -39,17 +42,18 @@ type Profile struct {
 	PublishAll, SubscribeAll      bool // no allow list
 	PublishAllow, PublishDeny     []string
 	SubscribeAllow, SubscribeDeny []string
-	Modes                         uint8    // bits
-	RequestTypes                  []string // types of program that requests may go to; empty: any
-	RequestOrganisations          []string // the same
-	Types                         []string // that its clients may call themselves; empty: any, which then proves nothing
-	Responses                     int      // replies for each request received, beyond PublishAllow; AnyResponses
-	Stamp                         bool     // its clients are told who sent a message
-	Weight                        int      // 1 to MaxWeight: its share in semaphore
-	MaxSubscriptions, Rate        int      // 0: the general limit, as the next two; Rate is in messages a second
-	MaxPayload, MaxPending        int      // bytes
-	Transfer                      []string // environments
-	System                        bool     // its clients may ask for the state of the broker
+	Modes                         uint8         // bits
+	RequestTypes                  []string      // types of program that requests may go to; empty: any
+	RequestOrganisations          []string      // the same
+	Types                         []string      // that its clients may call themselves; empty: any, which then proves nothing
+	Responses                     int           // replies for each request received, beyond PublishAllow; AnyResponses
+	Stamp                         bool          // its clients are told who sent a message
+	Weight                        int           // 1 to MaxWeight: its share in semaphore
+	MaxSubscriptions, Rate        int           // 0: the general limit, as the next two; Rate is in messages a second
+	MaxPayload, MaxPending        int           // bytes
+	Transfer                      []string      // environments
+	System                        bool          // its clients may ask for the state of the broker
+	MaxAge                        time.Duration // of a connection, 0: any
 }
 
 func (p *Profile) fields(c *coder) {
@@ -82,6 +86,7 @@ func (p *Profile) fields(c *coder) {
 		c.check(*n <= math.MaxInt32)
 	}
 	c.flag(&p.System)
+	c.duration(&p.MaxAge)
 }
 
 func (p *Profile) lists() []*[]string {

@@ -180,11 +180,12 @@ func TestRecordLine(t *testing.T) {
 // What is printed of a profile or of settings is read as the same.
 func TestProfileLine(t *testing.T) {
 	want := privsep.Profile{Last: true, Name: "desk", PublishAllow: []string{"px.>"}, SubscribeAll: true, SubscribeDeny: []string{"\u00e9", "\"*\""},
-		Modes: privsep.ModeFanout | privsep.ModeDirect, Types: []string{"pricer"}, Responses: -1, Weight: 7, Rate: 100, MaxPending: 1 << 30}
+		Modes: privsep.ModeFanout | privsep.ModeDirect, Types: []string{"pricer"}, Responses: -1, Weight: 7, Rate: 100, MaxPending: 1 << 30,
+		MaxAge: time.Hour}
 	w := newLine("PROFILE")
 	profile(w, &want)
 	text := `{"kind":"PROFILE","name":"desk","subscribe_all":true,"publish_allow":["px.>"],"subscribe_deny":["\u00e9","\"*\""],"types":["pricer"],` +
-		`"modes":["fanout","direct"],"responses":-1,"weight":7,"rate":100,"max_pending":1073741824,"last":true}`
+		`"modes":["fanout","direct"],"responses":-1,"weight":7,"rate":100,"max_pending":1073741824,"max_age_ms":3600000,"last":true}`
 	line := w.line()
 	if string(line) != strings.ReplaceAll(text, `\u00e9`, "\u00e9")+"\n" {
 		t.Errorf("%swant %s", line, text)

@@ -37,6 +37,7 @@ func profile(c *coder, p *privsep.Profile) {
 	count(c, "rate", &p.Rate)
 	count(c, "max_payload", &p.MaxPayload)
 	count(c, "max_pending", &p.MaxPending)
+	milliseconds(c, "max_age_ms", &p.MaxAge)
 	c.flag("last", &p.Last)
 }
 

@@ -34,8 +34,8 @@ number of a body, is then the next of that cm.
 Profiles are one set up to the one with last, which is empty if that has no name. A
 PROFILE without modes has all, without weight 1; it may also have publish_all,
 publish_deny, subscribe_allow, subscribe_deny, types, request_types, responses, stamp,
-request_organisations, transfer, system, rate, max_subscriptions, max_payload and
-max_pending.
+request_organisations, transfer, system, rate, max_subscriptions, max_payload,
+max_pending and max_age_ms.
 What a SETTINGS does not name stays as it is. Where "auth" is true auth is asked:
   {"kind":"VERDICT","id":1,"try":1,"ok":true,"user":"alice","profile":"desk"}
 answers a LOGIN with the same id and try; it may also have organisation.

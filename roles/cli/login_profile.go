@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"gatehouse/roles/parent"
 )
@@ -39,6 +40,7 @@ func showProfile(out *strings.Builder, cfg *parent.Config, name string) {
 		{"max_subscriptions", number(f.MaxSubscriptions, cfg.Limits.MaxSubscriptions)},
 		{"max_payload", limit(f.MaxPayload, cfg.Limits.MaxPayload, f.MaxPayload != 0)},
 		{"max_pending", limit(f.MaxPending, cfg.Limits.MaxPending, f.MaxPending != 0)},
+		{"max_age", lasts(f.MaxAge)},
 	} {
 		fmt.Fprintf(out, "  %-22s %s\n", line[0], line[1])
 	}
@@ -53,6 +55,14 @@ func words(list []string, missing bool, means string) string {
 		return "nothing"
 	}
 	return strings.Join(list, " ")
+}
+
+// lasts is a limit of time of a profile.
+func lasts(d time.Duration) string {
+	if d == 0 {
+		return "0"
+	}
+	return d.String()
 }
 
 func responses(n parent.Responses) string {

@@ -27,24 +27,25 @@ const (
 // ProfileConfig is what the clients that have it may do. A list of subjects or of
 // modes that is nil is not in the file, and allows everything.
 type ProfileConfig struct {
-	Name                 string    `toml:"name"`
-	Publish              []string  `toml:"publish"`
-	PublishDeny          []string  `toml:"publish_deny"`
-	Subscribe            []string  `toml:"subscribe"`
-	SubscribeDeny        []string  `toml:"subscribe_deny"`
-	AllowResponses       Responses `toml:"allow_responses"`
-	Modes                []string  `toml:"modes"`
-	RequestTypes         []string  `toml:"request_types"`         // empty: any, as the next two
-	RequestOrganisations []string  `toml:"request_organisations"` //
-	Types                []string  `toml:"types"`                 // that its clients may call themselves
-	StampSender          bool      `toml:"stamp_sender"`
-	Weight               int       `toml:"weight"`
-	MaxSubscriptions     int       `toml:"max_subscriptions"` // 0: as in [limits], as the next three
-	Rate                 int       `toml:"rate"`              // messages a second
-	MaxPayload           Size      `toml:"max_payload"`
-	MaxPending           Size      `toml:"max_pending"`
-	Transfer             []string  `toml:"transfer"` // environments
-	System               bool      `toml:"system"`   // may ask for the state of the broker
+	Name                 string        `toml:"name"`
+	Publish              []string      `toml:"publish"`
+	PublishDeny          []string      `toml:"publish_deny"`
+	Subscribe            []string      `toml:"subscribe"`
+	SubscribeDeny        []string      `toml:"subscribe_deny"`
+	AllowResponses       Responses     `toml:"allow_responses"`
+	Modes                []string      `toml:"modes"`
+	RequestTypes         []string      `toml:"request_types"`         // empty: any, as the next two
+	RequestOrganisations []string      `toml:"request_organisations"` //
+	Types                []string      `toml:"types"`                 // that its clients may call themselves
+	StampSender          bool          `toml:"stamp_sender"`
+	Weight               int           `toml:"weight"`
+	MaxSubscriptions     int           `toml:"max_subscriptions"` // 0: as in [limits], as the next three
+	Rate                 int           `toml:"rate"`              // messages a second
+	MaxPayload           Size          `toml:"max_payload"`
+	MaxPending           Size          `toml:"max_pending"`
+	Transfer             []string      `toml:"transfer"` // environments
+	System               bool          `toml:"system"`   // may ask for the state of the broker
+	MaxAge               time.Duration `toml:"max_age"`  // of a connection, 0: any
 }
 
 func (p *ProfileConfig) setDefaults() { p.Weight = 1 }
@@ -77,6 +78,7 @@ var profileBounds = []struct {
 	{"rate", 0, 10_000_000},
 	{"max_payload", 0, 512 << 20},
 	{"max_pending", 0, 1 << 30},
+	{"max_age", 0, int64(366 * 24 * time.Hour)},
 }
 
 // profileLists says what the lists of a profile are lists of.
@@ -119,6 +121,9 @@ func (c *Config) checkProfiles() (faults []fault) {
 		}
 		if p.System && !c.watched() && !c.alone() {
 			add("system", "needs a console, which answers: console.unix or console.tcp")
+		}
+		if p.MaxAge > 0 && p.MaxAge < time.Second {
+			add("max_age", fmt.Sprintf("%v is less than 1s; 0 is no limit", p.MaxAge))
 		}
 		payload, pending := p.checkSizes(&c.Limits)
 		add("max_payload", payload)
@@ -216,6 +221,7 @@ func (p *ProfileConfig) payload() *privsep.Profile {
 		Responses: int(p.AllowResponses), Stamp: p.StampSender, Weight: p.Weight,
 		MaxSubscriptions: p.MaxSubscriptions, Rate: p.Rate,
 		MaxPayload: int(p.MaxPayload), MaxPending: int(p.MaxPending), Transfer: p.Transfer, System: p.System,
+		MaxAge: p.MaxAge,
 	}
 	for i, name := range privsep.ModeNames {
 		if p.Modes == nil || slices.Contains(p.Modes, name) {

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -39,6 +40,7 @@ max_subscriptions = 3
 rate = 4
 max_payload = "1KiB"
 max_pending = "2MiB"
+max_age = "12h"
 transfer = ["orgb"]
 [[profile]]
 name = "none"
@@ -55,7 +57,8 @@ ping_max = 7
 		{Name: "desk", PublishAllow: []string{"px.>", "a"}, PublishDeny: []string{"px.secret"}, SubscribeAllow: []string{},
 			SubscribeDeny: []string{"*"}, Modes: privsep.ModeSession | privsep.ModeDirect, RequestTypes: []string{"pricer"},
 			RequestOrganisations: []string{"ORGB"}, Types: []string{"desk"}, Responses: 1, Stamp: true, Weight: 7,
-			MaxSubscriptions: 3, Rate: 4, MaxPayload: 1 << 10, MaxPending: 2 << 20, Transfer: []string{"orgb"}, System: true},
+			MaxSubscriptions: 3, Rate: 4, MaxPayload: 1 << 10, MaxPending: 2 << 20, Transfer: []string{"orgb"}, System: true,
+			MaxAge: 12 * time.Hour},
 		{Name: "none", PublishAll: true, SubscribeAll: true, Responses: privsep.AnyResponses, Weight: 1},
 	}
 	for what, c := range map[string]*Config{"in the file": cfg, "effective": cfg.Effective()} {

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"time"
+
 	"gatehouse/privsep"
 	"gatehouse/store"
 	"gatehouse/wire"
@@ -41,6 +43,7 @@ type profile struct {
 	stamp              bool
 	system             bool // may ask for the state of the broker
 	weight             uint64
+	maxAge             time.Duration // of a connection, 0: any
 	maxSubs            int
 	limits             limits
 }
@@ -69,7 +72,7 @@ func newProfile(p *privsep.Profile) *profile {
 		publish: rights{p.PublishAll, subjects(p.PublishAllow), subjects(p.PublishDeny)}, modes: p.Modes,
 		subscribe:    rights{p.SubscribeAll, subjects(p.SubscribeAllow), subjects(p.SubscribeDeny)},
 		requestTypes: p.RequestTypes, requestOrgs: p.RequestOrganisations, types: p.Types, transfer: p.Transfer,
-		responses: p.Responses, stamp: p.Stamp, system: p.System, weight: uint64(max(p.Weight, 1)), maxSubs: p.MaxSubscriptions,
+		responses: p.Responses, stamp: p.Stamp, system: p.System, maxAge: p.MaxAge, weight: uint64(max(p.Weight, 1)), maxSubs: p.MaxSubscriptions,
 		limits: limits{uint32(p.MaxPayload), uint32(p.MaxPending), uint32(p.Rate)},
 	}
 	f.choosy = len(f.requestTypes)+len(f.requestOrgs) > 0
@@ -274,6 +277,7 @@ func (r *router) rejudge(s *session) {
 		}
 	}
 	s.who = s.who.under(s.prof)
+	s.due = 0
 	for _, t := range s.subs {
 		ok, partly := r.mayHave(s, []byte(t.subject))
 		if t.partly = partly; ok {

@@ -80,6 +80,7 @@ type router struct {
 
 	delivered, messages uint64
 
+	ages  aging
 	notes int // arenas with a note
 	watch watch
 	guide guide
@@ -362,6 +363,7 @@ func (r *router) between() error {
 	if r.judging { // first, since what follows may route records
 		r.judging = false
 		r.reprofile()
+		r.watchAges()
 		r.after()
 	}
 	for i := 0; i < len(r.ended); i++ { // more may come meanwhile
@@ -386,6 +388,7 @@ func (r *router) between() error {
 		r.guideOn()
 	}
 	r.hurryAuth()
+	r.endAged()
 	if len(r.desk.signed) > 0 {
 		r.handTickets()
 	}

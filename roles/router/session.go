@@ -26,6 +26,8 @@ type session struct {
 	holds  []*session
 	heldBy int
 
+	due int64 // by when it ends by age, ms of the clock, 0: not looked at
+
 	waits *login // for auth's verdict on its CONNECT, nil: it does not
 
 	challenge string
@@ -78,6 +80,7 @@ func (r *router) open(l *link, rec []byte) error {
 	s.console = r.ofConsole(s)
 	s.admitted = !r.cfg.Auth
 	r.assume(s)
+	r.ageFrom(s)
 	if !r.begin(s, o.Challenge) { // more than connections are allowed: the dispatcher keeps to that
 		r.send(s, nil, store.FlagClose)
 		r.spent(l)
@@ -158,6 +161,7 @@ func (r *router) admit(s *session, o options, id identity, name string) {
 		return
 	}
 	r.showAdmitted(s)
+	r.ageFrom(s)
 	if r.cfg.Auth || f.limits != (limits{}) || f.limits != old {
 		r.tellLimits(s)
 	}

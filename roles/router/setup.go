@@ -84,6 +84,7 @@ func newRouter(set *privsep.Setup, parent *privsep.Channel) (*router, error) {
 	}
 	r.log.SetLevel(set.Settings.LogLevel)
 	r.setMost()
+	r.watchAges()
 	r.epoch = int64(privsep.Uptime())
 	var seed [8]byte
 	rand.Read(seed[:])

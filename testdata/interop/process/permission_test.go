@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
@@ -24,6 +25,35 @@ func startGuarded(t *testing.T, lines ...string) *broker {
 func (b *broker) profile(lines ...string) {
 	b.t.Helper()
 	b.profiles("[[profile]]\nname = \"desk\"\n" + strings.Join(lines, "\n") + "\n")
+}
+
+// A client whose connection may last a second makes one after the other, by itself, and
+// is told why; a new router ends them as the one before did.
+func TestMaxAge(t *testing.T) {
+	t.Parallel()
+	b := startGuarded(t, `max_age = "1s"`)
+	again, told := make(chan struct{}, 100), make(chan error, 100)
+	nc, err := nats.Connect("nats://"+b.addr, nats.MaxReconnects(-1), nats.ReconnectWait(pace), nats.ReconnectJitter(0, 0), nats.Timeout(patience),
+		nats.ReconnectHandler(func(*nats.Conn) { again <- struct{}{} }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { told <- err }))
+	must(t, err)
+	defer nc.Close()
+	sub, err := nc.SubscribeSync("a")
+	must(t, err)
+	for i := range 4 {
+		if i == 2 {
+			b.kill("router")
+		}
+		within(t, "another connection", again)
+		if err := within(t, "the reason", told); !errors.Is(err, nats.ErrAuthExpired) {
+			t.Errorf("told %v", err)
+		}
+	}
+	await(t, "a message after all that", patience, func() bool {
+		must(t, nc.Publish("a", nil))
+		_, err := sub.NextMsg(100 * time.Millisecond)
+		return err == nil
+	})
 }
 
 // guest is a nats.go client that keeps what it is told besides messages.
