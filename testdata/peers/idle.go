@@ -125,7 +125,7 @@ func (k connects) run(ctx context.Context, o *options, b *broker) (map[string]fl
 			return nil
 		}
 	}
-	if err := wait(o.warm); err != nil {
+	if err := wait(o.connSpan / 5); err != nil {
 		return nil, err
 	}
 	cpu, n, began := cpuUsage(b.cmd.Process.Pid), done.Load(), time.Now()

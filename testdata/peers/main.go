@@ -28,7 +28,7 @@ type options struct {
 
 	warm, span  time.Duration // throughput: before and while counting
 	rrSpan      time.Duration // request-reply: while counting
-	connSpan    time.Duration // new connections: while counting
+	connSpan    time.Duration // new connections: while counting, in each turn
 	balanceSpan time.Duration // requests to members of different speed
 	loginSpan   time.Duration // request-reply, alone and beside logins
 	idle        int           // idle connections for the memory figure
@@ -64,7 +64,7 @@ func main() {
 func parseFlags(args []string) (*options, error) {
 	o := &options{
 		warm: 300 * time.Millisecond, span: 1800 * time.Millisecond,
-		rrSpan: 1200 * time.Millisecond, connSpan: 1500 * time.Millisecond, idle: 5000, short: 1000,
+		rrSpan: 1200 * time.Millisecond, connSpan: 500 * time.Millisecond, idle: 5000, short: 1000,
 		balanceSpan: 10 * time.Second, loginSpan: 5 * time.Second,
 	}
 	f := flag.NewFlagSet("bench-peers", flag.ContinueOnError)
@@ -126,12 +126,10 @@ func compare(ctx context.Context, o *options) (*report, error) {
 			if !o.only.MatchString(c.name) {
 				continue
 			}
-			for i, cmd := range brokers {
-				progress("round %d/%d  %s  %s", round, o.rounds, c.name, cmd.name)
-				if err := measure(ctx, o, cmd, c, r, i); err != nil {
-					progress("")
-					return nil, fmt.Errorf("%s: %s: %w", cmd.name, c.name, err)
-				}
+			progress("round %d/%d  %s", round, o.rounds, c.name)
+			if err := measure(ctx, o, brokers, c, r); err != nil {
+				progress("")
+				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
 		}
 	}
@@ -149,22 +147,51 @@ func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "\r\x1b[K"+format, args...)
 }
 
-// measure runs one case against one fresh broker.
-func measure(ctx context.Context, o *options, cmd *command, c benchCase, r *report, i int) error {
-	b, err := cmd.start(ctx, o, &c)
-	if err != nil {
-		return err
+// measure runs one case against fresh brokers: one after the other, or both at once
+// in turns, of which the mean counts.
+func measure(ctx context.Context, o *options, cs []*command, c benchCase, r *report) error {
+	if c.turns == 0 {
+		for i := range cs {
+			if err := measureThese(ctx, o, cs, c, r, []int{i}); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
-	r.Brokers[i].Info = b.info
-	values, err := c.run(ctx, o, b)
-	if err != nil {
-		err = fmt.Errorf("%w\n%s", err, b.logTail())
+	return measureThese(ctx, o, cs, c, r, []int{0, 1})
+}
+
+// measureThese starts those of the brokers and measures them in turns.
+func measureThese(ctx context.Context, o *options, cs []*command, c benchCase, r *report, which []int) (err error) {
+	brokers := make([]*broker, len(cs))
+	for _, i := range which {
+		if brokers[i], err = cs[i].start(ctx, o, &c); err != nil {
+			return fmt.Errorf("%s: %w", cs[i].name, err)
+		}
+		defer func() { err = errors.Join(err, brokers[i].stop()) }()
+		r.Brokers[i].Info = brokers[i].info
 	}
-	if err = errors.Join(err, b.stop()); err != nil {
-		return err
+	turns := max(c.turns, 1)
+	sum := make([]map[string]float64, len(cs))
+	for n := range turns {
+		for k := range which {
+			i := which[(k+n)%len(which)] // whoever was second is first
+			values, err := c.run(ctx, o, brokers[i])
+			if err != nil {
+				return fmt.Errorf("%s: %w\n%s", cs[i].name, err, brokers[i].logTail())
+			}
+			if sum[i] == nil {
+				sum[i] = make(map[string]float64)
+			}
+			for name, v := range values {
+				sum[i][name] += v
+			}
+		}
 	}
-	for name, v := range values {
-		r.add(name, i, v)
+	for i := range sum {
+		for name, v := range sum[i] {
+			r.add(name, i, v/float64(turns))
+		}
 	}
 	return ctx.Err()
 }
