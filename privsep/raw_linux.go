@@ -56,6 +56,41 @@ func rawAccept(fd int, sa *unix.RawSockaddrInet6) (int, syscall.Errno) {
 	return int(n), errno
 }
 
+// rawSendmsg is sendmsg(2) on a non-blocking socket, of b, which must not be empty, and
+// fds, at most maxFDs of them (SCM_RIGHTS, unix(7)).
+func rawSendmsg(fd int, b []byte, fds []int) syscall.Errno {
+	iov := unix.Iovec{Base: &b[0]}
+	iov.SetLen(len(b))
+	msg := unix.Msghdr{Iov: &iov, Iovlen: 1}
+	var control [rightsSize / 8]uint64
+	if len(fds) > 0 {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&control))
+		h.Level, h.Type = unix.SOL_SOCKET, unix.SCM_RIGHTS
+		h.SetLen(unix.CmsgLen(4 * len(fds)))
+		for i, fd := range fds {
+			*(*int32)(unsafe.Add(unsafe.Pointer(&control), unix.CmsgLen(4*i))) = int32(fd)
+		}
+		msg.Control = (*byte)(unsafe.Pointer(&control))
+		msg.SetControllen(unix.CmsgSpace(4 * len(fds)))
+	}
+	_, _, errno := syscall.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	return errno
+}
+
+// rightsSize has room for maxFDs, in bytes: a header and they, rounded up.
+const rightsSize = unix.SizeofCmsghdr + (4*maxFDs+7)&^7
+
+// rawRecvmsg is recvmsg(2) on a non-blocking socket, into b and oob, which must not be
+// empty; fds that come are CLOEXEC.
+func rawRecvmsg(fd int, b, oob []byte) (n, oobn, flags int, errno syscall.Errno) {
+	iov := unix.Iovec{Base: &b[0]}
+	iov.SetLen(len(b))
+	msg := unix.Msghdr{Iov: &iov, Iovlen: 1, Control: &oob[0]}
+	msg.SetControllen(len(oob))
+	r, _, errno := syscall.RawSyscall(unix.SYS_RECVMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)), unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+	return int(r), int(msg.Controllen), int(msg.Flags), errno
+}
+
 // rawSchedule is sched_setscheduler(2) on every thread, with the policy's only priority.
 func rawSchedule(policy int) syscall.Errno {
 	var priority int32

@@ -16,7 +16,7 @@ const maxFDs = 2
 
 // controlSize has room for maxFDs, and for what SO_PASSCRED and SO_PASSPIDFD
 // would add, in bytes.
-var controlSize = unix.CmsgSpace(maxFDs*4) + unix.CmsgSpace(unix.SizeofUcred) + unix.CmsgSpace(4)
+const controlSize = rightsSize + unix.SizeofCmsghdr + (unix.SizeofUcred+7)&^7 + unix.SizeofCmsghdr + 8
 
 // Socketpair makes the two ends of a channel, CLOEXEC and non-blocking.
 func Socketpair() (a, b int, err error) {
@@ -53,25 +53,24 @@ func closeFD(fd int) { unix.Close(fd) }
 
 // sendPacket sends b and fds as one packet or not at all.
 func sendPacket(fd int, b []byte, fds []int) error {
-	var oob []byte
-	if len(fds) > 0 {
-		oob = unix.UnixRights(fds...)
+	if len(fds) > maxFDs {
+		return fmt.Errorf("send: %d fds", len(fds))
 	}
 	for {
-		_, err := unix.SendmsgN(fd, b, oob, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		switch {
-		case err == nil:
+		switch errno := rawSendmsg(fd, b, fds); errno {
+		case 0:
 			return nil
-		case err == unix.EINTR:
+		case unix.EINTR:
 			continue
-		case err == unix.EAGAIN || err == unix.ENOBUFS:
+		case unix.EAGAIN, unix.ENOBUFS:
 			return ErrAgain
-		case err == unix.ETOOMANYREFS:
+		case unix.ETOOMANYREFS:
 			return ErrInFlight
-		case err == unix.EPIPE || err == unix.ECONNRESET:
+		case unix.EPIPE, unix.ECONNRESET:
 			return io.EOF
+		default:
+			return fmt.Errorf("send: %w", errno)
 		}
-		return fmt.Errorf("send: %w", err)
 	}
 }
 
@@ -80,8 +79,8 @@ func sendPacket(fd int, b []byte, fds []int) error {
 // channel does; where senders are asked for (Identify) that is ErrShape. On
 // other errors but ErrAgain p.fds is what must be closed.
 func recvPacket(fd int, b []byte, p *packet) error {
-	oob := make([]byte, controlSize)
-	n, oobn, flags, err := recvmsg(fd, b, oob)
+	var oob [controlSize]byte
+	n, oobn, flags, err := recvmsg(fd, b, oob[:])
 	if err != nil {
 		return err
 	}
@@ -105,23 +104,23 @@ func recvPacket(fd int, b []byte, p *packet) error {
 func recvmsg(fd int, b, oob []byte) (n, oobn, flags int, err error) {
 	reset := false
 	for {
-		n, oobn, flags, _, err = unix.Recvmsg(fd, b, oob, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
+		n, oobn, flags, errno := rawRecvmsg(fd, b, oob)
 		switch {
-		case err == nil:
+		case errno == 0:
 			return n, oobn, flags, nil
-		case err == unix.EINTR:
+		case errno == unix.EINTR:
 			continue
-		case err == unix.EAGAIN:
+		case errno == unix.EAGAIN:
 			return 0, 0, 0, ErrAgain
-		case err == unix.ECONNRESET && !reset:
+		case errno == unix.ECONNRESET && !reset:
 			// Said once when the peer went without reading everything. What
 			// it had sent, a last log line, lies behind that error.
 			reset = true
 			continue
-		case err == unix.ECONNRESET:
+		case errno == unix.ECONNRESET:
 			return 0, 0, 0, io.EOF
 		}
-		return 0, 0, 0, fmt.Errorf("receive: %w", err)
+		return 0, 0, 0, fmt.Errorf("receive: %w", errno)
 	}
 }
 

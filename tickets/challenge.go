@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"hash"
 )
 
 const challengeBytes = 24
@@ -31,14 +32,23 @@ func NewChallenges() (c Challenges) {
 	return c
 }
 
+// ChallengeMaker makes them, for one goroutine at a time.
+type ChallengeMaker struct {
+	mac hash.Hash
+	buf []byte
+}
+
+// Maker makes the challenges of this secret.
+func (c *Challenges) Maker() *ChallengeMaker {
+	return &ChallengeMaker{hmac.New(sha256.New, c[:]), make([]byte, 0, sha256.Size)}
+}
+
 // Append appends challenge number n, which looks like any other: its bytes are the first
 // 24 of HMAC-SHA-256 (RFC 2104) over n.
-func (c *Challenges) Append(dst []byte, n uint64) []byte {
-	mac := hmac.New(sha256.New, c[:])
-	var b [sha256.Size]byte
-	binary.LittleEndian.PutUint64(b[:], n)
-	mac.Write(b[:8])
-	return base64.RawURLEncoding.AppendEncode(dst, mac.Sum(b[:0])[:challengeBytes])
+func (m *ChallengeMaker) Append(dst []byte, n uint64) []byte {
+	m.mac.Reset()
+	m.mac.Write(binary.LittleEndian.AppendUint64(m.buf[:0], n))
+	return base64.RawURLEncoding.AppendEncode(dst, m.mac.Sum(m.buf[:0])[:challengeBytes])
 }
 
 // authDomain keeps what a client signs to log in from being anything else that its key

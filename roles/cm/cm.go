@@ -79,6 +79,10 @@ type cm struct {
 	facts []byte
 	block []byte
 	told  []byte
+	// The same of new connections.
+	handoff    privsep.ConnHandoff
+	recOpen    store.RecOpen
+	recConnect store.RecConnect
 	// ownLimits are the parser's for a connection that has its own.
 	ownLimits wire.Limits
 	ins       store.InsDeliver
@@ -275,7 +279,7 @@ func (m *cm) fromDispatcher() {
 		if err == privsep.ErrAgain {
 			return
 		}
-		var h privsep.ConnHandoff
+		h := &m.handoff
 		if err == nil {
 			err = h.Parse(m.msg.Payload)
 		}
@@ -286,7 +290,7 @@ func (m *cm) fromDispatcher() {
 			m.dropDispatcher()
 			return
 		}
-		m.accept(&h, m.msg.FDs[0])
+		m.accept(h, m.msg.FDs[0])
 	}
 }
 

@@ -166,7 +166,8 @@ func (m *cm) countSystem(c *conn, n int) {
 // open greets the client of a new connection, or has the router do it.
 func (m *cm) open(c *conn, h *privsep.ConnHandoff) {
 	c.flags |= flagOpened
-	rec := &store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix, TLS: h.TLS,
+	rec := &m.recOpen
+	*rec = store.RecOpen{Conn: c.ref(), UID: h.UID, Listener: h.Listener, Addr: h.Addr, Port: h.Port, Unix: h.Unix, TLS: h.TLS,
 		Challenge: m.supply.number(h)}
 	if rec.Challenge == 0 {
 		m.must(rec)

@@ -333,7 +333,8 @@ func (m *cm) connect(c *conn, arg []byte) {
 			c.flags |= flagHeaders
 		}
 	}
-	m.must(&store.RecConnect{Conn: c.ref(), Chain: m.chain(c), JSON: arg})
+	m.recConnect = store.RecConnect{Conn: c.ref(), Chain: m.chain(c), JSON: arg}
+	m.must(&m.recConnect)
 	if m.cfg.Auth {
 		m.awaitLogin(c, arg)
 	}

@@ -58,7 +58,8 @@ func (d *dispatcher) admit(p pending) {
 		return
 	}
 	if !d.handOver(p) {
-		d.waiting = &p
+		kept := p // p itself is none of the heap's
+		d.waiting = &kept
 	}
 }
 
@@ -154,7 +155,8 @@ func (d *dispatcher) pick(try int) int {
 func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
 	c := &d.cms[k]
 	uid := d.nextUID()
-	h := privsep.ConnHandoff{UID: uid, Slot: slot, Listener: uint16(p.lst.number), Unix: p.lst.unix, TLS: p.lst.tls, System: p.lst.system,
+	h := &d.handoff
+	*h = privsep.ConnHandoff{UID: uid, Slot: slot, Listener: uint16(p.lst.number), Unix: p.lst.unix, TLS: p.lst.tls, System: p.lst.system,
 		Issued: uint64(d.uptime+d.now) / uint64(time.Millisecond)}
 	h.Ticket = d.maker.Make(tickets.Handoff{UID: uid, CM: uint16(k), Listener: h.Listener, Generation: c.generation, Issued: h.Issued})
 	if p.addr.IsValid() {
@@ -167,7 +169,8 @@ func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
 		info.Process = store.ConnProcess(privsep.PeerProcess(p.fd, d.cfg.Login.Kinds.Has(privsep.CredentialProcess)))
 	}
 	row.Set(&info)
-	err := c.ch.Send(privsep.KindConnHandoff, h.Append(d.buf[:0]), p.fd)
+	d.buf = h.Append(d.buf[:0])
+	err := c.ch.Send(privsep.KindConnHandoff, d.buf, p.fd)
 	if err == nil {
 		return true
 	}

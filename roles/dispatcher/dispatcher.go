@@ -45,6 +45,7 @@ type dispatcher struct {
 
 	complaints map[string]complaint
 	buf        []byte
+	handoff    privsep.ConnHandoff // scratch space
 	msg        privsep.Message
 }
 

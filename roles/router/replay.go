@@ -50,6 +50,7 @@ func (r *router) replayProcess(l *link, b []byte) error {
 	}
 	l.generation = le.Uint64(b)
 	n := copy(l.supply.secret[:], b[8:])
+	l.supply.maker = nil
 	l.supply.used = le.Uint64(b[8+n:])
 	l.supply.given = l.supply.used
 	return nil

@@ -67,6 +67,7 @@ type router struct {
 	recUnsub store.RecUnsub
 	ins      store.InsDeliver
 	buf      []byte
+	text     []byte // of challenges
 	nowhere  []byte // for instructions to a cm that has gone
 	planned  []byte
 	limited  []*sub // that the message at hand goes to

@@ -17,10 +17,11 @@ import (
 // journal.
 type supply struct {
 	secret tickets.Challenges
-	used   uint64 // number of the last challenge that a connection has got
-	given  uint64 // of the last that the cm has been told
-	due    bool   // it is to be told more
-	knows  bool   // the greetings that are in force
+	maker  *tickets.ChallengeMaker // of that secret, nil: none so far
+	used   uint64                  // number of the last challenge that a connection has got
+	given  uint64                  // of the last that the cm has been told
+	due    bool                    // it is to be told more
+	knows  bool                    // the greetings that are in force
 }
 
 // A challenge is as long here as there.
@@ -46,6 +47,14 @@ func (s *supply) take(n uint64) bool {
 	return true
 }
 
+// appendChallenge appends challenge number n.
+func (s *supply) appendChallenge(dst []byte, n uint64) []byte {
+	if s.maker == nil {
+		s.maker = s.secret.Maker()
+	}
+	return s.maker.Append(dst, n)
+}
+
 // supplied tells whether the process of a cm has a supply of this router's or of one that
 // it knows all of: it has said which process it is since.
 func (l *link) supplied() bool { return l.generation != 0 }
@@ -60,7 +69,8 @@ func (r *router) challengeOf(l *link, n uint64) string {
 	case !l.supplied() || !l.supply.take(n):
 		return ""
 	}
-	return string(l.supply.secret.Append(nil, n))
+	r.text = l.supply.appendChallenge(r.text[:0], n)
+	return string(r.text)
 }
 
 // supplyFor has a cm told what it lacks, between two batches. One that has not said which
@@ -114,11 +124,12 @@ func (r *router) tellGreetings(l *link) {
 
 func (r *router) tellChallenges(l *link) {
 	s := &l.supply
-	ins := store.InsChallenges{First: s.given + 1}
+	ins := store.InsChallenges{First: s.given + 1, Texts: r.text[:0]}
 	for s.given < s.used+store.MaxChallenges {
 		s.given++
-		ins.Texts = s.secret.Append(ins.Texts, s.given)
+		ins.Texts = s.appendChallenge(ins.Texts, s.given)
 	}
+	r.text = ins.Texts
 	if len(ins.Texts) > 0 {
 		r.provide(l, &ins)
 	}
