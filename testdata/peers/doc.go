@@ -2,6 +2,7 @@
 // gatehouse (a) and nats-server (b), or any two commands.
 //
 //	round 1..n:  for each case:  start a, measure, stop a;  start b, measure, stop b
+//	             new connections:  start a and b;  measure a, b, b, a, a, b, b, a;  stop both
 //
 //	                    +-- one client process (this one) ---------------+
 //	broker process(es)  |  publisher ==16 B==> broker ==> subscriber(s)  |
