@@ -12,6 +12,7 @@ const (
 	MaxProfileText = 256      // bytes of each entry
 	MaxProfile     = 32 << 10 // bytes of a whole PROFILE, which few long lists fill
 	MaxWeight      = 1000
+	MinMaxAge      = time.Second
 )
 
 // The messaging modes, one bit each, and their names by bit.
@@ -53,7 +54,7 @@ type Profile struct {
 	MaxPayload, MaxPending        int           // bytes
 	Transfer                      []string      // environments
 	System                        bool          // its clients may ask for the state of the broker
-	MaxAge                        time.Duration // of a connection, 0: any
+	MaxAge                        time.Duration // of a connection, at least MinMaxAge; 0: any
 }
 
 func (p *Profile) fields(c *coder) {
@@ -87,6 +88,7 @@ func (p *Profile) fields(c *coder) {
 	}
 	c.flag(&p.System)
 	c.duration(&p.MaxAge)
+	c.check(p.MaxAge == 0 || p.MaxAge >= MinMaxAge)
 }
 
 func (p *Profile) lists() []*[]string {

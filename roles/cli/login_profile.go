@@ -60,7 +60,7 @@ func words(list []string, missing bool, means string) string {
 // lasts is a limit of time of a profile.
 func lasts(d time.Duration) string {
 	if d == 0 {
-		return "0"
+		return "no limit"
 	}
 	return d.String()
 }

@@ -122,8 +122,8 @@ func (c *Config) checkProfiles() (faults []fault) {
 		if p.System && !c.watched() && !c.alone() {
 			add("system", "needs a console, which answers: console.unix or console.tcp")
 		}
-		if p.MaxAge > 0 && p.MaxAge < time.Second {
-			add("max_age", fmt.Sprintf("%v is less than 1s; 0 is no limit", p.MaxAge))
+		if p.MaxAge > 0 && p.MaxAge < privsep.MinMaxAge {
+			add("max_age", fmt.Sprintf("%v is less than %v; 0 is no limit", p.MaxAge, privsep.MinMaxAge))
 		}
 		payload, pending := p.checkSizes(&c.Limits)
 		add("max_payload", payload)

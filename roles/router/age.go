@@ -58,14 +58,6 @@ func (r *router) ageOf(s *session) int64 {
 	return max(time.Since(time.Unix(0, row.Accepted)).Milliseconds(), 0)
 }
 
-// untilAged is how long nobody is due, negative: for ever.
-func (r *router) untilAged() time.Duration {
-	if !r.ages.some {
-		return -1
-	}
-	return time.Duration(min(max(r.ages.next-r.clock(), 0), math.MaxInt32)) * time.Millisecond
-}
-
 // endAged ends whose time is up.
 func (r *router) endAged() {
 	if !r.ages.some || r.clock() < r.ages.next {

@@ -62,7 +62,7 @@ func TestConnectionsAge(t *testing.T) {
 			for _, c := range g.aged(0) {
 				ends[c] = ms
 			}
-			if d := g.r.untilAged().Milliseconds(); len(ends) < 3 && (d < 0 || d > maxAge.Milliseconds()) {
+			if d := g.r.expiry().Milliseconds(); len(ends) < 3 && (d < 0 || d > maxAge.Milliseconds()) {
 				t.Fatalf("after %d ms the next look is in %d ms", ms, d)
 			}
 		}
@@ -82,8 +82,8 @@ func TestAgeOfNewProfile(t *testing.T) {
 	g.open(0, 1, 1, "")
 	hour := time.Hour.Milliseconds()
 	g.r.time += hour
-	if got := g.aged(0); len(got) != 0 || g.r.untilAged() >= 0 {
-		t.Errorf("without max_age %v end, the next look is in %v", got, g.r.untilAged())
+	if got := g.aged(0); len(got) != 0 || g.r.expiry() >= 0 {
+		t.Errorf("without max_age %v end, the next look is in %v", got, g.r.expiry())
 	}
 	g.limitAge(maxAge)
 	g.limitAge(0)
@@ -111,7 +111,7 @@ func TestManyAge(t *testing.T) {
 	if n := len(g.aged(0)); n != ageMost {
 		t.Fatalf("%d end at once", n)
 	}
-	if d := g.r.untilAged(); d != 0 {
+	if d := g.r.expiry(); d != 0 {
 		t.Errorf("the others are looked at in %v", d)
 	}
 	if n := len(g.aged(0)); n != 10 || g.r.links[0].open != 0 {

@@ -125,6 +125,9 @@ func (r *router) expiry() time.Duration {
 			at = by
 		}
 	}
+	if r.ages.some && (at < 0 || r.ages.next < at) {
+		at = r.ages.next
+	}
 	if at < 0 {
 		return -1
 	}

@@ -37,9 +37,6 @@ func (r *router) lookEvery() time.Duration {
 // without anything that ends by time.
 func (r *router) pause() time.Duration {
 	d := r.expiry()
-	if aged := r.untilAged(); aged >= 0 && (d < 0 || aged < d) {
-		d = aged
-	}
 	if r.notes > 0 && (d < 0 || r.lookEvery() < d) {
 		return r.lookEvery()
 	}
