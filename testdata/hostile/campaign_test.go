@@ -90,13 +90,13 @@ type action struct {
 	b        *broker
 	t        *testing.T
 	queues   map[string][]job // by component
-	villains map[int]bool     // all pids there were
+	villains map[int]bool     // all pids there were, with those they replaced
 	beside   func(*broker) (stop func())
 	done     map[string]int // jobs by component
 }
 
 func newAction(t *testing.T, b *broker) *action {
-	return &action{b: b, t: t, queues: map[string][]job{}, done: map[string]int{}}
+	return &action{b: b, t: t, queues: map[string][]job{}, villains: map[int]bool{}, done: map[string]int{}}
 }
 
 func (a *action) run(share map[string][]job) {
@@ -146,7 +146,6 @@ func (a *action) commit(roles []string) {
 		a.b.plan(role, plans...)
 		a.b.kill(role)
 	}
-	a.villains = map[int]bool{}
 	for _, role := range roles {
 		a.villains[before[role]] = true // it is not the one to be waited for
 		for n := a.done[role]; n < len(a.queues[role]); n++ {
@@ -156,7 +155,7 @@ func (a *action) commit(roles []string) {
 	}
 	for _, role := range roles {
 		if a.b.log.Await(0, patience, func(l *tree.Line) bool {
-			return l.Str("message") == "role ready" && l.Str("role") == role && !a.villains[l.PID()] && l.PID() != before[role]
+			return l.Str("message") == "role ready" && l.Str("role") == role && !a.villains[l.PID()]
 		}) == nil {
 			a.t.Fatalf("no sound %s after the villains", role)
 		}

@@ -346,8 +346,8 @@ func TestFloodBesideHandshakes(t *testing.T) {
 	quiet := b.knock()
 	a := newAction(t, b)
 	for range 10 { // a busy machine makes fewer handshakes beside one pair of floods
-		a.queues["cm/0"] = []job{{role: "cm", plan: plan{Stage: stageRun, Do: "flood of signs"}, kind: "SIGN", reason: "rate"}}
-		a.queues["cm/1"] = []job{{role: "cm", plan: plan{Stage: stageRun, Do: "frame", S: "10000 LOG"}, kind: "LOG", reason: "rate"}}
+		a.queues["cm/0"] = append(a.queues["cm/0"], job{role: "cm", plan: plan{Stage: stageRun, Do: "flood of signs"}, kind: "SIGN", reason: "rate"})
+		a.queues["cm/1"] = append(a.queues["cm/1"], job{role: "cm", plan: plan{Stage: stageRun, Do: "frame", S: "10000 LOG"}, kind: "LOG", reason: "rate"})
 		a.commit([]string{"cm/0", "cm/1"})
 		if made.Load() >= 20 {
 			break
