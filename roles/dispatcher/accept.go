@@ -22,16 +22,29 @@ type pending struct {
 	lst  *listener
 }
 
-// acceptAll takes connections from one listener while the cms take them.
+// acceptAll takes connections from one listener while the cms take them. Whatever can
+// be settled before one is accepted is: one that was accepted and not yet handed over
+// ends with the dispatcher, and nothing else of it does.
 func (d *dispatcher) acceptAll(l *listener) {
 	for range acceptBatch {
 		if d.waiting != nil || !d.open() {
 			return
 		}
+		full := d.slots.total() >= d.cfg.MaxConnections
+		if !full && !d.offer(l) {
+			d.pauseUntil = d.now + int64(retryPause) // the kernel's queue keeps them
+			return
+		}
 		fd, addr, errno := privsep.Accept(l.fd)
+		l.empty = errno == syscall.EAGAIN
+		if errno == 0 {
+			d.admit(pending{fd, addr, l}, full)
+			continue
+		}
+		if !full {
+			d.slots.giveBack(d.place.cm)
+		}
 		switch errno {
-		case 0:
-			d.admit(pending{fd, addr, l})
 		case syscall.EAGAIN:
 			return
 		case syscall.ECONNABORTED, syscall.EINTR:
@@ -44,20 +57,21 @@ func (d *dispatcher) acceptAll(l *listener) {
 	}
 }
 
-// admit checks the limits and hands the connection over.
-func (d *dispatcher) admit(p pending) {
-	if !p.lst.unix && !d.rate.allow(p.addr.Addr().As16(), d.now) {
+// admit checks the rate and hands the connection over to whom a place was taken with,
+// unless all have theirs.
+func (d *dispatcher) admit(p pending, full bool) {
+	switch {
+	case !p.lst.unix && !d.rate.allow(p.addr.Addr().As16(), d.now):
+		if !full {
+			d.slots.giveBack(d.place.cm)
+		}
 		privsep.CloseFD(p.fd)
 		d.refusedRate++
 		d.table.Counters().Limited.Add(1)
 		d.complain("connection refused", "rate", privsep.Str(privsep.KeyAddr, p.addr.Addr().String()))
-		return
-	}
-	if d.slots.total() >= d.cfg.MaxConnections {
+	case full:
 		d.refuse(p)
-		return
-	}
-	if !d.handOver(p) {
+	case !d.handOn(p) && !d.handOver(p):
 		kept := p // p itself is none of the heap's
 		d.waiting = &kept
 	}
@@ -106,28 +120,38 @@ func (d *dispatcher) closeRefused() {
 	}
 }
 
-// handOver gives the connection to the least loaded cm that takes it; false: none does now.
-func (d *dispatcher) handOver(p pending) bool {
-	for try := 0; try < len(d.cms); try++ {
+// place is where the next connection goes, with all that is known of it by then.
+type place struct {
+	cm      int
+	uid     uint64 // kept when no connection came, 0: used
+	handoff privsep.ConnHandoff
+	info    store.ConnInfo
+}
+
+// offer takes a place for a connection from a listener with the least loaded cm that
+// has room for it; false: none has now.
+func (d *dispatcher) offer(l *listener) bool {
+	for try := range d.cms {
 		k := d.pick(try)
 		if k < 0 {
 			return false
 		}
-		slot, ok := d.slots.take(k)
-		if !ok {
+		if d.cms[k].ch.Roomy() {
+			return d.takePlace(k, l)
+		}
+	}
+	return false
+}
+
+// handOver gives the connection to the least loaded cm that takes it; false: none does now.
+func (d *dispatcher) handOver(p pending) bool {
+	for try := range d.cms {
+		if k := d.pick(try); k < 0 || !d.takePlace(k, p.lst) {
 			return false
 		}
-		if d.sendTo(k, slot, p) {
-			privsep.CloseFD(p.fd)
-			if p.lst.system {
-				d.slots.systems = append(d.slots.systems, slot)
-			} else {
-				d.accepted++
-				d.table.Counters().Accepted.Add(1)
-			}
+		if d.handOn(p) {
 			return true
 		}
-		d.slots.giveBack(k)
 	}
 	return false
 }
@@ -152,29 +176,53 @@ func (d *dispatcher) pick(try int) int {
 	return d.order[try]
 }
 
-func (d *dispatcher) sendTo(k int, slot uint32, p pending) bool {
-	c := &d.cms[k]
-	uid := d.nextUID()
-	h := &d.handoff
-	*h = privsep.ConnHandoff{UID: uid, Slot: slot, Listener: uint16(p.lst.number), Unix: p.lst.unix, TLS: p.lst.tls, System: p.lst.system,
+// takePlace takes a place for a connection from a listener with cm k; false: there is none.
+func (d *dispatcher) takePlace(k int, l *listener) bool {
+	slot, ok := d.slots.take(k)
+	if !ok {
+		return false
+	}
+	p := &d.place
+	if p.cm = k; p.uid == 0 {
+		p.uid = d.nextUID()
+	}
+	h := &p.handoff
+	*h = privsep.ConnHandoff{UID: p.uid, Slot: slot, Listener: uint16(l.number), Unix: l.unix, TLS: l.tls, System: l.system,
 		Issued: uint64(d.uptime+d.now) / uint64(time.Millisecond)}
-	h.Ticket = d.maker.Make(tickets.Handoff{UID: uid, CM: uint16(k), Listener: h.Listener, Generation: c.generation, Issued: h.Issued})
+	h.Ticket = d.maker.Make(tickets.Handoff{UID: h.UID, CM: uint16(k), Listener: h.Listener, Generation: d.cms[k].generation, Issued: h.Issued})
+	p.info = store.ConnInfo{UID: h.UID, CM: uint16(k), Listener: h.Listener, Unix: h.Unix, System: h.System, Accepted: time.Now().UnixNano()}
+	return true
+}
+
+// handOn gives the connection to the cm that a place was taken with, and gives that back
+// if it could not be.
+func (d *dispatcher) handOn(p pending) bool {
+	h, info := &d.place.handoff, &d.place.info
+	k, c := d.place.cm, &d.cms[d.place.cm]
+	d.place.uid = 0
 	if p.addr.IsValid() {
 		h.Addr, h.Port = p.addr.Addr().As16(), p.addr.Port()
+		info.Addr, info.Port = h.Addr, h.Port
 	}
-	row := d.slots.table.Row(int(slot))
-	info := store.ConnInfo{UID: uid, CM: uint16(k), Listener: h.Listener, Port: h.Port, Unix: h.Unix, System: h.System, Addr: h.Addr,
-		Accepted: time.Now().UnixNano()}
 	if h.Unix {
 		info.Process = store.ConnProcess(privsep.PeerProcess(p.fd, d.cfg.Login.Kinds.Has(privsep.CredentialProcess)))
 	}
-	row.Set(&info)
+	row := d.slots.table.Row(int(h.Slot))
+	row.Set(info)
 	d.buf = h.Append(d.buf[:0])
 	err := c.ch.Send(privsep.KindConnHandoff, d.buf, p.fd)
 	if err == nil {
+		privsep.CloseFD(p.fd)
+		if p.lst.system {
+			d.slots.systems = append(d.slots.systems, h.Slot)
+		} else {
+			d.accepted++
+			d.table.Counters().Accepted.Add(1)
+		}
 		return true
 	}
 	row.Clear()
+	d.slots.giveBack(k)
 	if err != privsep.ErrAgain && err != privsep.ErrInFlight {
 		d.log.Warn("handoff", privsep.Str(privsep.KeyPeer, privsep.ID{Role: privsep.RoleCM, Index: k}.String()), privsep.Err(err))
 		d.dropCM(k)

@@ -32,6 +32,7 @@ type dispatcher struct {
 	since      int64 // the first cm was there
 	gathered   bool  // as many cms as serve were there, or have been waited for
 	listening  bool  // the listeners are in the poller
+	ending     bool  // some are to go
 	stopping   bool
 	stopBy     int64
 	now        int64
@@ -45,7 +46,7 @@ type dispatcher struct {
 
 	complaints map[string]complaint
 	buf        []byte
-	handoff    privsep.ConnHandoff // scratch space
+	place      place // taken last
 	msg        privsep.Message
 }
 
@@ -55,6 +56,11 @@ type listener struct {
 	unix   bool
 	tls    bool
 	system bool // none, see system.go
+
+	// Of one that is to go, see reload.go.
+	endBy int64 // 0: it is not
+	left  int   // how many more are taken
+	empty bool  // nobody waited when one was last to be taken
 }
 
 // cmPeer is the way to one connection manager; ch is nil while it is away.
@@ -106,6 +112,9 @@ func (d *dispatcher) run() error {
 				return err
 			}
 		}
+		if d.ending {
+			d.endListeners()
+		}
 	}
 	d.listen(false)
 	if d.parent.Orphaned() {
@@ -154,7 +163,7 @@ func (d *dispatcher) watch(l *listener) {
 }
 
 func (d *dispatcher) timeout() time.Duration {
-	if d.waiting != nil {
+	if d.waiting != nil || d.ending {
 		return retryPause
 	}
 	next := time.Duration(-1)

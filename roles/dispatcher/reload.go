@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"slices"
+	"time"
 
 	"gatehouse/privsep"
 )
@@ -45,30 +46,47 @@ func (d *dispatcher) newListener(m *privsep.Message) error {
 	return nil
 }
 
-// queueMost is how many may wait in a listen queue: those who come while it is
-// emptied have no right to more.
-const queueMost = 4096
+// A listener that is to go takes whom it finds in its queue: they have connected. Those
+// who come while it is emptied have no right to more.
+const (
+	queueMost = 4096
+	queueTime = time.Second
+)
 
-// endListener lets one go. Who waits in its queue has connected and is still
-// taken, as far as a cm is there to take him.
+// endListener lets one go, as soon as nobody waits there.
 func (d *dispatcher) endListener(m *privsep.Message) error {
 	var g privsep.ListenerGone
 	if err := g.Parse(m.Payload); err != nil {
 		return err
 	}
-	l := d.listenerOf(int(g.Number))
-	if l == nil {
-		return nil
+	if l := d.listenerOf(int(g.Number)); l != nil {
+		l.endBy, l.left = d.now+int64(queueTime), queueMost
+		d.endListeners()
 	}
-	accepted := d.accepted
-	for before := -1; before != int(d.accepted) && int(d.accepted-accepted) < queueMost; {
-		before = int(d.accepted)
-		d.acceptAll(l)
-	}
-	if d.listening {
-		d.poll.Del(l.fd)
-	}
-	privsep.CloseFD(l.fd)
-	d.listeners = slices.DeleteFunc(d.listeners, func(o *listener) bool { return o == l })
 	return nil
+}
+
+// endListeners takes whom the cms have room for from the queues of those that are to go,
+// and closes what is empty.
+func (d *dispatcher) endListeners() {
+	d.ending = false
+	d.listeners = slices.DeleteFunc(d.listeners, func(l *listener) bool {
+		if l.endBy == 0 {
+			return false
+		}
+		for before := d.accepted + 1; before != d.accepted && l.left > 0; {
+			before = d.accepted
+			d.acceptAll(l)
+			l.left -= int(d.accepted - before)
+		}
+		if !l.empty && l.left > 0 && d.now < l.endBy {
+			d.ending = true
+			return false
+		}
+		if d.listening {
+			d.poll.Del(l.fd)
+		}
+		privsep.CloseFD(l.fd)
+		return true
+	})
 }

@@ -8,24 +8,38 @@ import (
 	"gatehouse/tickets"
 )
 
-// The console's connections are beyond max_connections and not of it, a few at a time;
-// another dispatcher knows them by the table.
-func TestSystemConn(t *testing.T) {
-	f := newFloor(t, testRows)
-	most := testRows - privsep.SystemPlaces
+// desk is a dispatcher with that floor and cm 0 alone, of whose channel the other end is
+// there, too.
+func (f *floor) desk(t *testing.T, most int) (d *dispatcher, cm *privsep.Channel) {
+	t.Helper()
 	near, far, err := privsep.Socketpair()
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := privsep.NewKey()
-	cm := privsep.NewChannel(far, privsep.RoleCM, privsep.RoleDispatcher, key)
-	d := &dispatcher{cfg: &privsep.Settings{MaxConnections: most}, table: f.table, slots: f.s, cms: make([]cmPeer, testCMs), rate: newLimiter(0, 0),
-		maker: tickets.NewMaker(tickets.HandoffKey{1}), log: privsep.NewLogger(cm), complaints: map[string]complaint{}}
+	cm = privsep.NewChannel(far, privsep.RoleCM, privsep.RoleDispatcher, key)
+	d = &dispatcher{cfg: &privsep.Settings{MaxConnections: most}, table: f.table, slots: f.s, cms: make([]cmPeer, testCMs), rate: newLimiter(0, 0),
+		maker: tickets.NewMaker(tickets.HandoffKey{1}), log: privsep.NewLogger(cm), complaints: map[string]complaint{}, now: 1}
+	if d.poll, err = privsep.NewPoller(); err != nil {
+		t.Fatal(err)
+	}
 	d.cms[0].ch = privsep.NewChannel(near, privsep.RoleDispatcher, privsep.RoleCM, key)
 	d.cms[0].ch.SetPhase(privsep.PhaseRun)
 	cm.SetPhase(privsep.PhaseRun)
-	defer d.cms[0].ch.Close()
-	defer cm.Close()
+	t.Cleanup(func() {
+		d.dropCM(0)
+		cm.Close()
+		d.poll.Close()
+	})
+	return d, cm
+}
+
+// The console's connections are beyond max_connections and not of it, a few at a time;
+// another dispatcher knows them by the table.
+func TestSystemConn(t *testing.T) {
+	f := newFloor(t, testRows)
+	most := testRows - privsep.SystemPlaces
+	d, cm := f.desk(t, most)
 	// come has a connection arrive, and gives what the cm gets of it.
 	come := func(take func(fd int)) *privsep.ConnHandoff {
 		t.Helper()
@@ -50,7 +64,12 @@ func TestSystemConn(t *testing.T) {
 		return h
 	}
 	client := func(fd int) {
-		d.admit(pending{fd: fd, addr: netip.MustParseAddrPort("192.0.2.1:1"), lst: &listener{}})
+		l := &listener{}
+		full := d.slots.total() >= most
+		if !full && !d.offer(l) {
+			t.Fatal("no place is offered")
+		}
+		d.admit(pending{fd: fd, addr: netip.MustParseAddrPort("192.0.2.1:1"), lst: l}, full)
 	}
 	console := func(fd int) { d.systemConn(&privsep.Message{FDs: []int{fd}}) }
 	for range most {

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -196,6 +197,32 @@ func TestLDAPTransfer(t *testing.T) {
 	must(t, enter("nats://"+b.addr, nats.UserInfo("dora", "horse")))
 	must(t, useNATS(come))
 	must(t, useNATS(own))
+}
+
+// Whoever is taken out of the directory keeps his session until it is as old as his
+// profile lets it be, and gets no other.
+func TestLDAPTakenOut(t *testing.T) {
+	t.Parallel()
+	s := newSlapd(t, person("dora", "ORGB"), person("erin", "ORGB"))
+	b := startBroker(t, settings{limits: patient, users: unlimited + "[[profile]]\nname = \"desk\"\nmax_age = \"2s\"\n" + s.searching(`profile = "desk"`)})
+	dora := nats.UserInfo("dora", "horse")
+	mark := b.log.Mark()
+	told := make(chan error, 100)
+	nc, err := nats.Connect("nats://"+b.addr, dora, nats.NoReconnect(), nats.Timeout(patience),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { told <- err }))
+	must(t, err)
+	defer nc.Close()
+	if b.log.Find(mark, "login", patience, "user", "dora", "from", "ldap") == nil {
+		t.Error("no line of her login")
+	}
+	s.kill()
+	s.delete("uid=dora,ou=people," + suffix)
+	s.start()
+	if err := within(t, "the end of her session", told); !errors.Is(err, nats.ErrAuthExpired) {
+		t.Errorf("told %v", err)
+	}
+	await(t, "another one to be let in", patience, func() bool { return enter("nats://"+b.addr, nats.UserInfo("erin", "horse")) == nil })
+	b.refusedAs("unknown_user", dora)
 }
 
 // The directory comes, changes and goes while the broker runs. Sessions end when what says

@@ -26,6 +26,7 @@ type slapd struct {
 	t           testing.TB
 	dir         string
 	ca          *certs.Authority
+	tools       string // their folder
 	ldap, ldaps string // addresses
 	cmd         *exec.Cmd
 	ended       chan struct{}
@@ -84,13 +85,27 @@ access to * by dn.exact="`+service+`" read by self read by * none
 	s.write("ldif", entry(suffix, "objectClass: domain", "dc: orgb")+
 		entry("ou=people,"+suffix, "objectClass: organizationalUnit", "ou: people")+
 		entry(service, "objectClass: person", "cn: broker", "sn: broker", "userPassword: "+swordfish)+strings.Join(entries, ""), 0o600)
-	if out, err := exec.Command(filepath.Join(filepath.Dir(path), "slapadd"), "-f", s.path("conf"), "-l", s.path("ldif")).CombinedOutput(); err != nil {
-		t.Fatalf("slapadd: %v\n%s", err, out)
-	}
+	s.tools = filepath.Dir(path)
+	s.edit("slapadd")
 	s.ldap, s.ldaps = freeAddress(t), freeAddress(t)
 	s.start()
 	t.Cleanup(s.kill)
 	return s
+}
+
+// edit has a tool do what stands in ldif, while no server is up.
+func (s *slapd) edit(tool string) {
+	s.t.Helper()
+	if out, err := exec.Command(filepath.Join(s.tools, tool), "-f", s.path("conf"), "-l", s.path("ldif")).CombinedOutput(); err != nil {
+		s.t.Fatalf("%s: %v\n%s", tool, err, out)
+	}
+}
+
+// delete takes an entry out, likewise.
+func (s *slapd) delete(dn string) {
+	s.t.Helper()
+	s.write("ldif", "dn: "+dn+"\nchangetype: delete\n", 0o600)
+	s.edit("slapmodify")
 }
 
 func exists(path string) bool {
