@@ -10,8 +10,8 @@
 // with the fewest connections and writes the connection table, of which the cms
 // write only their own columns. There it also says which process has connected to a
 // Unix socket (pid, uid, gid, inode of its pidfd), as the kernel has told it: who a
-// client is that way, a cm has no word in. While no cm is there, connections wait in the
-// listen queue; since the parent holds the listeners, a dispatcher's death
+// client is that way, a cm has no word in. While no cm is there, or has room, connections
+// wait in the listen queue; since the parent holds the listeners, a dispatcher's death
 // closes no port.
 //
 // The console is a client by a connection that the parent has made (SYSTEM_CONN). The
