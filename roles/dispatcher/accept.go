@@ -26,6 +26,7 @@ type pending struct {
 // be settled before one is accepted is: one that was accepted and not yet handed over
 // ends with the dispatcher, and nothing else of it does.
 func (d *dispatcher) acceptAll(l *listener) {
+	l.empty = false
 	for range acceptBatch {
 		if d.waiting != nil || !d.open() {
 			return
@@ -123,7 +124,6 @@ func (d *dispatcher) closeRefused() {
 // place is where the next connection goes, with all that is known of it by then.
 type place struct {
 	cm      int
-	uid     uint64 // kept when no connection came, 0: used
 	handoff privsep.ConnHandoff
 	info    store.ConnInfo
 }
@@ -145,15 +145,18 @@ func (d *dispatcher) offer(l *listener) bool {
 
 // handOver gives the connection to the least loaded cm that takes it; false: none does now.
 func (d *dispatcher) handOver(p pending) bool {
-	for try := range d.cms {
-		if k := d.pick(try); k < 0 || !d.takePlace(k, p.lst) {
+	for try := 0; ; {
+		k := d.pick(try)
+		if k < 0 || !d.takePlace(k, p.lst) {
 			return false
 		}
 		if d.handOn(p) {
 			return true
 		}
+		if d.cms[k].ch != nil { // one that is gone is not counted again
+			try++
+		}
 	}
-	return false
 }
 
 // pick returns the try-th least loaded cm that is there, or -1.
@@ -183,11 +186,9 @@ func (d *dispatcher) takePlace(k int, l *listener) bool {
 		return false
 	}
 	p := &d.place
-	if p.cm = k; p.uid == 0 {
-		p.uid = d.nextUID()
-	}
+	p.cm = k
 	h := &p.handoff
-	*h = privsep.ConnHandoff{UID: p.uid, Slot: slot, Listener: uint16(l.number), Unix: l.unix, TLS: l.tls, System: l.system,
+	*h = privsep.ConnHandoff{UID: d.table.Counters().LastUID.Load() + 1, Slot: slot, Listener: uint16(l.number), Unix: l.unix, TLS: l.tls, System: l.system,
 		Issued: uint64(d.uptime+d.now) / uint64(time.Millisecond)}
 	h.Ticket = d.maker.Make(tickets.Handoff{UID: h.UID, CM: uint16(k), Listener: h.Listener, Generation: d.cms[k].generation, Issued: h.Issued})
 	p.info = store.ConnInfo{UID: h.UID, CM: uint16(k), Listener: h.Listener, Unix: h.Unix, System: h.System, Accepted: time.Now().UnixNano()}
@@ -199,7 +200,6 @@ func (d *dispatcher) takePlace(k int, l *listener) bool {
 func (d *dispatcher) handOn(p pending) bool {
 	h, info := &d.place.handoff, &d.place.info
 	k, c := d.place.cm, &d.cms[d.place.cm]
-	d.place.uid = 0
 	if p.addr.IsValid() {
 		h.Addr, h.Port = p.addr.Addr().As16(), p.addr.Port()
 		info.Addr, info.Port = h.Addr, h.Port
@@ -207,7 +207,10 @@ func (d *dispatcher) handOn(p pending) bool {
 	if h.Unix {
 		info.Process = store.ConnProcess(privsep.PeerProcess(p.fd, d.cfg.Login.Kinds.Has(privsep.CredentialProcess)))
 	}
-	row := d.slots.table.Row(int(h.Slot))
+	// UIDs are counted in the table, so that none is used twice, whichever dispatcher
+	// gives it, and in spite of an error.
+	d.table.Counters().LastUID.Store(h.UID)
+	row := d.table.Row(int(h.Slot))
 	row.Set(info)
 	d.buf = h.Append(d.buf[:0])
 	err := c.ch.Send(privsep.KindConnHandoff, d.buf, p.fd)
@@ -228,12 +231,6 @@ func (d *dispatcher) handOn(p pending) bool {
 		d.dropCM(k)
 	}
 	return false
-}
-
-// nextUID counts in the table, so that a UID is never used twice, whichever
-// dispatcher gives it.
-func (d *dispatcher) nextUID() uint64 {
-	return d.slots.table.Counters().LastUID.Add(1)
 }
 
 // complain logs a refusal, at most once a second for each event and reason.

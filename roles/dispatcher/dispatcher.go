@@ -51,16 +51,18 @@ type dispatcher struct {
 }
 
 type listener struct {
-	fd     int
-	number int
-	unix   bool
-	tls    bool
-	system bool // none, see system.go
+	fd      int
+	number  int
+	address string
+	unix    bool
+	tls     bool
+	system  bool // none, see system.go
+	empty   bool // nobody waited when one was last to be taken
 
 	// Of one that is to go, see reload.go.
 	endBy int64 // 0: it is not
 	left  int   // how many more are taken
-	empty bool  // nobody waited when one was last to be taken
+	same  bool  // another one goes on with the socket
 }
 
 // cmPeer is the way to one connection manager; ch is nil while it is away.
@@ -107,13 +109,13 @@ func (d *dispatcher) run() error {
 			return err
 		}
 		d.readClock()
+		if d.ending {
+			d.endListeners()
+		}
 		for _, e := range ready {
 			if err := d.event(e); err != nil {
 				return err
 			}
-		}
-		if d.ending {
-			d.endListeners()
 		}
 	}
 	d.listen(false)
@@ -147,6 +149,9 @@ func (d *dispatcher) listen(on bool) {
 		return
 	}
 	d.listening = on
+	if on && len(d.listeners) > 1 { // whoever is first has the room that there is
+		d.listeners = append(d.listeners[1:], d.listeners[0])
+	}
 	for _, l := range d.listeners {
 		if on {
 			d.watch(l)
@@ -189,7 +194,7 @@ func (d *dispatcher) event(e privsep.Ready) error {
 	case e.Token >= tokenCM:
 		d.fromCM(int(e.Token - tokenCM))
 	default:
-		if l := d.listenerOf(int(e.Token - tokenListener)); l != nil {
+		if l := d.listenerOf(int(e.Token - tokenListener)); l != nil && l.endBy == 0 {
 			d.acceptAll(l)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 func newListener(l *privsep.Listener, fd int) *listener {
-	return &listener{fd: fd, number: int(l.Number), unix: l.Network == privsep.NetUnix, tls: l.Network == privsep.NetTLS}
+	return &listener{fd: fd, number: int(l.Number), address: l.Address, unix: l.Network == privsep.NetUnix, tls: l.Network == privsep.NetTLS}
 }
 
 // listenerOf gives the listener of a number, nil if there is none any more.
@@ -39,6 +39,13 @@ func (d *dispatcher) newListener(m *privsep.Message) error {
 		return err
 	}
 	l := newListener(&p, m.FDs[0])
+	for _, o := range d.listeners {
+		// One of TCP that goes on as another kind is the same socket with the same queue.
+		if o.endBy != 0 && !o.unix && !l.unix && o.address == l.address {
+			o.same = true
+		}
+	}
+	d.endListeners()
 	d.listeners = append(d.listeners, l)
 	if d.listening {
 		d.watch(l)
@@ -74,14 +81,17 @@ func (d *dispatcher) endListeners() {
 		if l.endBy == 0 {
 			return false
 		}
-		for before := d.accepted + 1; before != d.accepted && l.left > 0; {
+		for before := d.accepted + 1; !l.same && before != d.accepted && l.left > 0; {
 			before = d.accepted
 			d.acceptAll(l)
 			l.left -= int(d.accepted - before)
 		}
-		if !l.empty && l.left > 0 && d.now < l.endBy {
-			d.ending = true
-			return false
+		if !l.empty && !l.same {
+			if l.left > 0 && d.now < l.endBy {
+				d.ending = true
+				return false
+			}
+			d.log.Warn("listener closed while connections waited", privsep.Str(privsep.KeyAddr, l.address))
 		}
 		if d.listening {
 			d.poll.Del(l.fd)

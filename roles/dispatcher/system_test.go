@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"net/netip"
+	"syscall"
 	"testing"
 
 	"gatehouse/privsep"
@@ -14,6 +15,9 @@ func (f *floor) desk(t *testing.T, most int) (d *dispatcher, cm *privsep.Channel
 	t.Helper()
 	near, far, err := privsep.Socketpair()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.SetsockoptInt(near, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 64<<10); err != nil {
 		t.Fatal(err)
 	}
 	key := privsep.NewKey()

@@ -199,12 +199,12 @@ func TestLDAPTransfer(t *testing.T) {
 	must(t, useNATS(own))
 }
 
-// Whoever is taken out of the directory keeps his session until it is as old as his
-// profile lets it be, and gets no other.
+// The session of whoever is taken out of the directory ends when it is as old as his
+// profile lets it be, and he gets no other.
 func TestLDAPTakenOut(t *testing.T) {
 	t.Parallel()
 	s := newSlapd(t, person("dora", "ORGB"), person("erin", "ORGB"))
-	b := startBroker(t, settings{limits: patient, users: unlimited + "[[profile]]\nname = \"desk\"\nmax_age = \"2s\"\n" + s.searching(`profile = "desk"`)})
+	b := startBroker(t, settings{limits: patient, users: unlimited + "[[profile]]\nname = \"desk\"\nmax_age = \"5s\"\n" + s.searching(`profile = "desk"`)})
 	dora := nats.UserInfo("dora", "horse")
 	mark := b.log.Mark()
 	told := make(chan error, 100)
