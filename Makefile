@@ -8,7 +8,7 @@ BUILD := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERS
 FUZZTIME ?= 10s
 # Of make torture: PLAN=kill:router=1000 and the like, SEED=number to repeat a run,
 # TORTURE='-idle 5000 -gap 100ms' for whatever else `-h` explains.
-PLAN ?= kill:router=1000,kill:dispatcher=1000,kill:parent=200,kill:cm=200,stop=100,hup=50,restart:router=20,restart:dispatcher=20,restart:cm=20,upgrade=100
+PLAN ?= kill:router=1000,kill:dispatcher=1000,kill:auth=1000,kill:parent=200,kill:cm=200,stop=100,hup=50,restart:router=20,restart:dispatcher=20,restart:auth=20,restart:cm=20,upgrade=100
 SEED ?= 0
 # Packages of this module that the go command does not find by itself.
 INNER := ./testdata/hostile ./testdata/tree

@@ -21,11 +21,11 @@ func (p *program) restartCommand() *cli.Command {
 		Category:  groupBroker,
 		Usage:     "replace a process of a running broker by a new one, without loss",
 		UsageText: "gatehouse restart [-c FILE | --runtime-dir DIR] ROLE\ngatehouse restart [-c FILE | --runtime-dir DIR] all",
-		Description: "ROLE is router, dispatcher, auth or a connection manager as status shows it (cm/0). The new\n" +
-			"process is started beside the old one, which goes on if that fails. Plaintext and Unix\n" +
-			"connections of a connection manager move to the new process, which is in the other one of\n" +
-			"two places (of cm/0, with one of them: cm/1); those by TLS stay with the old one until they\n" +
-			"end, at most for drain_timeout.",
+		Description: "ROLE is router, dispatcher, auth, tlsd, console or a connection manager as status shows it\n" +
+			"(cm/0). The new process is started beside the old one, which goes on if that fails.\n" +
+			"Plaintext and Unix connections of a connection manager move to the new process, which is in\n" +
+			"the other one of two places (of cm/0, with one of them: cm/1); those by TLS stay with the old\n" +
+			"one until they end, at most for drain_timeout.",
 		Flags:  brokerFlags(),
 		Action: p.restart,
 	}

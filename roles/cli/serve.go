@@ -54,7 +54,8 @@ func (p *program) checkCommand() *cli.Command {
 		Usage:     "check a configuration without starting anything",
 		UsageText: "gatehouse check [-c FILE] [--print]",
 		Description: "Reads the configuration as serve would and says what would be listened on. A\n" +
-			"mistake is one line with file, line and option, and exit code 1.",
+			"mistake is one line with file, line and option, and exit code 1. So is one in a\n" +
+			"file that it names: certificates, keys, secrets; as root all of them.",
 		Flags: []cli.Flag{
 			configFlag(),
 			&cli.BoolFlag{Name: "print", Usage: "print the configuration that results, defaults filled in, as TOML"},
@@ -75,7 +76,7 @@ func (p *program) check(c *cli.Context) error {
 		fmt.Fprintf(p.env.Stderr, "gatehouse: advice: %s\n", oneLine(text))
 	}
 	e := cfg.Effective()
-	for _, check := range []func(*parent.Config, string) error{parent.CheckDirectory, parent.CheckAudit} {
+	for _, check := range []func(*parent.Config, string) error{parent.CheckFiles, parent.CheckAudit} {
 		if err := check(e, source); err != nil {
 			return err
 		}
@@ -95,8 +96,20 @@ func (p *program) check(c *cli.Context) error {
 	for _, addr := range e.Listen.TCP {
 		fmt.Fprintf(&b, "listen tcp %s\n", addr)
 	}
+	for _, addr := range e.Listen.TLS {
+		fmt.Fprintf(&b, "listen tls %s\n", addr)
+	}
 	for _, path := range e.Listen.Unix {
 		fmt.Fprintf(&b, "listen unix %s\n", path)
+	}
+	if e.TLSD.Socket != "" {
+		fmt.Fprintf(&b, "tlsd unix %s\n", e.TLSD.Socket)
+	}
+	for _, addr := range e.Console.TCP {
+		fmt.Fprintf(&b, "console tcp %s\n", addr)
+	}
+	if e.Console.Unix != "" {
+		fmt.Fprintf(&b, "console unix %s\n", e.Console.Unix)
 	}
 	_, err = fmt.Fprint(p.env.Stdout, b.String())
 	return err

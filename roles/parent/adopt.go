@@ -233,7 +233,13 @@ func (w *past) record(id privsep.ID) (r privsep.Record) {
 
 // spares tells that what lies in the runtime directory is still that of an
 // earlier parent, for the next one if this one fails.
-func (p *parent) spares() bool { return p.past != nil && !p.settled }
+func (p *parent) spares() bool {
+	if p.dir != nil && !p.recalled {
+		_, err := os.Lstat(p.dir.file("registry"))
+		return err == nil
+	}
+	return p.past != nil && !p.settled
+}
 
 // adoptAll takes over those who have survived. One that does not answer as it
 // should is ended, and is started like those that had died.

@@ -113,7 +113,7 @@ func loadApproval(c *Config) (*approval, error) {
 	for _, path := range c.Auth.X509Approved {
 		text, err := readApproved(path)
 		if err != nil {
-			return nil, &ConfigError{Key: "auth.x509_approved", Text: err.Error()}
+			return nil, fileFault("auth.x509_approved", err)
 		}
 		a.approved = append(a.approved, text...)
 	}
@@ -126,7 +126,7 @@ func loadApproval(c *Config) (*approval, error) {
 	for _, path := range c.Auth.X509CRL {
 		l := &listFile{path: path}
 		if err := l.read(); err != nil {
-			return nil, &ConfigError{Key: "auth.x509_crl", Text: err.Error()}
+			return nil, fileFault("auth.x509_crl", err)
 		}
 		a.lists = append(a.lists, l)
 	}

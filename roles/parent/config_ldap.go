@@ -257,15 +257,14 @@ func (c *Config) directoryMark() uint64 {
 	return markOf(append(what, l.Organisations...)...)
 }
 
-// loadDirectory reads what the configuration names: certificates, addresses and, if it is
-// to be used, the password. It is nil if there is no directory. Errors are as those of
-// loadCredential.
-func loadDirectory(c *Config, use bool) (*directoryText, error) {
+// loadDirectory reads what the configuration names: certificates, addresses, the
+// password. It is nil if there is no directory. Errors are as those of loadCredential.
+func loadDirectory(c *Config) (*directoryText, error) {
 	l := &c.LDAP
 	if !l.there() {
 		return nil, nil
 	}
-	bad := func(key string, err error) error { return &ConfigError{Key: "ldap." + key, Text: err.Error()} }
+	bad := func(key string, err error) error { return fileFault("ldap."+key, err) }
 	ca, err := readCA(l.CA)
 	if err != nil {
 		return nil, bad("ca", err)
@@ -289,7 +288,7 @@ func loadDirectory(c *Config, use bool) (*directoryText, error) {
 		return nil, bad("urls", fmt.Errorf("are %d addresses, more than %d", len(servers), privsep.MaxDirectoryServers))
 	}
 	d.set = *c.directory(servers, string(ca))
-	if use && l.BindPasswordFile != "" {
+	if l.BindPasswordFile != "" {
 		d.secret, err = custody.ReadSecretAs(l.BindPasswordFile, l.BindPasswordUser)
 		if errors.Is(err, custody.ErrIdentity) {
 			return nil, fmt.Errorf("ldap.bind_password_file: %w", err)
@@ -299,13 +298,6 @@ func loadDirectory(c *Config, use bool) (*directoryText, error) {
 		}
 	}
 	return d, nil
-}
-
-// CheckDirectory says what is wrong with the files and names of [ldap], as serve would;
-// the password's file may be another user's, and is not read.
-func CheckDirectory(c *Config, source string) error {
-	_, err := loadDirectory(c, false)
-	return located(err, source)
 }
 
 // located gives a *ConfigError its place in the file.

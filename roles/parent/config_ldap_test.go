@@ -91,8 +91,8 @@ func TestInHosts(t *testing.T) {
 	}
 }
 
-// files makes what a [ldap] names, and gives its configuration.
-func files(t *testing.T, lines ...string) *Config {
+// ldapFiles makes what a [ldap] names, and gives its configuration.
+func ldapFiles(t *testing.T, lines ...string) *Config {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "ca.pem"), cmstest.Root("root", cmstest.Key("p256")).PEM())
@@ -103,8 +103,8 @@ func files(t *testing.T, lines ...string) *Config {
 }
 
 func TestLoadDirectory(t *testing.T) {
-	c := files(t, `urls = ["ldaps://127.0.0.1:7", "ldap://[::1]"]`)
-	d, err := loadDirectory(c, true)
+	c := ldapFiles(t, `urls = ["ldaps://127.0.0.1:7", "ldap://[::1]"]`)
+	d, err := loadDirectory(c)
 	must(t, err)
 	defer d.close()
 	if string(d.password()) != "swordfish" || fmt.Sprint(d.address) != "[127.0.0.1:7 [::1]:389]" || fmt.Sprint(d.set.Servers) != "[ldaps://127.0.0.1:7 ldap://[::1]:389]" || d.set.BindPass != "" {
@@ -115,7 +115,7 @@ func TestLoadDirectory(t *testing.T) {
 	if strings.Contains(fmt.Sprintf("%v %+v %#v", &back, &back, &back), "uid") {
 		t.Error("it shows what is in it")
 	}
-	again, err := loadDirectory(c, true)
+	again, err := loadDirectory(c)
 	must(t, err)
 	if !sameDirectory(d, again) || !sameDirectory(nil, nil) || sameDirectory(d, nil) {
 		t.Error("the same is another one")
@@ -123,7 +123,7 @@ func TestLoadDirectory(t *testing.T) {
 	again.close()
 	must(t, os.Chmod(c.LDAP.BindPasswordFile, 0o600))
 	must(t, os.WriteFile(c.LDAP.BindPasswordFile, []byte("trout\n"), 0o600))
-	other, err := loadDirectory(c, true)
+	other, err := loadDirectory(c)
 	must(t, err)
 	if sameDirectory(d, other) {
 		t.Error("another password is the same directory")
@@ -140,22 +140,22 @@ func TestLoadDirectory(t *testing.T) {
 		"no PEM": {func() { write(t, c.LDAP.CA, []byte("hello")) }, "no certificate in it"},
 		"open":   {func() { must(t, os.Chmod(c.LDAP.BindPasswordFile, 0o644)) }, "ldap.bind_password_file: secret file"},
 	} {
-		c = files(t)
+		c = ldapFiles(t)
 		tt.spoil()
-		_, err := loadDirectory(c, true)
+		_, err := loadDirectory(c)
 		var bad *ConfigError
 		if !errors.As(err, &bad) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if d, err := loadDirectory(Defaults(), true); d != nil || err != nil {
+	if d, err := loadDirectory(Defaults()); d != nil || err != nil {
 		t.Errorf("without one: %v, %v", d, err)
 	}
 }
 
 // What is dialled is what the configuration says, of the directory that auth has.
 func TestDialled(t *testing.T) {
-	d, err := loadDirectory(files(t, `urls = ["ldaps://127.0.0.1:7"]`), true)
+	d, err := loadDirectory(ldapFiles(t, `urls = ["ldaps://127.0.0.1:7"]`))
 	must(t, err)
 	p := &parent{}
 	p.setUsers(people(1), nil, d)

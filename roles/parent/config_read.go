@@ -25,7 +25,12 @@ type ConfigError struct {
 	Line int    // 0: the key is not in the file, its default is at fault
 	Key  string // "limits.max_payload"; empty when the line is no TOML
 	Text string
+
+	cause error // nil: the text is all
 }
+
+// Unwrap gives what reading a file has said.
+func (e *ConfigError) Unwrap() error { return e.cause }
 
 // Error is that line.
 func (e *ConfigError) Error() string {

@@ -128,7 +128,7 @@ func loadIssuers(c *Config) (all []privsep.Issuer, err error) {
 		for _, k := range c.Issuers[i].Keys {
 			key, err := readTransferKey(k)
 			if err != nil {
-				return nil, &ConfigError{Key: tableName("transfer_issuer", i) + ".keys", Text: err.Error()}
+				return nil, fileFault(tableName("transfer_issuer", i)+".keys", err)
 			}
 			keys = append(keys, string(key))
 		}

@@ -37,13 +37,8 @@ type revision struct {
 	live      []difference
 	held      []difference
 	listeners []bound
-	cred      *credential // nil without TLS
-	transfer  *custody.TicketKey
-	issuers   []privsep.Issuer
-	approval  *approval
-	directory *directoryText // nil: there is none
-	shared    *sharingRead
-	audit     *os.File // nil: there is to be none
+	*files
+	audit *os.File // nil: there is to be none
 }
 
 // reload takes over what the configuration says now. What is wrong with it is
@@ -103,7 +98,12 @@ func (p *parent) revise() (r *revision, err error) {
 	if r.listeners, key, err = p.listenersOf(r.cfg); err != nil {
 		return nil, bad(&ConfigError{Key: key, Text: err.Error() + p.inTheWay(r.cfg, err)})
 	}
-	if err := r.load(); err != nil {
+	if r.files, err = r.cfg.readFiles(nil); err == nil {
+		if r.audit, err = r.cfg.openAudit(); err != nil {
+			r.files.close()
+		}
+	}
+	if err != nil {
 		p.closeFresh(r.listeners)
 		if errors.As(err, &broken) {
 			return nil, bad(broken)
@@ -113,41 +113,13 @@ func (p *parent) revise() (r *revision, err error) {
 	return r, nil
 }
 
-// load reads the files that the configuration names. After an error nothing is open.
-func (r *revision) load() (err error) {
-	if r.approval, err = loadApproval(r.cfg); err != nil {
-		return err
+// discard lets go of a revision that is not to be.
+func (p *parent) discard(r *revision) {
+	p.closeFresh(r.listeners)
+	r.files.close()
+	if r.audit != nil && r.audit != os.Stderr {
+		r.audit.Close()
 	}
-	if r.audit, err = r.cfg.openAudit(); err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil && r.audit != nil && r.audit != os.Stderr {
-			r.audit.Close()
-		}
-		if err != nil && r.cred != nil {
-			r.cred.key.Close()
-		}
-		if err != nil && r.transfer != nil {
-			r.transfer.Close()
-		}
-	}()
-	if len(r.cfg.Listen.TLS) > 0 {
-		if r.cred, err = loadCredential(r.cfg); err != nil {
-			return err
-		}
-	}
-	if r.transfer, err = loadTransferKey(r.cfg, r.cred); err != nil {
-		return err
-	}
-	if r.issuers, err = loadIssuers(r.cfg); err != nil {
-		return err
-	}
-	if r.directory, err = loadDirectory(r.cfg, true); err != nil {
-		return err
-	}
-	r.shared, err = loadSharing(r.cfg, r.cred, r.transfer)
-	return err
 }
 
 // readAgain reads the configuration from where it came from.

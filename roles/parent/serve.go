@@ -40,6 +40,7 @@ type parent struct {
 	dir       *runDir
 	upgrade   *upgrade // nil: none is under way
 	past      *past    // nil: nothing to go on with
+	recalled  bool     // what an earlier parent has left is known
 	settled   bool     // it is known who is adopted: from now on everything is ours
 	poll      *privsep.Poller
 	children  []*child
@@ -215,28 +216,22 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err := p.recall(h); err != nil {
 		return err
 	}
-	if err := p.openCredential(); err != nil {
+	p.recalled = true
+	own := p.cfg.TLS.Cert != ""
+	if err := develop(p.cfg); err != nil {
 		return err
 	}
-	if p.transfers.key, err = loadTransferKey(p.cfg, p.credential()); err != nil {
-		return err
-	}
-	issuers, err := loadIssuers(p.cfg)
+	f, err := p.cfg.readFiles(nil)
 	if err != nil {
-		return err
+		return located(err, p.source)
 	}
-	a, err := loadApproval(p.cfg)
-	if err != nil {
-		return err
+	if f.cred != nil {
+		if !own {
+			p.warn("TLS with a certificate made for development: " + p.cfg.TLS.Cert)
+		}
+		p.firstCredential(f.cred)
 	}
-	d, err := loadDirectory(p.cfg, true)
-	if err != nil {
-		return err
-	}
-	shared, err := loadSharing(p.cfg, p.credential(), p.transfers.key)
-	if err != nil {
-		return err
-	}
+	p.transfers.key = f.transfer
 	if err := p.listen(); err != nil {
 		return err
 	}
@@ -245,9 +240,9 @@ func (p *parent) prepare(version string, h *handover) error {
 	}
 	p.settings = p.makeSettings(version)
 	p.setProfiles(p.cfg.Profiles)
-	p.setApproval(a)
-	p.setUsers(p.cfg, issuers, d)
-	p.setSharing(shared)
+	p.setApproval(f.approval)
+	p.setUsers(p.cfg, f.issuers, f.directory)
+	p.setSharing(f.shared)
 	p.settings.ServerID = newServerID()
 	if p.past != nil {
 		p.settings.ServerID = p.past.registry.ServerID

@@ -79,9 +79,11 @@ func newSigner(t testing.TB) *signer {
 	cfg.TLS = writeCredential(t, t.TempDir(), "first")
 	cfg.Listen.TCP, cfg.Listen.TLS = nil, []string{"127.0.0.1:0"}
 	p := &parent{cfg: cfg.Effective(), log: zerolog.Nop(), offences: map[offenceKey]uint64{}, networks: []privsep.Network{privsep.NetTCP, privsep.NetTLS}}
-	if err := p.openCredential(); err != nil {
+	c, err := loadCredential(p.cfg)
+	if err != nil {
 		t.Fatal(err)
 	}
+	p.firstCredential(c)
 	channel := privsep.NewKey()
 	p.newDispatcherKey(channel, nil)
 	near, far, err := privsep.Socketpair()

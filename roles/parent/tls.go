@@ -34,13 +34,13 @@ func loadCredential(cfg *Config) (*credential, error) {
 	t := &cfg.TLS
 	chain, certs, err := readCertificates(t.Cert)
 	if err != nil {
-		return nil, &ConfigError{Key: "tls.cert", Text: err.Error()}
+		return nil, fileFault("tls.cert", err)
 	}
 	c := &credential{chain: chain, leaf: certs[0], settings: tlsSettings(cfg)}
 	c.settings.SignRate, c.settings.HandshakeFirst = 0, false // not the certificate's affair
 	if t.ClientAuth != "none" {
 		if c.authorities, _, err = readCertificates(t.ClientCA); err != nil {
-			return nil, &ConfigError{Key: "tls.client_ca", Text: err.Error()}
+			return nil, fileFault("tls.client_ca", err)
 		}
 	}
 	c.key, err = custody.Open(custody.Options{KeyFile: t.Key, UnlockFile: t.UnlockFile, UnlockUser: t.UnlockUser})
@@ -48,7 +48,7 @@ func loadCredential(cfg *Config) (*credential, error) {
 		return nil, fmt.Errorf("tls.key: %w", err)
 	}
 	if err != nil {
-		return nil, &ConfigError{Key: "tls.key", Text: err.Error()}
+		return nil, fileFault("tls.key", err)
 	}
 	if err := c.key.Match(c.leaf); err != nil {
 		c.key.Close()
@@ -96,27 +96,12 @@ func readCertificates(path string) ([]byte, []*x509.Certificate, error) {
 	return out.Bytes(), certs, nil
 }
 
-// openCredential makes the first credential ready, if there are TLS listeners.
-func (p *parent) openCredential() error {
-	if len(p.cfg.Listen.TLS) == 0 {
-		return nil
-	}
-	own := p.cfg.TLS.Cert != ""
-	if err := develop(p.cfg); err != nil {
-		return err
-	}
-	if !own {
-		p.warn("TLS with a certificate made for development: " + p.cfg.TLS.Cert)
-	}
-	c, err := loadCredential(p.cfg)
-	if err != nil {
-		return err
-	}
+// firstCredential makes the first one ready.
+func (p *parent) firstCredential(c *credential) {
 	c.number = p.past.number(c)
 	p.credNumber = c.number
 	p.credentials = []*credential{c}
 	p.warnOf(c)
-	return nil
 }
 
 // develop gives a configuration without a file the certificate that its TLS

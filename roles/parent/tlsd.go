@@ -67,7 +67,7 @@ func loadSharing(cfg *Config, cred *credential, transfer *custody.TicketKey) (*s
 		if read[path] == nil {
 			roots, _, err := readCertificates(path)
 			if err != nil {
-				return nil, &ConfigError{Key: key, Text: err.Error()}
+				return nil, fileFault(key, err)
 			}
 			read[path] = roots
 		}
@@ -86,14 +86,14 @@ func loadIdentity(cfg *Config, cred *credential, transfer *custody.TicketKey) (*
 	t := &cfg.TLSD
 	chain, certs, err := readCertificates(t.Cert)
 	if err != nil {
-		return nil, &ConfigError{Key: "tlsd.cert", Text: err.Error()}
+		return nil, fileFault("tlsd.cert", err)
 	}
 	key, err := custody.OpenClientKey(custody.Options{KeyFile: t.Key, UnlockFile: t.UnlockFile, UnlockUser: t.UnlockUser})
 	if errors.Is(err, custody.ErrIdentity) {
 		return nil, fmt.Errorf("tlsd.key: %w", err)
 	}
 	if err != nil {
-		return nil, &ConfigError{Key: "tlsd.key", Text: err.Error()}
+		return nil, fileFault("tlsd.key", err)
 	}
 	text, at := "", "tlsd.key"
 	switch {

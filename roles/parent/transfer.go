@@ -38,7 +38,7 @@ func loadTransferKey(cfg *Config, cred *credential) (*custody.TicketKey, error) 
 		return nil, fmt.Errorf("transfer.key: %w", err)
 	}
 	if err != nil {
-		return nil, &ConfigError{Key: "transfer.key", Text: err.Error()}
+		return nil, fileFault("transfer.key", err)
 	}
 	if cred != nil && k.Match(cred.leaf) == nil {
 		k.Close()

@@ -125,6 +125,9 @@ func (p *parent) beginUpgrade(client int, path string) {
 	if reason == "" {
 		u.exe, reason = openProgram(u.path)
 	}
+	if reason == "" {
+		reason = p.spoiled()
+	}
 	if reason != "" {
 		p.refuseUpgrade(u, reason)
 		return
@@ -153,6 +156,20 @@ func ownPath() (path, reason string) {
 		return "", err.Error()
 	}
 	return strings.TrimSuffix(path, " (deleted)"), ""
+}
+
+// spoiled says what is wrong with the configuration and its files by now, "" if nothing
+// is: neither binary could begin with it.
+func (p *parent) spoiled() string {
+	r, err := p.revise()
+	if errors.Is(err, custody.ErrIdentity) {
+		p.fatal = err
+	}
+	if err != nil {
+		return err.Error()
+	}
+	p.discard(r)
+	return ""
 }
 
 // openProgram opens a binary that nobody but us and root can change.
@@ -258,17 +275,22 @@ func UpgradeCheck(source string) error {
 	if source == BuiltIn {
 		source = ""
 	}
-	cfg, _, err := Find(source)
+	cfg, source, err := Find(source)
 	if err != nil {
 		return err
 	}
 	p := &parent{cfg: cfg.Effective(), root: os.Geteuid() == 0}
 	p.cms, p.alone, p.dir = p.cfg.CM.Count, p.cfg.alone(), &runDir{path: p.cfg.Privsep.RuntimeDir}
-	if err := p.openCredential(); err != nil {
+	if err := develop(p.cfg); err != nil {
 		return err
 	}
-	if c := p.credential(); c != nil {
-		c.key.Close()
+	f, err := p.cfg.readFiles(nil)
+	if err != nil {
+		return located(err, source)
+	}
+	f.close()
+	if err := CheckAudit(p.cfg, source); err != nil {
+		return err
 	}
 	_, err = os.Stdout.WriteString(p.checkLine())
 	return err

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -354,6 +355,31 @@ func TestAdoptNotRoot(t *testing.T) {
 		}
 	}
 	must(t, b.serves())
+}
+
+// A parent that cannot begin, whatever it lacks, leaves the processes to the next one.
+func TestAdoptAtLast(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, settings{cms: 2, tls: "sign"})
+	c := b.client("SUB a 1\r\n")
+	left := b.orphan()
+	for from, to := range map[string]string{
+		"[log]\n":    "[log]\naudit = \"/nowhere/audit.log\"\n",
+		"server.key": "nowhere.key",
+		"[limits]\n": "[limits]\nmax_payload = \"1 potato\"\n",
+	} {
+		b.edit(from, to)
+		out, err := exec.Command(b.binary, "serve", "-c", b.config).CombinedOutput()
+		var e *exec.ExitError
+		if !errors.As(err, &e) || e.ExitCode() != 1 || !strings.Contains(string(out), b.config+":") {
+			t.Errorf("%q: %v\n%s", to, err, out)
+		}
+		b.edit(to, from)
+	}
+	b.succeed()
+	b.adopted(left)
+	must(t, c.send("PUB a 5\r\nstill\r\n"))
+	c.expect(t, "MSG a 1 5")
 }
 
 // Only root may adopt: another user who gets to the socket is refused, and the

@@ -205,7 +205,18 @@ var refusals = map[string]struct {
 	"another configuration": {func(t *testing.T, b *broker, _ string) {
 		b.edit("[limits]", "[limits]\nmax_connections = 1000")
 	}, "needs a restart"},
-	"no key": {func(t *testing.T, b *broker, _ string) { b.edit("server.key", "missing.key") }, "missing.key"},
+	// What neither binary could begin with: there would be no way back.
+	"no key":       {func(t *testing.T, b *broker, _ string) { b.edit("server.key", "missing.key") }, "missing.key"},
+	"no audit log": {func(t *testing.T, b *broker, _ string) { b.edit("[log]\n", "[log]\naudit = \"/nowhere/audit.log\"\n") }, "/nowhere/audit.log"},
+	"no transfer key": {func(t *testing.T, b *broker, _ string) {
+		b.edit("[log]\n", "[transfer]\nkey = \"/nowhere/transfer.key\"\nunlock_file = \"/nowhere/secret\"\n[log]\n")
+	}, "/nowhere/transfer.key"},
+	"an address in use": {func(t *testing.T, b *broker, _ string) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		t.Cleanup(func() { l.Close() })
+		b.edit(`tcp = ["127.0.0.1:0"`, fmt.Sprintf(`tcp = ["127.0.0.1:0", %q`, l.Addr()))
+	}, "address already in use"},
 }
 
 func TestUpgradeRefused(t *testing.T) {

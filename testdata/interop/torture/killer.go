@@ -158,7 +158,7 @@ func (k *killer) killParent() error {
 
 // stop halts any of the processes for up to 300 ms.
 func (k *killer) stop() error {
-	pid, name, err := k.victim([]string{"router", "dispatcher", "cm", "parent"}[k.rand.IntN(4)])
+	pid, name, err := k.victim([]string{"router", "dispatcher", "auth", "cm", "parent"}[k.rand.IntN(5)])
 	if err != nil {
 		return err
 	}
