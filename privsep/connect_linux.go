@@ -206,7 +206,6 @@ func acceptedAt(fd int, path string) bool {
 // HungUp tells whether the other end of a connection is closed, and not its sending
 // side alone.
 func HungUp(fd int) bool {
-	p := []unix.PollFd{{Fd: int32(fd)}}
-	n, err := unix.Poll(p, 0)
-	return err == nil && n > 0 && p[0].Revents&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
+	is, err := pollNow(fd, 0)
+	return err == nil && is&(unix.POLLHUP|unix.POLLERR|unix.POLLNVAL) != 0
 }

@@ -3,8 +3,11 @@ package privsep
 import (
 	"io"
 	"net"
+	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -170,5 +173,53 @@ func TestTakeOverOfDead(t *testing.T) {
 	}
 	if len(got) != 1 || err != io.EOF {
 		t.Errorf("took %v, then %v", got, err)
+	}
+}
+
+// A signal, such as the runtime's own, is nothing that has happened to an fd.
+func TestPollNow(t *testing.T) {
+	a, b, err := Connection()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeFD(a)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pid, tid := os.Getpid(), unix.Gettid()
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				unix.Tgkill(pid, tid, unix.SIGURG)
+			}
+		}
+	}()
+	defer func() {
+		close(over)
+		<-ended
+	}()
+	hit := 0
+	for end := time.Now().Add(10 * time.Second); hit < 20; hit++ {
+		for {
+			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(a), Events: unix.POLLIN}}, 0); err == unix.EINTR {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatal("no signal has interrupted a poll")
+			}
+		}
+		for range 1000 {
+			if is, err := pollNow(a, unix.POLLIN); is != 0 || err != nil {
+				t.Fatalf("%#x, %v", is, err)
+			}
+		}
+	}
+	closeFD(b)
+	if is, err := pollNow(a, unix.POLLIN); is&unix.POLLHUP == 0 || err != nil {
+		t.Fatalf("after its end: %#x, %v", is, err)
 	}
 }

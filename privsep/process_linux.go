@@ -103,9 +103,8 @@ func Find(who Process) (*Witness, Reason) {
 func (w *Witness) Close() { closeFD(w.pidfd) }
 
 func (w *Witness) gone() bool {
-	fds := []unix.PollFd{{Fd: int32(w.pidfd), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return err != nil || n != 0
+	is, err := pollNow(w.pidfd, unix.POLLIN)
+	return err != nil || is != 0
 }
 
 func (w *Witness) path(name string) string {

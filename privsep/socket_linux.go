@@ -172,9 +172,19 @@ func waitFD(fd int, out bool, timeout time.Duration) error {
 // roomy tells whether a socket is writable as poll means it: no more than a quarter
 // of its buffer is taken (unix_writable), or the peer is gone.
 func roomy(fd int) bool {
-	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	n, err := unix.Poll(p, 0)
-	return n > 0 || err != nil
+	is, err := pollNow(fd, unix.POLLOUT)
+	return is != 0 || err != nil
+}
+
+// pollNow gives what poll(2) says of an fd, 0 for none of the events, without waiting:
+// even so a signal interrupts it.
+func pollNow(fd int, events int16) (revents int16, err error) {
+	p := []unix.PollFd{{Fd: int32(fd), Events: events}}
+	for {
+		if _, err = unix.Poll(p, 0); err != unix.EINTR {
+			return p[0].Revents, err
+		}
+	}
 }
 
 // milliseconds rounds up, so that a timeout is never cut short into a busy loop.

@@ -126,9 +126,8 @@ func (c *Child) differs() string {
 
 // Ended tells whether the process has, without waiting for it.
 func (c *Child) Ended() bool {
-	fds := []unix.PollFd{{Fd: int32(c.PidFD), Events: unix.POLLIN}}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n == 1
+	is, err := pollNow(c.PidFD, unix.POLLIN)
+	return err == nil && is != 0
 }
 
 // Stat says which file a descriptor is.
