@@ -17,10 +17,11 @@ const (
 	MissingLandlock Missing = 1 << iota
 	MissingMDWE
 	MissingLimits
-	allMissing Missing = 1<<iota - 1
+	MissingPorts         // bounds to the ports that it may connect to
+	allMissing   Missing = 1<<iota - 1
 )
 
-var missingNames = [...]string{"landlock", "mdwe", "rlimits"}
+var missingNames = [...]string{"landlock", "mdwe", "rlimits", "landlock of ports"}
 
 // Names lists what is missing, for status and logs.
 func (m Missing) Names() []string {

@@ -40,9 +40,7 @@ func Enter(role privsep.Role, o Options) (privsep.Sandbox, error) {
 	if err != nil {
 		return report, fmt.Errorf("sandbox: landlock: %w", err)
 	}
-	if abi == 0 {
-		report.Missing |= privsep.MissingLandlock
-	}
+	report.Missing |= missingAt(abi, o.Connect)
 	report.Landlock = uint8(abi)
 	if err := privsep.SetFilter(program(role, uint32(os.Getpid()), o.Trap)); err != nil {
 		return report, fmt.Errorf("sandbox: %w", err)
@@ -51,6 +49,17 @@ func Enter(role privsep.Role, o Options) (privsep.Sandbox, error) {
 		return report, fmt.Errorf("sandbox: %w", err)
 	}
 	return report, nil
+}
+
+// missingAt is what an ABI of Landlock lacks, for a role with ports to connect to.
+func missingAt(abi int, connect []uint16) (m privsep.Missing) {
+	if abi == 0 {
+		m |= privsep.MissingLandlock
+	}
+	if abi < tcpABI && len(connect) > 0 {
+		m |= privsep.MissingPorts
+	}
+	return m
 }
 
 var errOpen = errors.New("the filter does not hold")

@@ -242,6 +242,19 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// What an older kernel's Landlock cannot keep out is said.
+func TestMissing(t *testing.T) {
+	for _, tt := range []struct {
+		abi     int
+		connect []uint16
+		want    string
+	}{{0, nil, "landlock"}, {0, []uint16{443}, "landlock,landlock of ports"}, {1, nil, ""}, {3, []uint16{443}, "landlock of ports"}, {tcpABI, []uint16{443}, ""}} {
+		if got := missingAt(tt.abi, tt.connect).String(); got != tt.want {
+			t.Errorf("ABI %d, ports %d: %q, want %q", tt.abi, tt.connect, got, tt.want)
+		}
+	}
+}
+
 // BenchmarkFilter shows what the filter adds to a call, in ns: to one that is
 // always allowed, which the kernel remembers, and to one with a condition, for
 // which the program runs.

@@ -181,7 +181,9 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err := privsep.CheckKernel(); err != nil {
 		return err
 	}
-	p.inspections.lacks = privsep.CheckPeerProcess()
+	if p.inspections.lacks = privsep.CheckPeerProcess(); p.inspections.lacks != "" {
+		p.warn("roles are known by pid, start time and uid alone: this kernel has no " + p.inspections.lacks)
+	}
 	for _, text := range p.inspections.hinders(p.cfg) {
 		if text != "" {
 			p.warnings = append(p.warnings, text)
