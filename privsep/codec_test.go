@@ -27,7 +27,7 @@ func samples() map[Kind]payload {
 	live := Live{
 		MaxPayload: 1, MaxPending: 4, MaxSubscriptions: 5,
 		AuthTimeout: 9, PingInterval: 10, PingMax: 11, WriteDeadline: 12,
-		StallTimeout: time.Hour, OrphanGrace: 16, DrainTimeout: 17, ConnectRate: 14, ConnectBurst: 15, LogLevel: LevelError, Host: text, Port: 16,
+		StallTimeout: time.Hour, OrphanGrace: 16, DrainTimeout: 17, ConnectRate: 14, ConnectBurst: 15, AddressConns: 18, LogLevel: LevelError, Host: text, Port: 16,
 		TLS:         TLSSettings{HandshakeFirst: true, Min: 0x0304, Client: ClientAuthRequire, SignRate: 5000},
 		MostPayload: 18, RequestTimeout: 19, SessionIdle: 20, ReplaceInstance: true, Auth: true, AnonymousProfile: text,
 		Login:        LoginSettings{Kinds: 1<<numCredentials - 1, Hashes: 1, Memory: 2, FailureRate: 3, FailureBurst: 4, Backoff: 5},

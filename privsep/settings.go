@@ -67,6 +67,7 @@ type Live struct {
 	DrainTimeout     time.Duration // how long to finish, after that
 	ConnectRate      int           // connections per second and address
 	ConnectBurst     int
+	AddressConns     int    // connections at a time from one address
 	LogLevel         Level  // lines below it need not be sent
 	Host             string // that clients are told, with Port; at most MaxSettingsText
 	Port             int
@@ -106,6 +107,7 @@ func (p *Live) fields(c *coder) {
 	c.duration(&p.DrainTimeout)
 	c.number(&p.ConnectRate)
 	c.number(&p.ConnectBurst)
+	c.number(&p.AddressConns)
 	c.u8((*uint8)(&p.LogLevel))
 	c.check(p.LogLevel < numLevels)
 	c.text(&p.Host, MaxSettingsText)

@@ -94,7 +94,7 @@ func (q *queue) sweep(now time.Time) {
 // forget makes room for an address: of some, in no order, it drops the one that has
 // not failed for longest.
 func (q *queue) forget() {
-	var oldest origin
+	var oldest privsep.Origin
 	var since time.Time
 	looked, found := 0, false
 	for at, s := range q.sources {

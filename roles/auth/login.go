@@ -35,7 +35,7 @@ type attempt struct {
 
 	checker *checker
 	class   class
-	origin  origin
+	origin  privsep.Origin
 	who     uint64 // of whom it claims to be, with its kind
 	source  *source
 	lane    *lane

@@ -12,28 +12,22 @@ import (
 // Addresses have turns, and within an address its lanes.
 type queue struct {
 	limits  *privsep.LoginSettings
-	sources map[origin]*source
+	sources map[privsep.Origin]*source
 	turn    [numClasses][]*source // with somebody waiting
 	lanes   int
 	bytes   int // of what waits
 	waiting int
 }
 
-// origin is an address as far as it stands for one party: of IPv6 a /64, since that
-// is what one is given. At Unix sockets it is the uid of the process.
-type origin [16]byte
-
-func originOf(l *privsep.Login) origin {
-	const v4 = "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff"
-	addr := l.Addr
-	switch {
-	case l.Unix:
-		addr = [16]byte{8: 1} // which is no /64
-		binary.LittleEndian.PutUint32(addr[12:], l.Process.UID)
-	case string(addr[:len(v4)]) != v4:
-		clear(addr[8:])
+// originOf is an address as far as it stands for one party. At Unix sockets it is the
+// uid of the process.
+func originOf(l *privsep.Login) privsep.Origin {
+	if !l.Unix {
+		return privsep.OriginOf(l.Addr)
 	}
-	return origin(addr)
+	o := privsep.Origin{8: 1} // which is no /64
+	binary.LittleEndian.PutUint32(o[12:], l.Process.UID)
+	return o
 }
 
 // source is one address.
@@ -56,7 +50,7 @@ type lane struct {
 const mostBytes = 64 << 20
 
 func newQueue(limits *privsep.LoginSettings) *queue {
-	return &queue{limits: limits, sources: make(map[origin]*source)}
+	return &queue{limits: limits, sources: make(map[privsep.Origin]*source)}
 }
 
 // add takes an attempt in. It returns one that is not looked at, if there is such a

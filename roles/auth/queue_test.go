@@ -32,7 +32,7 @@ func newLine(t fataler, rate, burst int) *line {
 }
 
 // at is an address of IPv4.
-func at(host byte) origin { return originOf(&privsep.Login{Addr: addr(host)}) }
+func at(host byte) privsep.Origin { return originOf(&privsep.Login{Addr: addr(host)}) }
 
 // try makes an attempt of somebody at an address.
 func (l *line) try(host byte, who uint64) *attempt {
@@ -278,7 +278,7 @@ func TestSweep(t *testing.T) {
 	}
 	for i := range mostSources + 100 {
 		a := l.try(0, 1)
-		a.origin = origin{0: 1, 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)}
+		a.origin = privsep.Origin{0: 1, 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)}
 		if out, _ := l.queue.add(a, l.now); out != nil {
 			t.Fatal("refused")
 		}

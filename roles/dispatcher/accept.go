@@ -58,11 +58,15 @@ func (d *dispatcher) acceptAll(l *listener) {
 	}
 }
 
-// admit checks the rate and hands the connection over to whom a place was taken with,
-// unless all have theirs.
+// admit checks the limits of its address and hands the connection over to whom a place
+// was taken with, unless all have theirs.
 func (d *dispatcher) admit(p pending, full bool) {
+	most, from := 0, privsep.Origin{}
+	if !p.lst.unix {
+		most, from = d.cfg.AddressConns, privsep.OriginOf(p.addr.Addr().As16())
+	}
 	switch {
-	case !p.lst.unix && !d.rate.allow(p.addr.Addr().As16(), d.now):
+	case !p.lst.unix && !d.rate.allow(from, d.now):
 		if !full {
 			d.slots.giveBack(d.place.cm)
 		}
@@ -70,11 +74,34 @@ func (d *dispatcher) admit(p pending, full bool) {
 		d.refusedRate++
 		d.table.Counters().Limited.Add(1)
 		d.complain("connection refused", "rate", privsep.Str(privsep.KeyAddr, p.addr.Addr().String()))
+		return
 	case full:
-		d.refuse(p)
-	case !d.handOn(p) && !d.handOver(p):
+		d.refuse(p, "max_connections")
+		return
+	case most > 0 && d.slots.crowd[from] >= most:
+		d.slots.giveBack(d.place.cm)
+		if d.recount(); d.slots.crowd[from] >= most {
+			d.refuse(p, "address_connections", privsep.Str(privsep.KeyAddr, p.addr.Addr().String()))
+			return
+		}
+	case d.handOn(p):
+		return
+	}
+	if !d.handOver(p) {
 		kept := p // p itself is none of the heap's
 		d.waiting = &kept
+	}
+}
+
+// recountPause is between two looks for who has gone from an address that has all that it
+// may have: who connects without end costs no more.
+const recountPause = 10 * time.Millisecond
+
+// recount finds who has gone since the last time.
+func (d *dispatcher) recount() {
+	if d.now >= d.recounted+int64(recountPause) {
+		d.slots.reclaim()
+		d.recounted = d.now
 	}
 }
 
@@ -93,7 +120,7 @@ const (
 // refuse says why, in the words that clients know, and ends the connection. The
 // client expects INFO before anything else; one that begins with TLS would
 // understand nothing, so it is told nothing.
-func (d *dispatcher) refuse(p pending) {
+func (d *dispatcher) refuse(p pending, reason string, fields ...privsep.Field) {
 	if !p.lst.tls || !d.cfg.TLS.HandshakeFirst {
 		d.tell(p)
 	}
@@ -101,7 +128,7 @@ func (d *dispatcher) refuse(p pending) {
 	d.told = append(d.told, refused{p.fd, d.now + int64(refusedTime)})
 	d.refusedMax++
 	d.table.Counters().Refused.Add(1)
-	d.complain("connection refused", "max_connections")
+	d.complain("connection refused", reason, fields...)
 }
 
 // tell says why in plaintext, as nats-server does before TLS, too.
@@ -221,6 +248,7 @@ func (d *dispatcher) handOn(p pending) bool {
 		} else {
 			d.accepted++
 			d.table.Counters().Accepted.Add(1)
+			d.slots.came(info)
 		}
 		return true
 	}

@@ -18,6 +18,7 @@ type hall struct {
 	l     *listener
 	ports []uint16 // of the clients, as they came
 	taken int      // of them by the cm
+	slot  uint32   // of the last of these
 }
 
 func newHall(t *testing.T, most int) *hall {
@@ -84,6 +85,7 @@ func (h *hall) take() {
 			h.t.Fatalf("connection %d of the ports %d is handed over as %+v", h.taken, h.ports, c)
 		}
 		h.taken++
+		h.slot = c.Slot
 		h.floor.columns[0].Row(int(c.Slot)).UID.Store(c.UID)
 	}
 }
@@ -124,6 +126,32 @@ func TestAcceptRoom(t *testing.T) {
 			t.Fatal("nobody taken by a cm that has room again")
 		}
 		h.take()
+	}
+}
+
+// An address has so many connections at a time and no more; who has gone makes room.
+func TestAddressConnections(t *testing.T) {
+	h := newHall(t, 10)
+	h.cfg.AddressConns = 2
+	h.slots.countByOrigin(true)
+	h.come(3)
+	h.round()
+	h.take()
+	if h.taken != 2 || h.refusedMax != 1 || len(h.told) != 1 {
+		t.Fatalf("%d taken, %d refused", h.taken, h.refusedMax)
+	}
+	h.closeRefused()
+	h.ports = h.ports[:2]
+	h.release(0, h.slot)
+	h.come(1)
+	h.now += int64(recountPause)
+	h.round()
+	h.take()
+	if h.taken != 3 || h.refusedMax != 1 || h.slots.total() != 2 {
+		t.Fatalf("%d taken, %d refused, %d are there", h.taken, h.refusedMax, h.slots.total())
+	}
+	if n := len(h.slots.free) + len(h.slots.used[0]); n != h.floor.table.Len() {
+		t.Fatalf("%d places of %d", n, h.floor.table.Len())
 	}
 }
 

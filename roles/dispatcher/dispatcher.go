@@ -47,6 +47,7 @@ type dispatcher struct {
 	complaints map[string]complaint
 	buf        []byte
 	place      place // taken last
+	recounted  int64 // see recount
 	msg        privsep.Message
 }
 
@@ -246,7 +247,10 @@ func (d *dispatcher) fromParent() error {
 
 // begin takes up the table as the dispatcher before has left it. It follows the
 // parent's first word on a cm: until then that one may still be there.
-func (d *dispatcher) begin() { d.slots = newSlots(d.table, d.columns, d.cfg.Serving, d.generation) }
+func (d *dispatcher) begin() {
+	d.slots = newSlots(d.table, d.columns, d.cfg.Serving, d.generation)
+	d.slots.countByOrigin(d.cfg.AddressConns > 0)
+}
 
 func (d *dispatcher) handle(m *privsep.Message) error {
 	if d.slots == nil && m.Kind != privsep.KindStatsGet {

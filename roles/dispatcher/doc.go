@@ -6,9 +6,9 @@
 //	                       connection table
 //
 // It never reads a byte from a client. It gives every connection its UID, keeps
-// to max_connections and to the rate per address, picks the connection manager
-// with the fewest connections and writes the connection table, of which the cms
-// write only their own columns. There it also says which process has connected to a
+// to max_connections and to rate and number per address, picks the connection
+// manager with the fewest connections and writes the connection table, of which the
+// cms write only their own columns. There it also says which process has connected to a
 // Unix socket (pid, uid, gid, inode of its pidfd), as the kernel has told it: who a
 // client is that way, a cm has no word in. While no cm is there, or has room, connections
 // wait in the listen queue; since the parent holds the listeners, a dispatcher's death

@@ -1,12 +1,16 @@
 package dispatcher
 
-import "time"
+import (
+	"time"
+
+	"gatehouse/privsep"
+)
 
 // limiter is a token bucket per address.
 type limiter struct {
 	rate    float64 // tokens per second, 0: no limit
 	burst   float64
-	buckets map[[16]byte]bucket
+	buckets map[privsep.Origin]bucket
 }
 
 type bucket struct {
@@ -19,7 +23,7 @@ type bucket struct {
 const bucketLimit = 1 << 16
 
 func newLimiter(rate, burst int) *limiter {
-	l := &limiter{buckets: make(map[[16]byte]bucket)}
+	l := &limiter{buckets: make(map[privsep.Origin]bucket)}
 	l.set(rate, burst)
 	return l
 }
@@ -33,7 +37,7 @@ func (l *limiter) set(rate, burst int) {
 }
 
 // allow takes a token of addr at time now (ns).
-func (l *limiter) allow(addr [16]byte, now int64) bool {
+func (l *limiter) allow(addr privsep.Origin, now int64) bool {
 	if l.rate == 0 {
 		return true
 	}

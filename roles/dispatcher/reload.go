@@ -27,6 +27,7 @@ func (d *dispatcher) settings(m *privsep.Message) error {
 		return err
 	}
 	d.rate.set(d.cfg.ConnectRate, d.cfg.ConnectBurst)
+	d.slots.countByOrigin(d.cfg.AddressConns > 0)
 	d.log.SetLevel(d.cfg.LogLevel)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"gatehouse/privsep"
 	"gatehouse/store"
 )
 
@@ -21,7 +22,8 @@ type slots struct {
 	gone       []uint64             // per cm: moved connections already accounted for
 	heir       []int                // per cm: where its connections move to, -1: they do not
 	doubts     []doubt
-	systems    []uint32 // that the console has, or has had
+	systems    []uint32               // that the console has, or has had
+	crowd      map[privsep.Origin]int // connections by TCP, also closed ones until that is seen; nil: nobody asks
 	// inherited tells of a cm that some of its places may be nobody's: an earlier
 	// dispatcher wrote the row and died before it could hand the connection over.
 	inherited []bool
@@ -138,6 +140,44 @@ func (s *slots) take(k int) (uint32, bool) {
 	return slot, true
 }
 
+// countByOrigin begins to count where connections come from, or ends it.
+func (s *slots) countByOrigin(on bool) {
+	switch {
+	case !on:
+		s.crowd = nil
+	case s.crowd == nil:
+		s.crowd = map[privsep.Origin]int{}
+		for _, used := range s.used {
+			for _, slot := range used {
+				if info, ok := s.table.Row(int(slot)).Get(); ok {
+					s.came(&info)
+				}
+			}
+		}
+	}
+}
+
+// came counts a connection that is there.
+func (s *slots) came(info *store.ConnInfo) {
+	if s.crowd != nil && !info.Unix && !info.System {
+		s.crowd[privsep.OriginOf(info.Addr)]++
+	}
+}
+
+// release makes a place free whose connection is no more.
+func (s *slots) release(slot uint32) {
+	s.free = append(s.free, slot)
+	if s.crowd == nil {
+		return
+	}
+	if info, ok := s.table.Row(int(slot)).Get(); ok && !info.Unix && !info.System {
+		from := privsep.OriginOf(info.Addr)
+		if s.crowd[from]--; s.crowd[from] <= 0 {
+			delete(s.crowd, from)
+		}
+	}
+}
+
 // giveBack undoes the newest take of cm k.
 func (s *slots) giveBack(k int) {
 	n := len(s.used[k]) - 1
@@ -183,8 +223,8 @@ func (s *slots) settle() {
 				s.passOn(slot, uid, to)
 				s.gone[k]++
 			default:
+				s.release(slot)
 				s.table.Row(int(slot)).Clear()
-				s.free = append(s.free, slot)
 			}
 		}
 		s.used[k] = keep
@@ -212,7 +252,7 @@ func (s *slots) recountOne(k int) {
 		row, uid := c.Row(int(slot)), s.table.Row(int(slot)).UID()
 		switch {
 		case row.ClosedUID.Load() == uid:
-			s.free = append(s.free, slot)
+			s.release(slot)
 		case s.heir[k] >= 0 && row.MovedUID.Load() == uid && s.has(s.heir[k], slot, uid):
 			s.give(slot, s.heir[k])
 			s.gone[k]++
@@ -266,8 +306,8 @@ func (s *slots) lost(k int) {
 			s.passOn(slot, uid, to)
 			continue
 		}
+		s.release(slot)
 		row.Clear()
-		s.free = append(s.free, slot)
 	}
 	s.used[k], s.heir[k] = s.used[k][:0], -1
 	s.seen[k], s.gone[k] = s.columns[k].Counters().Closed.Load(), s.columns[k].Counters().Moved.Load()
@@ -292,8 +332,8 @@ func (s *slots) settleDoubts() {
 			return true
 		}
 		s.used[d.cm] = slices.Delete(s.used[d.cm], at, at+1)
+		s.release(d.slot)
 		s.table.Row(int(d.slot)).Clear()
-		s.free = append(s.free, d.slot)
 		return true
 	})
 }

@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -74,7 +75,9 @@ func (f *floor) hand(k int) (slot uint32, uid uint64) {
 		return 0, 0
 	}
 	uid = f.table.Counters().LastUID.Add(1)
-	f.table.Row(int(slot)).Set(&store.ConnInfo{UID: uid, CM: uint16(k)})
+	info := store.ConnInfo{UID: uid, CM: uint16(k), Addr: [16]byte{15: byte(uid % 3)}, Unix: uid%4 == 0}
+	f.table.Row(int(slot)).Set(&info)
+	f.s.came(&info)
 	f.columns[k].Row(int(slot)).UID.Store(uid)
 	return slot, uid
 }
@@ -188,6 +191,7 @@ func (f *floorTest) takeOver(k int) {
 // known to every cm that is there.
 func (f *floorTest) restart(*rapid.T) {
 	f.s = newSlots(f.table, f.seen, testServing, f.next())
+	f.s.countByOrigin(true)
 	for k := range testCMs {
 		if !f.away[k] {
 			f.s.recount(k)
@@ -229,6 +233,11 @@ func (f *floorTest) law(t *rapid.T) {
 	if f.s.total() != len(f.open) {
 		t.Fatalf("total %d, want %d", f.s.total(), len(f.open))
 	}
+	crowd := maps.Clone(f.s.crowd)
+	f.s.countByOrigin(false)
+	if f.s.countByOrigin(true); !maps.Equal(crowd, f.s.crowd) {
+		t.Fatalf("by origin %v, want %v", crowd, f.s.crowd)
+	}
 }
 
 // Whatever happens to cms and dispatchers, no place is given twice or lost.
@@ -244,6 +253,7 @@ func TestSlots(t *testing.T) {
 			}
 		}
 		f.s = newSlots(f.table, f.seen, testServing, f.next())
+		f.s.countByOrigin(true)
 		t.Repeat(map[string]func(*rapid.T){
 			"accept": f.accept, "accept too": f.accept, "accept more": f.accept, "bounce": f.bounce,
 			"close": f.closeOne, "close too": f.closeOne, "die": f.die, "unheard": f.unheard,

@@ -111,7 +111,7 @@ type StoreConfig struct {
 }
 
 // LimitsConfig bounds what clients can use. Zero means no limit for
-// MaxSubscriptions and ConnectRate; ConnectBurst zero means ConnectRate.
+// MaxSubscriptions, ConnectRate and AddressConns; ConnectBurst zero means ConnectRate.
 type LimitsConfig struct {
 	MaxPayload       Size          `toml:"max_payload"`
 	MaxControlLine   Size          `toml:"max_control_line"`
@@ -127,6 +127,7 @@ type LimitsConfig struct {
 	OrphanGrace      time.Duration `toml:"orphan_grace"`
 	ConnectRate      int           `toml:"connect_rate"` // per second and address
 	ConnectBurst     int           `toml:"connect_burst"`
+	AddressConns     int           `toml:"address_connections"` // at a time
 }
 
 // LogConfig chooses what is logged and how: level debug, info, warn or error;

@@ -55,6 +55,7 @@ var bounds = []struct {
 	{"limits", "orphan_grace", 0, int64(24 * time.Hour)},
 	{"limits", "connect_rate", 0, 1 << 20},
 	{"limits", "connect_burst", 0, 1 << 20},
+	{"limits", "address_connections", 0, 1 << 20},
 	{"modes", "request_timeout", int64(time.Millisecond), int64(24 * time.Hour)},
 	{"auth", "hashes", 0, 1 << 10},
 	{"auth", "memory", 1 << 20, 64 << 30},

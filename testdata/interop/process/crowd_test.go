@@ -178,6 +178,81 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
+// One address has no more than address_connections at a time, whichever dispatcher is
+// there; other addresses and Unix sockets are not its affair.
+func TestAddressConnections(t *testing.T) {
+	t.Parallel()
+	const limit = 4
+	b := startBroker(t, settings{cms: 2, limits: fmt.Sprintf("address_connections = %d", limit)})
+	// full fills an address up, and wants room for n.
+	full := func(n int) (held []*client) {
+		t.Helper()
+		for {
+			c, err := dialWith(from(1), b.addr)
+			must(t, err)
+			if c.send("PING\r\n") == nil {
+				if f, err := c.next(); err == nil && f.line == "PONG" {
+					held = append(held, c)
+					continue
+				}
+			}
+			c.reset()
+			if len(held) != n {
+				t.Fatalf("%d connections, want %d", len(held), n)
+			}
+			return held
+		}
+	}
+	held := full(limit)
+	mark := b.log.Mark()
+	for range limit {
+		for addr, d := range map[string]*net.Dialer{b.addr: from(2), b.unix: {}} {
+			c, err := dialWith(d, addr)
+			must(t, err)
+			must(t, c.sync())
+			held = append(held, c)
+		}
+	}
+	c, err := dialWith(from(1), b.addr)
+	must(t, err)
+	if rest := c.rest(); rest != "-ERR 'maximum connections exceeded'\r\n" {
+		t.Errorf("told %q", rest)
+	}
+	c.reset()
+	if b.log.Find(mark, "connection refused", patience, "reason", "address_connections", "addr", "127.0.1.2") == nil {
+		t.Error("the log does not say whose")
+	}
+	b.kill("dispatcher")
+	await(t, "another dispatcher", patience, func() bool { return b.serves() == nil })
+	full(0)
+	for _, c := range held[:limit] {
+		c.reset()
+	}
+	await(t, "the places of who has gone", patience, func() bool {
+		c, err := dialWith(from(1), b.addr)
+		must(t, err)
+		defer c.reset()
+		return c.sync() == nil
+	})
+	b.edit(fmt.Sprintf("address_connections = %d", limit), fmt.Sprintf("address_connections = %d", limit+2))
+	b.reload("reloaded")
+	await(t, "more of them", patience, func() bool {
+		var got []*client
+		for range limit + 2 {
+			c, err := dialWith(from(1), b.addr)
+			must(t, err)
+			got = append(got, c)
+			if c.sync() != nil {
+				break
+			}
+		}
+		for _, c := range got {
+			c.reset()
+		}
+		return len(got) == limit+2
+	})
+}
+
 // checkComplaints wants the log to tell of all refusals and to name them at
 // most once a second.
 func (b *broker) checkComplaints(reason string, least int, took time.Duration) {
