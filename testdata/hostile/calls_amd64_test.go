@@ -207,7 +207,7 @@ func TestCalls(t *testing.T) {
 	t.Parallel()
 	o := &outcomes{found: map[string]map[string]string{}}
 	var jobs []job
-	names := []string{"dispatcher", "cm", "router", "tlsd", "console"}
+	names := []string{"dispatcher", "cm", "router", "auth", "tlsd", "console"}
 	for _, role := range names {
 		jobs = append(jobs, job{role: role, plan: plan{Stage: stageRun, Do: "refused calls"}, check: o.attempts(role)})
 		for _, c := range calls {

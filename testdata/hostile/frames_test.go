@@ -222,7 +222,7 @@ func TestFrames(t *testing.T) {
 			roles = []string{"tlsd"}
 		}
 		if slices.Contains(everywhere, name) {
-			roles = append(roles, "dispatcher", "router", "tlsd", "console")
+			roles = append(roles, "dispatcher", "router", "auth", "tlsd", "console")
 		}
 		for _, role := range roles {
 			jobs = append(jobs, job{role: role, plan: plan{Stage: stage, Do: "frame", S: name}, kind: c.kind, reason: c.reason})
@@ -268,7 +268,7 @@ func answered(want syscall.Errno) func(*testing.T, *broker, int) {
 func TestFDs(t *testing.T) {
 	t.Parallel()
 	var jobs []job
-	for _, role := range []string{"cm", "dispatcher", "router", "tlsd", "console"} {
+	for _, role := range []string{"cm", "dispatcher", "router", "auth", "tlsd", "console"} {
 		for _, n := range fdCounts {
 			want := unix.EPERM
 			if n > 253 { // SCM_MAX_FD

@@ -18,7 +18,7 @@ import (
 func TestImpostors(t *testing.T) {
 	t.Parallel()
 	var jobs []job
-	for _, role := range []string{"cm", "dispatcher", "router", "tlsd", "console"} {
+	for _, role := range []string{"cm", "dispatcher", "router", "auth", "tlsd", "console"} {
 		for _, who := range []string{"child", "sibling", "root", "child claiming", "sibling claiming"} {
 			jobs = append(jobs, job{role: role, plan: plan{Stage: stageRun, Do: "accomplice " + who}, reason: "impostor", check: unheard})
 		}
@@ -68,7 +68,7 @@ func TestClaims(t *testing.T) {
 	t.Parallel()
 	var jobs []job
 	for n, c := range claims {
-		for _, role := range []string{"cm", "dispatcher", "router", "tlsd", "console"} {
+		for _, role := range []string{"cm", "dispatcher", "router", "auth", "tlsd", "console"} {
 			jobs = append(jobs, job{role: role, plan: plan{Stage: stageRun, Do: "claim", N: n}, check: answered(c.want)})
 		}
 	}
