@@ -103,7 +103,7 @@ func TestStartIsolated(t *testing.T) {
 }
 
 func TestMissingNames(t *testing.T) {
-	if len(missingNames) != bits.Len16(uint16(allMissing)) || allMissing.String() != "landlock,mdwe,rlimits,landlock of ports" || Missing(0).String() != "" {
+	if len(missingNames) != bits.Len16(uint16(allMissing)) || allMissing.String() != "landlock,mdwe,rlimits,landlock-ports" || Missing(0).String() != "" {
 		t.Errorf("%q", allMissing.String())
 	}
 }

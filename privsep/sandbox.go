@@ -21,7 +21,7 @@ const (
 	allMissing   Missing = 1<<iota - 1
 )
 
-var missingNames = [...]string{"landlock", "mdwe", "rlimits", "landlock of ports"}
+var missingNames = [...]string{"landlock", "mdwe", "rlimits", "landlock-ports"}
 
 // Names lists what is missing, for status and logs.
 func (m Missing) Names() []string {

@@ -248,7 +248,7 @@ func TestMissing(t *testing.T) {
 		abi     int
 		connect []uint16
 		want    string
-	}{{0, nil, "landlock"}, {0, []uint16{443}, "landlock,landlock of ports"}, {1, nil, ""}, {3, []uint16{443}, "landlock of ports"}, {tcpABI, []uint16{443}, ""}} {
+	}{{0, nil, "landlock"}, {0, []uint16{443}, "landlock,landlock-ports"}, {1, nil, ""}, {3, []uint16{443}, "landlock-ports"}, {tcpABI, []uint16{443}, ""}} {
 		if got := missingAt(tt.abi, tt.connect).String(); got != tt.want {
 			t.Errorf("ABI %d, ports %d: %q, want %q", tt.abi, tt.connect, got, tt.want)
 		}

@@ -45,7 +45,9 @@ func (p *program) statusCommand() *cli.Command {
 			"nocaps (no capability in any set), seccomp (a system call filter), on every thread;\n" +
 			"landlock with its ABI and netns (an empty network of its own); no-NAME for what this\n" +
 			"kernel does not give; caps lists the capabilities that the process keeps.\n" +
-			"MEMORY is the proportional set size: shared pages are divided among their users.",
+			"MEMORY is the proportional set size: shared pages are divided among their users. The\n" +
+			"binary is named by its SHA-256, several by who runs which; --json has for each process what\n" +
+			"the parent knows it by: start time, inode of its pidfd, executable.",
 		Flags:  brokerFlags(&cli.BoolFlag{Name: "json", Usage: "print everything as JSON"}),
 		Action: p.status,
 	}
@@ -143,12 +145,36 @@ func dialControl(dir string) (net.Conn, error) {
 	return conn, nil
 }
 
+// binaries names the executable that all processes run, or which run which one.
+func binaries(ps []parent.Process) string {
+	var sums []string
+	of := map[string][]string{}
+	for i := range ps {
+		if r := ps[i].Record; r != nil && r.SHA256 != "" {
+			if of[r.SHA256] == nil {
+				sums = append(sums, r.SHA256)
+			}
+			of[r.SHA256] = append(of[r.SHA256], ps[i].Role)
+		}
+	}
+	var b strings.Builder
+	for _, sum := range sums {
+		b.WriteString("binary sha256 " + sum)
+		if len(sums) > 1 {
+			b.WriteString(" of " + strings.Join(of[sum], " "))
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
 // statusText is the page for people. now is given so that a test can hold it
 // against a golden file.
 func statusText(st *parent.Status, now time.Time, p paint) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "broker %s in environment %s, version %s, up %s, pid %d%s\n",
 		st.Broker, st.Environment, st.Version, age(now.Sub(st.Started)), st.PID, root(st.Root))
+	b.WriteString(binaries(st.Processes))
 	for _, l := range st.Listeners {
 		fmt.Fprintf(&b, "listen %s\n", l)
 	}

@@ -87,6 +87,21 @@ cm/0   64 MiB  4.0 KiB       3
 	}
 }
 
+// One binary is one line; of several each says who runs it.
+func TestStatusBinaries(t *testing.T) {
+	process := func(role, sum string) parent.Process {
+		return parent.Process{Role: role, Record: &parent.Record{SHA256: sum}}
+	}
+	ps := []parent.Process{process("parent", "aa"), {Role: "auth"}, process("router", "aa"), process("tlsd", "")}
+	if got, want := binaries(ps), "binary sha256 aa\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	ps = append(ps, process("cm/0", "bb"), process("cm/1", "aa"))
+	if got, want := binaries(ps), "binary sha256 aa of parent router cm/1\nbinary sha256 bb of cm/0\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 // Colours stand for what is not as usual, and words say the same.
 func TestStatusColours(t *testing.T) {
 	st := sampleStatus(time.Unix(1e9, 0))

@@ -1,6 +1,7 @@
 package parent
 
 import (
+	"encoding/hex"
 	"os"
 
 	"gatehouse/privsep"
@@ -20,6 +21,7 @@ func (p *parent) status(ask uint64) *Status {
 	own := Process{Role: privsep.RoleParent.String(), PID: os.Getpid(), UID: os.Geteuid(), Started: p.started, State: running.String()}
 	own.look()
 	own.Memory = privsep.PSS(own.PID)
+	own.Record = p.ownRecord()
 	s.Processes = append(s.Processes, own)
 	for _, c := range p.children {
 		if c.state == vacant {
@@ -55,6 +57,7 @@ func (p *parent) process(c *child, ask uint64) Process {
 	}
 	if c.alive() {
 		r.PID, r.UID = c.proc.PID, c.proc.Record.UID
+		r.Record = recordOf(&c.proc.Record)
 		r.Memory, r.Landlock, r.OwnNetwork = c.proc.MemoryUse(), int(c.walls.Landlock), c.proc.OwnNetwork
 		if c.state != starting {
 			r.Missing = c.missing(p.root)
@@ -62,6 +65,27 @@ func (p *parent) process(c *child, ask uint64) Process {
 		r.look()
 	}
 	return r
+}
+
+// ownRecord is that of the parent itself, nil if the kernel does not say when it began.
+func (p *parent) ownRecord() *Record {
+	start, err := privsep.StartTime(os.Getpid())
+	if err != nil {
+		return nil
+	}
+	r := privsep.Record{StartTime: start, SHA256: p.sum}
+	if id, err := privsep.Stat(int(p.exe.Fd())); err == nil {
+		r.Dev, r.Ino = id.Dev, id.Ino
+	}
+	return recordOf(&r)
+}
+
+func recordOf(r *privsep.Record) *Record {
+	s := &Record{StartTime: r.StartTime, PidInode: r.PidIno, Device: r.Dev, Inode: r.Ino}
+	if r.SHA256 != [32]byte{} {
+		s.SHA256 = hex.EncodeToString(r.SHA256[:])
+	}
+	return s
 }
 
 // look fills in what the kernel says of the process.

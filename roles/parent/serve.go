@@ -55,6 +55,7 @@ type parent struct {
 	caught    chan os.Signal
 	digests   chan digest
 	digested  bool
+	sum       [32]byte  // of exe, once digested
 	audit     *auditLog // nil: there is none
 	uses      usesOfKeys
 	fatal     error // ends the broker: nothing may go on after it
@@ -470,6 +471,7 @@ func (p *parent) hasDigest() {
 		p.log.Warn().Err(d.err).Msg("registry without digest")
 		return
 	}
+	p.sum = d.sum
 	for _, c := range p.children {
 		if c.proc != nil && !c.adopted {
 			c.proc.Record.SHA256 = d.sum

@@ -131,6 +131,7 @@ type Process struct {
 	OwnNetwork    bool      `json:"own_network"`  // an empty network namespace of its own
 	Missing       []string  `json:"missing"`      // what this kernel does not give its sandbox
 	Capabilities  []string  `json:"capabilities"` // that it has or could get
+	Record        *Record   `json:"record"`       // nil: it has no process now
 
 	// While it retires.
 	Successor string     `json:"successor,omitempty"`
@@ -138,6 +139,15 @@ type Process struct {
 	Moved     uint64     `json:"moved,omitempty"` // connections
 	Left      uint64     `json:"left,omitempty"`  // that will move or are about to end
 	Stay      uint64     `json:"stay,omitempty"`  // by TLS
+}
+
+// Record is what a process is known by, beside pid and uid (the registry has it, too).
+type Record struct {
+	StartTime uint64 `json:"start_time"`  // clock ticks since boot, /proc/PID/stat field 22
+	PidInode  uint64 `json:"pidfd_inode"` // 0: not known
+	Device    uint64 `json:"exe_device"`  // of the executable
+	Inode     uint64 `json:"exe_inode"`   // likewise
+	SHA256    string `json:"exe_sha256"`  // "": not read yet
 }
 
 // Arena is the use of one connection manager's body memory, in bytes.

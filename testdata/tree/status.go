@@ -67,6 +67,13 @@ type Process struct {
 	Landlock      int    `json:"landlock"`
 	OwnNetwork    bool   `json:"own_network"`
 
+	Record *struct {
+		StartTime uint64 `json:"start_time"`
+		PidInode  uint64 `json:"pidfd_inode"`
+		Inode     uint64 `json:"exe_inode"`
+		SHA256    string `json:"exe_sha256"`
+	} `json:"record"`
+
 	Successor string `json:"successor"` // while it retires
 	Stay      uint64 `json:"stay"`
 
