@@ -95,6 +95,12 @@ func ListenUnix(path string, mode os.FileMode) (int, error) {
 	return fd, nil
 }
 
+// Waiting tells whether somebody waits to be accepted.
+func Waiting(fd int) bool {
+	is, err := pollNow(fd, unix.POLLIN)
+	return err == nil && is != 0
+}
+
 // Accept takes a connection; addr is zero for a Unix socket.
 func Accept(fd int) (int, netip.AddrPort, syscall.Errno) {
 	var sa unix.RawSockaddrInet6

@@ -128,6 +128,9 @@ func ErrnoError(n uint16) error { return syscall.Errno(n) }
 // Stream is not supported here.
 func Stream(fd int) *os.File { return os.NewFile(uintptr(fd), "socket") }
 
+// Waiting is not supported here.
+func Waiting(int) bool { return false }
+
 // PeerProcess is not supported here.
 func PeerProcess(int, bool) Process { return Process{} }
 

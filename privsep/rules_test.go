@@ -1,18 +1,22 @@
 package privsep
 
 import (
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
 
 var update = flag.Bool("update", false, "rewrite goldens")
 
-// formatRules is the golden's text: frozen values, one line a row.
+// formatRules is the golden's text: frozen values, one line a row, and for each kind
+// what a payload of it comes to, so that none changes unnoticed.
 func formatRules() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version %d\n", Version)
@@ -20,6 +24,11 @@ func formatRules() string {
 		r := &rules[i]
 		fmt.Fprintf(&b, "%d %s from=%v to=%v phase=%v fds=%d max=%d once=%v rate=%d\n",
 			r.kind, r.name, r.from, r.to, r.phases, r.fds, r.max, r.once, r.rate)
+	}
+	all := samples()
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		text := all[k].Append(nil)
+		fmt.Fprintf(&b, "payload %v %d bytes %x\n", k, len(text), sha256.Sum256(text))
 	}
 	return b.String()
 }
@@ -100,6 +109,9 @@ func goldenCells(t *testing.T) map[cell]limits {
 	}
 	cells := map[cell]limits{}
 	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n")[1:] {
+		if strings.HasPrefix(line, "payload ") {
+			continue
+		}
 		var kind Kind
 		var l limits
 		var name, from, to, phases string

@@ -36,7 +36,7 @@ type TableCounters struct {
 	Accepted atomic.Uint64 // handed to a cm
 	Refused  atomic.Uint64 // max_connections
 	Limited  atomic.Uint64 // connect_rate
-	Failed   atomic.Uint64 // no cm took it
+	Crowded  atomic.Uint64 // address_connections
 	LastUID  atomic.Uint64 // connection UID given last
 	Reached  atomic.Uint64 // rows from this one on were never in use
 }

@@ -27,8 +27,8 @@ func TestConnTable(t *testing.T) {
 	if _, ok := r.Row(rows - 1).Get(); ok {
 		t.Fatal("an empty row")
 	}
-	w.Counters().Failed.Add(3)
-	if r.Counters().Failed.Load() != 3 || r.Len() != rows {
+	w.Counters().Crowded.Add(3)
+	if r.Counters().Crowded.Load() != 3 || r.Len() != rows {
 		t.Fatal("counters")
 	}
 	for _, i := range []int{-1, rows, 1 << 40} {

@@ -148,19 +148,24 @@ func dialControl(dir string) (net.Conn, error) {
 // binaries names the executable that all processes run, or which run which one.
 func binaries(ps []parent.Process) string {
 	var sums []string
-	of := map[string][]string{}
+	of, some := map[string][]string{}, false
 	for i := range ps {
-		if r := ps[i].Record; r != nil && r.SHA256 != "" {
-			if of[r.SHA256] == nil {
-				sums = append(sums, r.SHA256)
-			}
-			of[r.SHA256] = append(of[r.SHA256], ps[i].Role)
+		r := ps[i].Record
+		switch {
+		case r == nil:
+			continue
+		case r.SHA256 == "": // not read yet
+			some = true
+			continue
+		case of[r.SHA256] == nil:
+			sums = append(sums, r.SHA256)
 		}
+		of[r.SHA256] = append(of[r.SHA256], ps[i].Role)
 	}
 	var b strings.Builder
 	for _, sum := range sums {
 		b.WriteString("binary sha256 " + sum)
-		if len(sums) > 1 {
+		if len(sums) > 1 || some {
 			b.WriteString(" of " + strings.Join(of[sum], " "))
 		}
 		b.WriteString("\n")

@@ -92,8 +92,11 @@ func TestStatusBinaries(t *testing.T) {
 	process := func(role, sum string) parent.Process {
 		return parent.Process{Role: role, Record: &parent.Record{SHA256: sum}}
 	}
-	ps := []parent.Process{process("parent", "aa"), {Role: "auth"}, process("router", "aa"), process("tlsd", "")}
+	ps := []parent.Process{process("parent", "aa"), {Role: "auth"}, process("router", "aa")}
 	if got, want := binaries(ps), "binary sha256 aa\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := binaries(append(ps, process("tlsd", ""))), "binary sha256 aa of parent router\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	ps = append(ps, process("cm/0", "bb"), process("cm/1", "aa"))

@@ -40,6 +40,7 @@ func (s *server) broker(e *exposition, st *status, now bool) {
 	e.family("gatehouse_connections_refused_total", counter, "Connections of clients that were refused, by the limit.")
 	e.sample("gatehouse_connections_refused_total", float64(c.Refused.Load()), "limit", "max_connections")
 	e.sample("gatehouse_connections_refused_total", float64(c.Limited.Load()), "limit", "connect_rate")
+	e.sample("gatehouse_connections_refused_total", float64(c.Crowded.Load()), "limit", "address_connections")
 }
 
 // cms are the figures of the connection managers that there have been.

@@ -26,7 +26,6 @@ type pending struct {
 // be settled before one is accepted is: one that was accepted and not yet handed over
 // ends with the dispatcher, and nothing else of it does.
 func (d *dispatcher) acceptAll(l *listener) {
-	l.empty = false
 	for range acceptBatch {
 		if d.waiting != nil || !d.open() {
 			return
@@ -37,7 +36,6 @@ func (d *dispatcher) acceptAll(l *listener) {
 			return
 		}
 		fd, addr, errno := privsep.Accept(l.fd)
-		l.empty = errno == syscall.EAGAIN
 		if errno == 0 {
 			d.admit(pending{fd, addr, l}, full)
 			continue
@@ -76,11 +74,14 @@ func (d *dispatcher) admit(p pending, full bool) {
 		d.complain("connection refused", "rate", privsep.Str(privsep.KeyAddr, p.addr.Addr().String()))
 		return
 	case full:
+		d.table.Counters().Refused.Add(1)
 		d.refuse(p, "max_connections")
 		return
 	case most > 0 && d.slots.crowd[from] >= most:
 		d.slots.giveBack(d.place.cm)
-		if d.recount(); d.slots.crowd[from] >= most {
+		// Whoever only knocks has closed nothing, so there is nothing to be looked at.
+		if d.slots.reclaim(); d.slots.crowd[from] >= most {
+			d.table.Counters().Crowded.Add(1)
 			d.refuse(p, "address_connections", privsep.Str(privsep.KeyAddr, p.addr.Addr().String()))
 			return
 		}
@@ -90,18 +91,6 @@ func (d *dispatcher) admit(p pending, full bool) {
 	if !d.handOver(p) {
 		kept := p // p itself is none of the heap's
 		d.waiting = &kept
-	}
-}
-
-// recountPause is between two looks for who has gone from an address that has all that it
-// may have: who connects without end costs no more.
-const recountPause = 10 * time.Millisecond
-
-// recount finds who has gone since the last time.
-func (d *dispatcher) recount() {
-	if d.now >= d.recounted+int64(recountPause) {
-		d.slots.reclaim()
-		d.recounted = d.now
 	}
 }
 
@@ -127,7 +116,6 @@ func (d *dispatcher) refuse(p pending, reason string, fields ...privsep.Field) {
 	privsep.ShutdownWrite(p.fd)
 	d.told = append(d.told, refused{p.fd, d.now + int64(refusedTime)})
 	d.refusedMax++
-	d.table.Counters().Refused.Add(1)
 	d.complain("connection refused", reason, fields...)
 }
 

@@ -144,7 +144,6 @@ func TestAddressConnections(t *testing.T) {
 	h.ports = h.ports[:2]
 	h.release(0, h.slot)
 	h.come(1)
-	h.now += int64(recountPause)
 	h.round()
 	h.take()
 	if h.taken != 3 || h.refusedMax != 1 || h.slots.total() != 2 {

@@ -47,7 +47,6 @@ type dispatcher struct {
 	complaints map[string]complaint
 	buf        []byte
 	place      place // taken last
-	recounted  int64 // see recount
 	msg        privsep.Message
 }
 
@@ -58,7 +57,6 @@ type listener struct {
 	unix    bool
 	tls     bool
 	system  bool // none, see system.go
-	empty   bool // nobody waited when one was last to be taken
 
 	// Of one that is to go, see reload.go.
 	endBy int64 // 0: it is not

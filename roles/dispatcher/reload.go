@@ -87,7 +87,7 @@ func (d *dispatcher) endListeners() {
 			d.acceptAll(l)
 			l.left -= int(d.accepted - before)
 		}
-		if !l.empty && !l.same {
+		if !l.same && privsep.Waiting(l.fd) {
 			if l.left > 0 && d.now < l.endBy {
 				d.ending = true
 				return false

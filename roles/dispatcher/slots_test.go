@@ -75,7 +75,7 @@ func (f *floor) hand(k int) (slot uint32, uid uint64) {
 		return 0, 0
 	}
 	uid = f.table.Counters().LastUID.Add(1)
-	info := store.ConnInfo{UID: uid, CM: uint16(k), Addr: [16]byte{15: byte(uid % 3)}, Unix: uid%4 == 0}
+	info := store.ConnInfo{UID: uid, CM: uint16(k), Addr: [16]byte{7: byte(uid % 3)}, Unix: uid%4 == 0}
 	f.table.Row(int(slot)).Set(&info)
 	f.s.came(&info)
 	f.columns[k].Row(int(slot)).UID.Store(uid)

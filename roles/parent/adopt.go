@@ -37,6 +37,7 @@ func (p *parent) remember() {
 		return
 	}
 	if err != nil {
+		p.leftAlone = true
 		p.log.Error().Err(err).Msg("processes of an earlier parent, if there are any, are left to themselves")
 		return
 	}
@@ -61,6 +62,7 @@ func (p *parent) recover(w *past, r *privsep.Record) {
 		return
 	}
 	if err != nil {
+		p.leftAlone = true
 		p.log.Error().Str("role", r.ID.String()).Int("pid", r.PID).Err(err).Msg("not adopted, left alone")
 		return
 	}
@@ -238,7 +240,7 @@ func (p *parent) spares() bool {
 		_, err := os.Lstat(p.dir.file("registry"))
 		return err == nil
 	}
-	return p.past != nil && !p.settled
+	return (p.past != nil || p.leftAlone) && !p.settled
 }
 
 // adoptAll takes over those who have survived. One that does not answer as it

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 
 	"gatehouse/privsep"
 	"gatehouse/privsep/custody"
@@ -68,12 +69,20 @@ func CheckFiles(c *Config, source string) error {
 	if _, err := custody.Harden(); err != nil {
 		return err
 	}
-	f, err := c.readFiles(func(err error) bool { return os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission) })
+	f, err := c.readFiles(pardoned)
 	if err != nil {
 		return located(err, source)
 	}
 	f.close()
 	return nil
+}
+
+// pardoned tells of an error that is no fault of the configuration: what only root may
+// read, and what a service manager shows to a unit that runs and to nobody else.
+func pardoned(err error) bool {
+	var at *fs.PathError
+	return os.Geteuid() != 0 && errors.Is(err, fs.ErrPermission) ||
+		errors.Is(err, fs.ErrNotExist) && errors.As(err, &at) && strings.HasPrefix(at.Path, "/run/credentials/")
 }
 
 // fileFault is a *ConfigError of what became of reading a file.

@@ -41,6 +41,7 @@ type parent struct {
 	upgrade   *upgrade // nil: none is under way
 	past      *past    // nil: nothing to go on with
 	recalled  bool     // what an earlier parent has left is known
+	leftAlone bool     // some of it that could not be looked at
 	settled   bool     // it is known who is adopted: from now on everything is ours
 	poll      *privsep.Poller
 	children  []*child
@@ -216,10 +217,6 @@ func (p *parent) prepare(version string, h *handover) error {
 	if p.cms = p.cfg.CM.Count; p.alone {
 		p.cms = 0
 	}
-	if err := p.recall(h); err != nil {
-		return err
-	}
-	p.recalled = true
 	own := p.cfg.TLS.Cert != ""
 	if err := develop(p.cfg); err != nil {
 		return err
@@ -228,6 +225,10 @@ func (p *parent) prepare(version string, h *handover) error {
 	if err != nil {
 		return located(err, p.source)
 	}
+	if err := p.recall(h); err != nil { // it may end processes
+		return err
+	}
+	p.recalled = true
 	if f.cred != nil {
 		if !own {
 			p.warn("TLS with a certificate made for development: " + p.cfg.TLS.Cert)

@@ -363,11 +363,8 @@ func TestAdoptAtLast(t *testing.T) {
 	b := startBroker(t, settings{cms: 2, tls: "sign"})
 	c := b.client("SUB a 1\r\n")
 	left := b.orphan()
-	for from, to := range map[string]string{
-		"[log]\n":    "[log]\naudit = \"/nowhere/audit.log\"\n",
-		"server.key": "nowhere.key",
-		"[limits]\n": "[limits]\nmax_payload = \"1 potato\"\n",
-	} {
+	fails := func(from, to string) {
+		t.Helper()
 		b.edit(from, to)
 		out, err := exec.Command(b.binary, "serve", "-c", b.config).CombinedOutput()
 		var e *exec.ExitError
@@ -376,6 +373,13 @@ func TestAdoptAtLast(t *testing.T) {
 		}
 		b.edit(to, from)
 	}
+	fails("[log]\n", "[log]\naudit = \"/nowhere/audit.log\"\n")
+	fails("server.key", "nowhere.key")
+	fails("[limits]\n", "[limits]\nmax_payload = \"1 potato\"\n")
+	// With other settings it would have to end them, once it could begin.
+	b.edit("[limits]\n", "[limits]\nmax_connections = 1000\n")
+	fails("server.key", "nowhere.key")
+	b.edit("[limits]\nmax_connections = 1000\n", "[limits]\n")
 	b.succeed()
 	b.adopted(left)
 	must(t, c.send("PUB a 5\r\nstill\r\n"))

@@ -94,7 +94,9 @@ func TestKillRouterAmidMoves(t *testing.T) {
 	if amid == 0 {
 		t.Error("no router was killed in the middle")
 	}
-	g.disperse(5 * time.Second)
+	if late := g.disperse(5 * time.Second); late > 0 {
+		t.Errorf("somebody waited for %v", late)
+	}
 	b.checkMoved(idle+many+1, b.cms()[0])
 	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 }
@@ -143,7 +145,9 @@ func TestKillParentAmidRetirement(t *testing.T) {
 	if amid == 0 {
 		t.Error("no parent was killed in the middle")
 	}
-	g.disperse(5 * time.Second)
+	if late := g.disperse(5 * time.Second); late > 0 {
+		t.Errorf("somebody waited for %v", late)
+	}
 	must(t, b.serves())
 	await(t, "empty arenas", patience, func() bool { st := b.status(); return st.Empty() })
 }

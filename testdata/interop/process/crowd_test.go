@@ -203,8 +203,8 @@ func TestAddressConnections(t *testing.T) {
 			return held
 		}
 	}
-	held := full(limit)
 	mark := b.log.Mark()
+	held := full(limit)
 	for range limit {
 		for addr, d := range map[string]*net.Dialer{b.addr: from(2), b.unix: {}} {
 			c, err := dialWith(d, addr)

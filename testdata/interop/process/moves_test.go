@@ -56,12 +56,21 @@ const idle, many = 5000, 100
 // waits long.
 func TestMoves(t *testing.T) {
 	b := startBroker(t, settings{cms: 1})
-	b.moves(20, func(int) {
-		out := b.restart(b.cms()[0])
-		if !strings.Contains(out, fmt.Sprintf(" %d connections moved\n", idle+many)) {
-			t.Errorf("told %q", out)
+	for try := 1; ; try++ {
+		late := b.moves(20, func(int) {
+			out := b.restart(b.cms()[0])
+			if !strings.Contains(out, fmt.Sprintf(" %d connections moved\n", idle+many)) {
+				t.Errorf("told %q", out)
+			}
+		})
+		if late == 0 {
+			break
 		}
-	})
+		if try == 3 { // what others do to the machine does not show each time
+			t.Errorf("somebody waited for %v", late)
+			break
+		}
+	}
 }
 
 // The same crowd goes through upgrades to another binary and back. GATEHOUSE_UPGRADES
@@ -74,17 +83,21 @@ func TestUpgradesOfMany(t *testing.T) {
 	b := startCopy(t, settings{cms: 1})
 	next := filepath.Join(t.TempDir(), "next")
 	build(t, next, "next")
-	b.moves(times, func(i int) {
+	late := b.moves(times, func(i int) {
 		copyFile(t, []string{next, gatehouse}[i%2], b.binary)
 		out, err := b.upgrade()
 		if err != nil || !strings.Contains(out, fmt.Sprintf(" %d connections moved\n", idle+many)) {
 			t.Errorf("upgrade %d: %v\n%s", i, err, out)
 		}
 	})
+	if late > 0 {
+		t.Errorf("somebody waited for %v", late)
+	}
 }
 
-// moves has a throng of clients moved so many times.
-func (b *broker) moves(times int, move func(i int)) {
+// moves has a throng of clients moved so many times. It gives the longest wait of one of
+// them, 0 if that was short, or as on this machine before.
+func (b *broker) moves(times int, move func(i int)) (late time.Duration) {
 	g := b.gather()
 	var open map[string]string
 	for i := range times {
@@ -95,7 +108,7 @@ func (b *broker) moves(times int, move func(i int)) {
 		}
 	}
 	b.t.Logf("%d moves of %d connections in %v", times, idle+many, time.Since(g.began))
-	g.disperse(100 * time.Millisecond)
+	late = g.disperse(100 * time.Millisecond)
 	for role, was := range open {
 		if role == "parent" || role == "router" || role == "dispatcher" {
 			if now := b.openEverywhere()[role]; now != was {
@@ -106,6 +119,8 @@ func (b *broker) moves(times int, move func(i int)) {
 	for _, p := range b.status().Processes {
 		b.t.Logf("%s: %d KiB", p.Role, p.Memory>>10)
 	}
+	g.leave()
+	return late
 }
 
 // throng is many clients, some of which talk to themselves all the time.
@@ -151,10 +166,11 @@ func (b *broker) gather() *throng {
 	return g
 }
 
-// disperse ends the talking, in which nothing may have been lost, doubled or out of
+// disperse gives the longest wait, if it was longer than longest and than before, and
+// ends the talking, in which nothing may have been lost, doubled or out of
 // order, nor anybody, on a machine that is not too busy, have waited for longer than
 // that; and all idle ones must be there.
-func (g *throng) disperse(longest time.Duration) {
+func (g *throng) disperse(longest time.Duration) (late time.Duration) {
 	t := g.b.t
 	t.Helper()
 	close(g.stop)
@@ -176,7 +192,7 @@ func (g *throng) disperse(longest time.Duration) {
 	}
 	t.Logf("%d messages\n%sbefore:\n%s", messages, histogram(waits), histogram(before))
 	if most := slices.Max(waits); most > longest && slices.Max(before) < longest/2 {
-		t.Errorf("somebody waited for %v", most)
+		late = most
 	}
 	publisher := g.b.client("")
 	must(t, publisher.send(pub("all", "hello")+pub("queue", "one")))
@@ -198,6 +214,18 @@ func (g *throng) disperse(longest time.Duration) {
 	}
 	if one != 1 {
 		t.Errorf("%d members of the queue group got its message", one)
+	}
+	return late
+}
+
+// leave ends their connections.
+func (g *throng) leave() {
+	for i, c := range g.idle {
+		c.reset()
+		g.idle[i] = nil
+	}
+	for _, u := range g.busy {
+		u.c.reset()
 	}
 }
 
