@@ -86,7 +86,7 @@ func (m *cm) announced(rec []byte) error {
 	if int(r.Slot) >= len(m.conns) || r.Gen != uint32(r.UID) {
 		return store.ErrCorrupt
 	}
-	if m.arriving.from == nil { // the parent had told us before it told the router
+	if m.arriving.from == nil && !m.parent.Orphaned() { // the parent had told us before it told the router
 		if err := m.fromParent(); err != nil {
 			return err
 		}

@@ -234,3 +234,11 @@ func TestRateStops(t *testing.T) {
 	g.do(func() { g.send(privsep.KindShutdown, (&privsep.Shutdown{Drain: time.Minute}).Append(nil)) })
 	hears(t, c, strings.Repeat("MSG a 1 1\r\nx\r\n", 49))
 }
+
+// The loop does not wake before tick does anything.
+func TestTimeoutOfTick(t *testing.T) {
+	m := &cm{live: 1, now: 1000, nextFast: 1000 + int64(fastTick), nextSlow: 1000 + int64(fastTick)/2}
+	if d := m.timeout(); d < fastTick {
+		t.Errorf("sleeps for %v", d)
+	}
+}

@@ -44,7 +44,7 @@ func (m *cm) tick() {
 func (m *cm) timeout() time.Duration {
 	next := int64(-1)
 	if m.live > 0 {
-		next = m.nextSlow
+		next = max(m.nextSlow, m.nextFast) // tick does nothing before
 	}
 	if (len(m.waiting)+len(m.behind) > 0 || m.tls.untidy != 0) && (next < 0 || m.nextFast < next) {
 		next = m.nextFast

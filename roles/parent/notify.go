@@ -18,8 +18,9 @@ type notifier struct {
 	on    bool // there is one
 	fd    int
 	every time.Duration
-	due   time.Time // of the next sign of life, where they are wanted
-	asked uint64    // the round of counters that it rests on; 0: not asked for yet
+	due   time.Time // of the next question for the next sign of life, where they are wanted
+	asked uint64    // the first round of counters that it may rest on; 0: not asked for yet
+	since time.Time // it was
 	mute  bool      // the roles did not answer in time, which was logged
 	until time.Time // of a stop that takes longer than the manager allows by itself
 	again time.Time // when it is told so next
@@ -112,7 +113,7 @@ func (n *notifier) next() (t time.Time) {
 	case !n.on:
 	case !n.again.IsZero():
 		return n.again
-	case n.asked == 0 || !n.mute:
+	default:
 		return n.due
 	}
 	return t
@@ -134,7 +135,7 @@ func (p *parent) notifyByTime(now time.Time) {
 	case n.asked != 0:
 		p.signOfLife(now)
 	case !now.Before(n.due):
-		n.asked, n.due = p.askAll(), now.Add(n.every)
+		n.asked, n.since, n.due = p.askAll(), now, now.Add(n.every/4)
 	}
 }
 
@@ -142,10 +143,16 @@ func (p *parent) signOfLife(now time.Time) {
 	n := &p.notify
 	if p.allAnswered(n.asked) {
 		n.alive(p.stateText())
-		n.asked, n.mute = 0, false
+		n.asked, n.mute, n.due = 0, false, n.since.Add(n.every)
 		return
 	}
-	if n.mute || now.Before(n.due) {
+	if now.Before(n.due) {
+		return
+	}
+	// An answer for which there was no room at that moment does not come.
+	p.askAll()
+	n.due = now.Add(n.every / 4)
+	if n.mute || now.Before(n.since.Add(n.every)) {
 		return
 	}
 	n.mute = true

@@ -153,9 +153,10 @@ func (r *router) room(l *link, n int) []byte {
 // await waits until instructions of n bytes in all have room, none longer than
 // most, and commits what came before them. That ends, since a cm drains its
 // incoming ring at all times; if not, the parent is told every stall_timeout and
-// ends it. For a cm that has gone it does not wait.
+// ends it. For a cm that has gone it does not wait. Time in which all of the broker
+// stands still does not count.
 func (r *router) await(l *link, n int) {
-	report := time.Now().Add(r.cfg.StallTimeout)
+	waited := time.Duration(0)
 	for first := true; ; first = false {
 		if l.broken || r.left(l) {
 			return
@@ -172,7 +173,12 @@ func (r *router) await(l *link, n int) {
 			}
 			return
 		}
-		ready, err := r.poll.Wait(r.patience(max(time.Until(report), 0)))
+		if waited >= r.cfg.StallTimeout {
+			r.fault(l, privsep.FaultStalled)
+			waited = 0
+		}
+		began := time.Now()
+		ready, err := r.poll.Wait(r.patience(r.lookEvery()))
 		if err == nil {
 			err = r.events(ready)
 		}
@@ -182,9 +188,6 @@ func (r *router) await(l *link, n int) {
 		if err != nil {
 			r.exit(err)
 		}
-		if !time.Now().Before(report) {
-			r.fault(l, privsep.FaultStalled)
-			report = time.Now().Add(r.cfg.StallTimeout)
-		}
+		waited += min(time.Since(began), 2*r.lookEvery())
 	}
 }

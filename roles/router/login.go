@@ -40,10 +40,11 @@ type logins struct {
 	waiting    map[uint32]*login
 	unsent     []*login
 	tries      uint32
-	long       int       // bytes of the CONNECTs that are longer than a control line
-	owed       int       // verdicts that this auth has not given
-	silent     time.Time // since when it owes some and has given none
-	due        bool      // there is something to be read or sent, between two batches
+	long       int           // bytes of the CONNECTs that are longer than a control line
+	owed       int           // verdicts that this auth has not given
+	silent     time.Duration // for how long it has given none, while this router looked
+	looked     time.Time
+	due        bool // there is something to be read or sent, between two batches
 
 	coming privsep.MarkSet
 	marks  map[uint64]struct{} // of the users there are
@@ -131,7 +132,7 @@ func (r *router) dropAuth() {
 	}
 	r.poll.Del(w.auth.FD())
 	w.auth.Close()
-	w.auth, w.owed, w.silent = nil, 0, time.Time{}
+	w.auth, w.owed = nil, 0
 }
 
 // converse reads and sends what there is, between two batches.
@@ -182,7 +183,7 @@ func (r *router) submit() {
 			}
 			l.sent = true
 			if w.owed++; w.owed == 1 {
-				w.silent = time.Now()
+				w.silent, w.looked = 0, time.Now()
 			}
 		}
 		w.unsent[0], w.unsent = nil, w.unsent[1:]
@@ -254,9 +255,7 @@ func (r *router) verdict(m *privsep.Message) error {
 	if w.owed == 0 {
 		return privsep.ErrShape
 	}
-	if w.owed, w.silent = w.owed-1, time.Now(); w.owed == 0 {
-		w.silent = time.Time{}
-	}
+	w.owed, w.silent, w.looked = w.owed-1, 0, time.Now()
 	r.countVerdict(&v)
 	l := w.waiting[v.Try]
 	if l == nil || l.s.uid != v.ID {
@@ -293,26 +292,28 @@ func (r *router) accuseAuth(reason privsep.Fault) {
 	}
 }
 
-// hush bounds a wait by when auth has said nothing for too long.
+// hush bounds a wait by when auth is looked at again, while it owes something.
 func (r *router) hush(d time.Duration) time.Duration {
-	w := &r.logins
-	if w.silent.IsZero() {
-		return d
-	}
-	left := max(time.Until(w.silent.Add(r.cfg.StallTimeout)), 0) + time.Millisecond
-	if d < 0 || left < d {
-		return left
+	if every := r.lookEvery(); r.logins.owed > 0 && (d < 0 || every < d) {
+		return every
 	}
 	return d
 }
 
-// hurryAuth has an auth ended that owes verdicts and says nothing.
+// hurryAuth has an auth ended that owes verdicts and says nothing. Time in which all of
+// the broker stands still does not count.
 func (r *router) hurryAuth() {
 	w := &r.logins
-	if w.silent.IsZero() || time.Since(w.silent) < r.cfg.StallTimeout {
+	if w.owed == 0 {
 		return
 	}
-	w.silent = time.Now() // once more if nobody has ended it by then
+	now := time.Now()
+	w.silent += min(now.Sub(w.looked), 2*r.lookEvery())
+	w.looked = now
+	if w.silent < r.cfg.StallTimeout {
+		return
+	}
+	w.silent = 0 // once more if nobody has ended it by then
 	r.accuseAuth(privsep.FaultStalled)
 }
 

@@ -426,14 +426,27 @@ func TestSilentAuth(t *testing.T) {
 		t.Errorf("waits %v for nothing", d)
 	}
 	g.connect(1)
-	for d := g.r.hush(-1); d > time.Millisecond; d = g.r.hush(-1) { // as the loop does
+	g.r.logins.looked = time.Now().Add(-time.Hour) // all of the broker stood still
+	g.check(g.r.between())
+	if f, ok := g.fault(); ok {
+		t.Errorf("reported after a pause of everybody: %+v", f)
+	}
+	began := time.Now()
+	for {
+		d := g.r.hush(-1) // as the loop does
+		if d <= 0 || d > 20*time.Millisecond || time.Since(began) > 20*time.Second {
+			t.Fatalf("waits %v, after %v", d, time.Since(began))
+		}
 		if _, err := g.r.poll.Wait(d); err != nil {
 			t.Fatal(err)
 		}
-	}
-	g.check(g.r.between())
-	if f, ok := g.fault(); !ok || f.Reason != privsep.FaultStalled {
-		t.Errorf("reported: %v %+v", ok, f)
+		g.check(g.r.between())
+		if f, ok := g.fault(); ok {
+			if took := time.Since(began); f.Reason != privsep.FaultStalled || took < 10*time.Millisecond {
+				t.Errorf("reported after %v: %+v", took, f)
+			}
+			break
+		}
 	}
 	g.say(yes(g.asked()[0]))
 	if d := g.r.hush(-1); d >= 0 {

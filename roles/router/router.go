@@ -162,6 +162,7 @@ func (r *router) run() error {
 		if err != nil {
 			return err
 		}
+		r.time = 0 // it may have slept
 		r.awake()
 		if err := r.events(ready); errors.Is(err, errDone) {
 			return nil

@@ -98,15 +98,28 @@ func (k *asking) ask(ctx context.Context, kind privsep.Kind, payload func(id uin
 		defer k.mu.Unlock()
 		delete(k.sent, id)
 	}()
-	select {
-	case a := <-q.answer:
-		return a, nil
-	case <-ctx.Done():
-		return answer{}, ctx.Err()
+	again := time.NewTicker(unsentAgain)
+	defer again.Stop()
+	for {
+		select {
+		case a := <-q.answer:
+			return a, nil
+		case <-ctx.Done():
+			return answer{}, ctx.Err()
+		case <-again.C:
+			k.mu.Lock()
+			if q.unsent {
+				k.send(q)
+			}
+			k.mu.Unlock()
+		}
 	}
 }
 
-// send asks the parent. What it cannot be asked now the next one is.
+// unsentAgain is after how long the parent is asked again what it had no room for.
+const unsentAgain = 20 * time.Millisecond
+
+// send asks the parent. What it cannot be asked now it is soon, or the next one.
 func (k *asking) send(q *question) {
 	parent, err := k.parent.SendTo(q.kind, q.payload)
 	q.asked, q.unsent = parent, err != nil

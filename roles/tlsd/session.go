@@ -198,7 +198,11 @@ func (s *session) end(why string, clean bool) {
 	s.mu.Unlock()
 	s.hub.forget(s, nil)
 	select {
-	case <-s.opened: // and not failed, or it would be over
+	case <-s.opened:
+		if s.conn == nil { // it has failed at this moment
+			close(s.closed)
+			break
+		}
 		go func() {
 			s.conn.Close() // which may wait for the server
 			close(s.closed)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gatehouse/privsep"
 	"gatehouse/roles/tlsd/client"
@@ -394,4 +395,19 @@ func TestWorn(t *testing.T) {
 	must(t, c.Close())
 	r.await("the first one ends", func() bool { return len(r.sessions()) == 1 })
 	must(t, next.Close())
+}
+
+// A session that is ended in the very moment in which it could not be opened has no
+// connection to close.
+func TestEndOfFailed(t *testing.T) {
+	r := newRig(t)
+	s := &session{hub: r.hub, owner: &account{}, opened: make(chan struct{}), ended: make(chan struct{}), closed: make(chan struct{})}
+	s.room = sync.NewCond(&s.mu)
+	close(s.opened)
+	s.end("unused", false)
+	select {
+	case <-s.closed:
+	case <-time.After(patience):
+		t.Error("it has not ended")
+	}
 }

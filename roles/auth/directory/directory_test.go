@@ -379,3 +379,24 @@ func TestStaleLink(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 }
+
+// A server to which there is a way from before, and no new one, is asked in time whether
+// there is, and not without a pause.
+func TestProbeIsNew(t *testing.T) {
+	f := secure(t, honest(answers()))
+	d := f.directory(nil)
+	if _, err := d.login("dora", "horse"); err != nil {
+		t.Fatal(err)
+	}
+	d.down(0, &Error{Reason: privsep.ReasonDirectoryUnreachable})
+	f.l.Close()
+	d.Retry()
+	d.BeginProbe()
+	d.Probe()
+	if next := time.Until(d.NextProbe()); next < firstPause/2 {
+		t.Errorf("the next probe is in %v", next)
+	}
+	if h := d.Health(); h.State != privsep.DirectoryDown {
+		t.Errorf("%+v", h)
+	}
+}

@@ -71,6 +71,11 @@ func (d *Directory) take(by time.Time) (*link, *Error) {
 	if l := d.takeIdle(time.Now()); l != nil {
 		return l, nil
 	}
+	return d.makeLink(by)
+}
+
+// makeLink makes one to the first server that answers.
+func (d *Directory) makeLink(by time.Time) (*link, *Error) {
 	var last *Error
 	for i := range d.servers {
 		if !d.mayAsk(i, time.Now()) {
@@ -219,9 +224,9 @@ func (d *Directory) BeginProbe() {
 }
 
 // Probe finds out whether a directory that is not up is so again, so that nobody has to
-// log in for that.
+// log in for that. A link from before says nothing of it.
 func (d *Directory) Probe() {
-	if l, err := d.take(time.Now().Add(time.Duration(len(d.servers)) * d.set.Timeout)); err == nil {
+	if l, err := d.makeLink(time.Now().Add(time.Duration(len(d.servers)) * d.set.Timeout)); err == nil {
 		if l.end() == nil {
 			d.release(l)
 		} else {
