@@ -168,8 +168,17 @@ func (p *Poller) waitParked(ms int) (n int, err error) {
 	}
 	var errno syscall.Errno
 	err = raw.Read(func(fd uintptr) bool {
-		n, errno = rawEpollWait(int(fd), p.events, 0)
-		return n > 0 || errno != 0
+		for {
+			if n, errno = rawEpollWait(int(fd), p.events, 0); n > 0 || errno != 0 {
+				return true
+			}
+			// A wait for no time looks without a lock (ep_poll in fs/eventpoll.c): it can
+			// miss what another thread has in its hands, as the runtime's poller has, whose
+			// word on it we had already. poll(2) takes the lock.
+			if is, err := pollNow(int(fd), unix.POLLIN); is == 0 || err != nil {
+				return false
+			}
+		}
 	})
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):

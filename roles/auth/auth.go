@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"io"
 	"runtime"
+	"slices"
 	"time"
 
 	"gatehouse/privsep"
@@ -275,6 +276,7 @@ func (a *auth) newIssuer(m *privsep.Message) error {
 const (
 	sweepEvery = time.Minute
 	lateEvery  = 100 * time.Millisecond
+	bellEvery  = time.Second
 )
 
 // byTime refuses those who have waited for longer than a client may take, forgets what
@@ -308,6 +310,9 @@ func (a *auth) timeout() time.Duration {
 	}
 	if a.queue.waiting > 0 {
 		soon(a.lateSweep.Add(lateEvery))
+	}
+	if slices.Max(a.running[:]) > 0 { // they ring; if that is ever missed, nobody waits for ever
+		soon(time.Now().Add(bellEvery))
 	}
 	if !a.untidy.IsZero() {
 		soon(later(a.untidy.Add(tidyAfter), a.tidied.Add(tidyAtMost)))
