@@ -26,8 +26,11 @@ type pending struct {
 // be settled before one is accepted is: one that was accepted and not yet handed over
 // ends with the dispatcher, and nothing else of it does.
 func (d *dispatcher) acceptAll(l *listener) {
-	for range acceptBatch {
+	for n := range acceptBatch {
 		if d.waiting != nil || !d.open() {
+			return
+		}
+		if n > 0 && !privsep.Waiting(l.fd) { // mostly: it costs less than a place for nobody
 			return
 		}
 		full := d.slots.total() >= d.cfg.MaxConnections
