@@ -111,12 +111,11 @@ func (n *notifier) stopping(until time.Time) {
 func (n *notifier) next() (t time.Time) {
 	switch {
 	case !n.on:
+		return t
 	case !n.again.IsZero():
 		return n.again
-	default:
-		return n.due
 	}
-	return t
+	return n.due
 }
 
 // notifyByTime gives signs of life, and asks for time. A sign of life follows
